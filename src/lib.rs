@@ -1,0 +1,1 @@
+//! sealock lets browsers reach TCP services that know nothing of WebSocket.

@@ -1,0 +1,3 @@
+//! The `sealock` command: see [`sealock::cli`].
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tests of the whole: real clients and real servers on both sides of sealock.
