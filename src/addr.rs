@@ -1,0 +1,69 @@
+//! Host names as they stand in headers and in the configuration.
+
+/// The host of a `Host` header or an authority, lower-case, without port and trailing dot; `None` when it is not a host.
+pub fn normalize_host(host: &str) -> Option<String> {
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            check_port(port)?;
+            format!("[{address}]")
+        }
+        None => {
+            let (name, port) = host.find(':').map_or((host, ""), |at| host.split_at(at));
+            check_port(port)?;
+            let name = name.strip_suffix('.').unwrap_or(name);
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            if name.is_empty() || name.len() > 253 || !name.bytes().all(fits) {
+                return None;
+            }
+            name.to_owned()
+        }
+    };
+    Some(bare.to_ascii_lowercase())
+}
+
+fn check_port(port: &str) -> Option<()> {
+    let digits = match port.strip_prefix(':') {
+        None => return port.is_empty().then_some(()),
+        Some(digits) => digits,
+    };
+    // RFC 3986 §3.2.3 lets the port be empty.
+    (digits.is_empty() || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()))
+        .then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_compared_without_case_port_and_trailing_dot() {
+        for (header, host) in [
+            ("Example.COM", "example.com"),
+            ("example.com:8443", "example.com"),
+            ("example.com.", "example.com"),
+            ("example.com:", "example.com"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("[::1]:8443", "[::1]"),
+        ] {
+            assert_eq!(normalize_host(header).as_deref(), Some(host), "{header}");
+        }
+        for header in [
+            "",
+            ":1",
+            "a b",
+            "a/b",
+            "user@host",
+            "[::1",
+            "[zz]",
+            "a:b",
+            "a:70000",
+            "[::1]x",
+            "a:1:2",
+            "ü.de",
+        ] {
+            assert_eq!(normalize_host(header), None, "{header}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a route says about its sessions.
+
+use std::time::Duration;
+
+use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
+
+/// Everything the bridge needs to know of a route. Made once, shared by its sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How messages become records.
+    pub to_backend: Framing,
+    /// How records become messages.
+    pub to_client: Framing,
+    /// Which kinds of message are taken from the client.
+    pub accept: Accept,
+    /// Which kind the client gets.
+    pub deliver: Deliver,
+    /// The longest message and the longest record, in bytes.
+    pub max_message: u64,
+    /// A delimiter inside a message.
+    pub embedded: Embedded,
+    /// A record over the limit.
+    pub oversized: Oversized,
+    /// A record cut short by the end of the backend's stream.
+    pub partial: Partial,
+    /// An empty message or record.
+    pub empty: Empty,
+    /// Whether a client can end its own direction alone.
+    pub half_close: HalfClose,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+}
+
+/// Which kinds of message are taken from the client. Others are refused with 1003.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Both.
+    Any,
+    /// Text only.
+    Text,
+    /// Binary only.
+    Binary,
+}
+
+/// Which kind of message the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    /// Text; a record that is not UTF-8 ends the session.
+    Text,
+    /// Binary.
+    Binary,
+    /// Binary once the client's first message was binary; otherwise text where the record is UTF-8, binary where it is not.
+    /// Unfinished records are gathered to know.
+    Auto,
+}
+
+/// Whether a client can end its own direction and still get the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfClose {
+    /// No: the session ends as a whole.
+    Never,
+    /// An empty message ends the client's direction (FIN to the backend).
+    EmptyMessage,
+}
+
+/// The deadlines of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Longest pause inside a message or a record.
+    pub record: Duration,
+    /// Longest time that a side takes nothing of what waits for it.
+    pub write: Duration,
+    /// Longest wait for the client's answer to a Close frame.
+    pub close: Duration,
+    /// Longest wait for the backend's end of stream once it was sent ours.
+    pub linger: Duration,
+    /// Longest time without a message in either direction.
+    pub idle: Option<Duration>,
+    /// Time between pings, ±10 %.
+    pub ping: Option<Duration>,
+    /// Longest silence of the client after a ping.
+    pub pong: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            record: Duration::from_secs(30),
+            write: Duration::from_secs(60),
+            close: Duration::from_secs(5),
+            linger: Duration::from_secs(5),
+            idle: None,
+            ping: Some(Duration::from_secs(25)),
+            pong: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The configuration once it has been read: every value in range, every name resolved.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Target;
+use crate::bridge::Settings;
+use crate::route::{HostPattern, PathPattern};
+use crate::upgrade::Policy;
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// At least one.
+    pub listeners: Vec<Listener>,
+    /// At least one, in the order of the file.
+    pub routes: Vec<Route>,
+    /// How much may happen at once.
+    pub limits: Limits,
+    /// How long sessions may take to end at shutdown.
+    pub shutdown_timeout: Duration,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Address and port; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// With TLS, or in the clear.
+    pub tls: Tls,
+    /// Longest TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Longest time for a request head.
+    pub request_timeout: Duration,
+    /// Largest request head in bytes.
+    pub max_head: usize,
+}
+
+/// Whether a listener speaks TLS.
+#[derive(Clone, Debug)]
+pub enum Tls {
+    /// It does, with this certificate.
+    On(Certificate),
+    /// It does not. Off loopback, the file says so in words.
+    Off,
+}
+
+/// A certificate chain and its key, as files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// PEM, the leaf first.
+    pub cert_file: PathBuf,
+    /// PEM.
+    pub key_file: PathBuf,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Unique; stands in logs.
+    pub name: String,
+    /// Empty: every host.
+    pub hosts: Vec<HostPattern>,
+    /// The path.
+    pub path: PathPattern,
+    /// Where its sessions go.
+    pub backend: Target,
+    /// Longest dial, name look-up included.
+    pub dial_timeout: Duration,
+    /// Who may connect.
+    pub policy: Policy,
+    /// How its sessions are translated.
+    pub settings: Arc<Settings>,
+}
+
+/// How much may happen at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions in the process; more are refused with 503.
+    pub max_sessions: usize,
+    /// Connections that have not become sessions yet; more wait in the kernel's queue.
+    pub max_handshakes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: 10_000,
+            max_handshakes: 1_000,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! `length-prefix`: each record starts with its length, with the parameters of Netty's `LengthFieldBasedFrameDecoder`, and the same
+//! parameters on the way back (where Netty's `LengthFieldPrepender` and others know only half of them).
+//!
+//! ```text
+//! | offset bytes | length field | body ... |      body = value + adjustment (- offset - width, if the value counts the header)
+//! '--------- header -----------'
+//! ```
+
+use super::{
+    DecodeError, DecodeRules, DecodeState, Decoded, EncodeError, EncodeState, Event, Oversized, Phase,
+};
+use crate::message::{Begin, Kind, Part};
+use crate::outbox::Outbox;
+
+/// The most bytes that may stand before the length field.
+pub(super) const MAX_OFFSET: usize = 255;
+
+/// Byte order of the length field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endian {
+    /// Most significant byte first (network order).
+    Big,
+    /// Least significant byte first.
+    Little,
+}
+
+/// Whether the header belongs to the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// The message is the body; the header is taken off and put on.
+    Strip,
+    /// The message carries its own header, whose length is checked.
+    Keep,
+}
+
+/// A length prefix. See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LengthPrefix {
+    /// Bytes of the length field, 1 to 8 (3 included).
+    pub width: usize,
+    /// Its byte order.
+    pub endian: Endian,
+    /// Bytes before it, 0 to 255.
+    pub offset: usize,
+    /// Added to the value of the field to get the length of the body.
+    pub adjustment: i64,
+    /// True when the value counts the header too.
+    pub includes_header: bool,
+    /// Whether the header belongs to the message.
+    pub header: Header,
+    /// The fixed bytes before the length field: written, and required on reading. Empty or `offset` bytes.
+    pub template: Box<[u8]>,
+}
+
+/// Why a length prefix cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LengthPrefixError {
+    /// Not 1 to 8.
+    #[error("width is 1 to 8 bytes")]
+    Width,
+    /// Over 255.
+    #[error("offset is 0 to 255 bytes")]
+    Offset,
+    /// Outside ±2^32.
+    #[error("adjustment lies between -4294967296 and 4294967296")]
+    Adjustment,
+    /// The template has another length than `offset`.
+    #[error("template has exactly as many bytes as offset says")]
+    Template,
+    /// Header bytes that would be lost on reading and unknown on writing.
+    #[error("with header = \"strip\" and an offset, template must say what the bytes before the length are")]
+    TemplateMissing,
+}
+
+impl LengthPrefix {
+    /// A plain prefix of `width` bytes that counts the body.
+    pub fn plain(width: usize, endian: Endian) -> Self {
+        Self {
+            width,
+            endian,
+            offset: 0,
+            adjustment: 0,
+            includes_header: false,
+            header: Header::Strip,
+            template: Box::default(),
+        }
+    }
+
+    /// Checks the parameters against each other; every problem is told.
+    pub fn check(&self) -> Vec<LengthPrefixError> {
+        let mut errors = Vec::new();
+        if !(1..=8).contains(&self.width) {
+            errors.push(LengthPrefixError::Width);
+        }
+        if self.offset > MAX_OFFSET {
+            errors.push(LengthPrefixError::Offset);
+        }
+        if self.adjustment.unsigned_abs() > 1 << 32 {
+            errors.push(LengthPrefixError::Adjustment);
+        }
+        if !self.template.is_empty() && self.template.len() != self.offset {
+            errors.push(LengthPrefixError::Template);
+        }
+        if self.header == Header::Strip && self.offset > 0 && self.template.is_empty() {
+            errors.push(LengthPrefixError::TemplateMissing);
+        }
+        errors
+    }
+
+    fn header_len(&self) -> usize {
+        self.offset + self.width
+    }
+
+    /// What the value of the field is smaller than the body by.
+    fn bias(&self) -> i128 {
+        let counted = if self.includes_header {
+            self.header_len() as i128
+        } else {
+            0
+        };
+        i128::from(self.adjustment) - counted
+    }
+
+    /// The length of the body that a complete header announces.
+    fn body_len(&self, header: &[u8]) -> Result<u64, DecodeError> {
+        if !header.starts_with(&self.template) {
+            return Err(DecodeError::BadHeader);
+        }
+        let field = &header[self.offset..self.header_len()];
+        let mut bytes = [0; 8];
+        let value = match self.endian {
+            Endian::Big => {
+                bytes[8 - self.width..].copy_from_slice(field);
+                u64::from_be_bytes(bytes)
+            }
+            Endian::Little => {
+                bytes[..self.width].copy_from_slice(field);
+                u64::from_le_bytes(bytes)
+            }
+        };
+        let body = i128::from(value) + self.bias();
+        if body < 0 {
+            return Err(DecodeError::BadHeader);
+        }
+        u64::try_from(body).map_err(|_| DecodeError::TooBig)
+    }
+
+    /// Writes the header for a body of this length into `header`, which has [`Self::header_len`] bytes.
+    fn write_header(&self, body: u64, header: &mut [u8]) -> Result<(), EncodeError> {
+        let value = i128::from(body) - self.bias();
+        let limit = if self.width == 8 {
+            i128::from(u64::MAX)
+        } else {
+            (1 << (8 * self.width)) - 1
+        };
+        if value < 0 || value > limit {
+            return Err(EncodeError::LengthDoesNotFit);
+        }
+        let value = value as u64;
+        header[..self.template.len()].copy_from_slice(&self.template);
+        let field = &mut header[self.offset..];
+        match self.endian {
+            Endian::Big => field.copy_from_slice(&value.to_be_bytes()[8 - self.width..]),
+            Endian::Little => field.copy_from_slice(&value.to_le_bytes()[..self.width]),
+        }
+        Ok(())
+    }
+
+    pub(super) fn decode<'a>(
+        &self,
+        state: &mut DecodeState,
+        rules: &DecodeRules,
+        input: &'a [u8],
+    ) -> Result<Decoded<'a>, DecodeError> {
+        let mut skipped = 0;
+        if state.discarding {
+            skipped = input
+                .len()
+                .min(usize::try_from(state.remaining).unwrap_or(usize::MAX));
+            state.remaining -= skipped as u64;
+            if state.remaining > 0 {
+                return Ok(Decoded {
+                    consumed: skipped,
+                    event: Event::More,
+                });
+            }
+            state.inside = false;
+            state.discarding = false;
+        }
+        let input = &input[skipped..];
+        let (begin, header) = if state.inside {
+            (None, 0)
+        } else {
+            if input.len() < self.header_len() {
+                return Ok(Decoded {
+                    consumed: skipped,
+                    event: Event::More,
+                });
+            }
+            let body = self.body_len(&input[..self.header_len()])?;
+            let kept = if self.header == Header::Keep {
+                self.header_len()
+            } else {
+                0
+            };
+            let len = body.checked_add(kept as u64).ok_or(DecodeError::TooBig)?;
+            let header = self.header_len() - kept;
+            state.remaining = len;
+            if len > rules.max_message {
+                if rules.oversized == Oversized::Close {
+                    return Err(DecodeError::TooBig);
+                }
+                state.inside = true;
+                state.discarding = true;
+                return Ok(Decoded {
+                    consumed: skipped + header,
+                    event: Event::Discarded,
+                });
+            }
+            (
+                Some(Begin {
+                    kind: Kind::Binary,
+                    len: Some(len),
+                }),
+                header,
+            )
+        };
+        let here = input.len() - header;
+        let take = here.min(usize::try_from(state.remaining).unwrap_or(usize::MAX));
+        let data = &input[header..header + take];
+        state.remaining -= take as u64;
+        let end = state.remaining == 0;
+        state.inside = !end;
+        if begin.is_none() && data.is_empty() {
+            return Ok(Decoded {
+                consumed: skipped,
+                event: Event::More,
+            });
+        }
+        Ok(Decoded {
+            consumed: skipped + header + take,
+            event: Event::Part(Part { begin, data, end }),
+        })
+    }
+
+    pub(super) fn encode(
+        &self,
+        state: &mut EncodeState,
+        part: &Part<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), EncodeError> {
+        match self.header {
+            Header::Strip => self.encode_stripped(state, part, out),
+            Header::Keep => self.encode_kept(state, part, out),
+        }
+    }
+
+    fn encode_stripped(
+        &self,
+        state: &mut EncodeState,
+        part: &Part<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), EncodeError> {
+        if let Some(begin) = part.begin {
+            out.push_zeros(self.header_len());
+            state.phase = Phase::Holding;
+            if let Some(len) = begin.len {
+                self.write_header(len, &mut out.held_mut()[..self.header_len()])?;
+                state.phase = Phase::Streaming;
+            }
+        }
+        out.push(part.data);
+        if part.end && state.phase == Phase::Holding {
+            let body = (out.held().len() - self.header_len()) as u64;
+            self.write_header(body, &mut out.held_mut()[..self.header_len()])?;
+            state.phase = Phase::Streaming;
+        }
+        if state.phase == Phase::Streaming {
+            out.commit();
+        }
+        if part.end {
+            state.phase = Phase::Between;
+        }
+        Ok(())
+    }
+
+    /// `keep`: the message starts with its own header. Nothing of it leaves before that has been checked.
+    fn encode_kept(
+        &self,
+        state: &mut EncodeState,
+        part: &Part<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), EncodeError> {
+        if let Some(begin) = part.begin {
+            *state = EncodeState {
+                phase: Phase::Holding,
+                announced: begin.len,
+                scanned: 0,
+            };
+        }
+        out.push(part.data);
+        if state.phase == Phase::Holding {
+            let held = out.held().len();
+            let len = if part.end {
+                Some(held as u64)
+            } else {
+                state.announced
+            };
+            match len {
+                Some(len) if held >= self.header_len() => {
+                    let body = self.body_len(&out.held()[..self.header_len()]);
+                    if body
+                        .ok()
+                        .and_then(|body| body.checked_add(self.header_len() as u64))
+                        != Some(len)
+                    {
+                        return Err(EncodeError::HeaderMismatch);
+                    }
+                    state.phase = Phase::Streaming;
+                }
+                Some(_) if part.end => return Err(EncodeError::HeaderMismatch),
+                _ => {}
+            }
+        }
+        if state.phase == Phase::Streaming {
+            out.commit();
+        }
+        if part.end {
+            *state = EncodeState::default();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! Presets: names for framings with the parameters that a well-known protocol needs.
+
+use super::{Delimiter, Endian, Framing, Header, LengthPrefix};
+use crate::message::Kind;
+
+/// A named framing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// The framing itself.
+    pub framing: Framing,
+    /// What its records are when a route does not say: text or binary.
+    pub kind: Kind,
+}
+
+/// All names, in the order of the documentation.
+pub fn preset_names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(name, _)| *name)
+}
+
+/// Looks a preset up by its name.
+pub fn preset(name: &str) -> Option<Preset> {
+    TABLE
+        .iter()
+        .find(|(known, _)| *known == name)
+        .and_then(|(_, make)| make())
+}
+
+type Make = fn() -> Option<Preset>;
+
+const TABLE: &[(&str, Make)] = &[
+    // The bytes as they come.
+    ("raw", || {
+        Some(Preset {
+            framing: Framing::Raw,
+            kind: Kind::Binary,
+        })
+    }),
+    // One LF.
+    ("lines", || lines(&[b"\n"])),
+    // CR LF is written. A bare LF ends a record too: many servers take it for one, so a page must not smuggle it in.
+    ("crlf", || lines(&[b"\r\n", b"\n"])),
+    // One NUL.
+    ("nul", || lines(&[b"\0"])),
+    // RFC 1459 §2.3.1, RFC 2812 §2.3: CR LF; servers take either alone.
+    ("irc", || lines(&[b"\r\n", b"\n", b"\r"])),
+    ("u8", || counted(LengthPrefix::plain(1, Endian::Big))),
+    ("u16be", || counted(LengthPrefix::plain(2, Endian::Big))),
+    ("u16le", || counted(LengthPrefix::plain(2, Endian::Little))),
+    ("u32be", || counted(LengthPrefix::plain(4, Endian::Big))),
+    ("u32le", || counted(LengthPrefix::plain(4, Endian::Little))),
+    // RFC 1035 §4.2.2: two bytes before each message.
+    ("dns", || counted(LengthPrefix::plain(2, Endian::Big))),
+    // RFC 1006 §6: version 3, a reserved byte, the length of the whole packet.
+    ("tpkt", || {
+        counted(LengthPrefix {
+            offset: 2,
+            includes_header: true,
+            template: Box::new([3, 0]),
+            ..LengthPrefix::plain(2, Endian::Big)
+        })
+    }),
+    // Client/server protocol: three bytes little endian, a sequence number, the payload. Numbers matter, so they stay.
+    ("mysql", || {
+        counted(LengthPrefix {
+            adjustment: 1,
+            header: Header::Keep,
+            ..LengthPrefix::plain(3, Endian::Little)
+        })
+    }),
+    // Wire protocol: a message starts with its own length, itself included.
+    ("mongodb", || {
+        counted(LengthPrefix {
+            includes_header: true,
+            header: Header::Keep,
+            ..LengthPrefix::plain(4, Endian::Little)
+        })
+    }),
+    // Apache Kafka protocol guide: four bytes before each request and response.
+    ("kafka", || counted(LengthPrefix::plain(4, Endian::Big))),
+    // MODBUS Messaging on TCP/IP V1.0b §3.1.3: transaction, protocol, then the length of what follows.
+    ("modbus", || {
+        counted(LengthPrefix {
+            offset: 4,
+            header: Header::Keep,
+            ..LengthPrefix::plain(2, Endian::Big)
+        })
+    }),
+];
+
+fn lines(delimiters: &[&[u8]]) -> Option<Preset> {
+    let listed: Vec<Vec<u8>> = delimiters.iter().map(|one| one.to_vec()).collect();
+    Some(Preset {
+        framing: Framing::Delimiter(Delimiter::new(&listed, false).ok()?),
+        kind: Kind::Text,
+    })
+}
+
+fn counted(rule: LengthPrefix) -> Option<Preset> {
+    Some(Preset {
+        framing: Framing::LengthPrefix(rule),
+        kind: Kind::Binary,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_exists_and_has_sound_parameters() {
+        assert!(preset_names().count() > 10);
+        for name in preset_names() {
+            let made = preset(name).unwrap_or_else(|| panic!("{name} cannot be made"));
+            if let Framing::LengthPrefix(rule) = made.framing {
+                assert_eq!(rule.check(), [], "{name}");
+            }
+        }
+        assert_eq!(preset("nonsense"), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! Holds the bytes that are on their way to a socket, and those that may not leave yet.
+//!
+//! Encoders append; [`Outbox::commit`] releases what was appended so far. What is not committed (the *held* bytes) never leaves: half
+//! a line, or half of a message whose length prefix is not known yet, stays here until its end has been seen, and
+//! [`Outbox::discard_held`] takes it back without a trace.
+//!
+//! ```text
+//! buf:  [ sent | committed, may leave | held, may not ]
+//!        0     sent                    committed       len
+//! ```
+//!
+//! An idle session owns no buffer: a pass borrows a scratch `Vec` of its thread ([`Outbox::borrow`]) and gives it back
+//! ([`Outbox::settle`]); only what is left over moves to memory of the session.
+
+/// A queue of bytes with a commit mark. See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    buf: Vec<u8>,
+    /// 0 <= sent <= committed <= buf.len()
+    sent: usize,
+    committed: usize,
+    /// True while `buf` is the thread's scratch.
+    borrowed: bool,
+}
+
+impl Outbox {
+    /// Appends bytes; they are held until [`Outbox::commit`].
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// Appends `count` zero bytes, to be overwritten once their value is known.
+    pub fn push_zeros(&mut self, count: usize) {
+        self.buf.resize(self.buf.len() + count, 0);
+    }
+
+    /// Makes room for `count` zero bytes before the held ones.
+    pub fn insert_zeros_before_held(&mut self, count: usize) {
+        let end = self.buf.len();
+        self.buf.resize(end + count, 0);
+        self.buf.copy_within(self.committed..end, self.committed + count);
+    }
+
+    /// Puts bytes in front of the held ones and releases them.
+    pub fn insert_committed(&mut self, bytes: &[u8]) {
+        self.insert_zeros_before_held(bytes.len());
+        self.buf[self.committed..self.committed + bytes.len()].copy_from_slice(bytes);
+        self.committed += bytes.len();
+    }
+
+    /// Releases everything appended so far.
+    pub fn commit(&mut self) {
+        self.committed = self.buf.len();
+    }
+
+    /// The bytes appended since the last commit.
+    pub fn held(&self) -> &[u8] {
+        &self.buf[self.committed..]
+    }
+
+    /// The held bytes, to fill in what was not known when they were appended.
+    pub fn held_mut(&mut self) -> &mut [u8] {
+        &mut self.buf[self.committed..]
+    }
+
+    /// Takes the held bytes back.
+    pub fn discard_held(&mut self) {
+        self.buf.truncate(self.committed);
+    }
+
+    /// Replaces the held bytes from `at` (relative to the first held byte) on.
+    pub fn replace_held_from(&mut self, at: usize, bytes: &[u8]) {
+        self.buf.truncate(self.committed + at);
+        self.buf.extend_from_slice(bytes);
+    }
+
+    /// What may be written to the socket now.
+    pub fn ready(&self) -> &[u8] {
+        &self.buf[self.sent..self.committed]
+    }
+
+    /// Records that the socket took `count` bytes of [`Outbox::ready`].
+    pub fn advance(&mut self, count: usize) {
+        self.sent = (self.sent + count).min(self.committed);
+        if self.sent == self.buf.len() {
+            self.buf.clear();
+            self.sent = 0;
+            self.committed = 0;
+        }
+    }
+
+    /// Drops everything and returns how many bytes had been released but not sent.
+    pub fn clear(&mut self) -> usize {
+        let lost = self.committed - self.sent;
+        self.buf.clear();
+        self.sent = 0;
+        self.committed = 0;
+        lost
+    }
+
+    /// Bytes kept in memory, sent ones excluded.
+    pub fn len(&self) -> usize {
+        self.buf.len() - self.sent
+    }
+
+    /// True when nothing is waiting, neither to leave nor to be released.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Uses `scratch` as the buffer for one pass, unless there is something left over from an earlier one.
+    pub fn borrow(&mut self, scratch: &mut Vec<u8>) {
+        if self.buf.capacity() == 0 {
+            std::mem::swap(&mut self.buf, scratch);
+            self.buf.clear();
+            self.borrowed = true;
+        }
+    }
+
+    /// Ends a pass: gives the scratch back and keeps only what is left over.
+    pub fn settle(&mut self, scratch: &mut Vec<u8>) {
+        if self.borrowed {
+            self.borrowed = false;
+            let rest = self.buf[self.sent..].to_vec();
+            self.committed -= self.sent;
+            self.sent = 0;
+            *scratch = std::mem::replace(&mut self.buf, rest);
+            scratch.clear();
+        } else if self.is_empty() {
+            self.buf = Vec::new();
+        } else if self.sent > self.buf.len() / 2 {
+            // The sent part is the larger one, so the move is paid for by what was sent.
+            self.buf.drain(..self.sent);
+            self.committed -= self.sent;
+            self.sent = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_bytes_do_not_leave() {
+        let mut out = Outbox::default();
+        out.push(b"go");
+        out.commit();
+        out.push(b"stay");
+        assert_eq!(out.ready(), b"go");
+        assert_eq!(out.held(), b"stay");
+        out.advance(2);
+        assert_eq!(out.ready(), b"");
+        assert_eq!(out.held(), b"stay");
+        out.discard_held();
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_header_can_be_inserted_before_held_bytes() {
+        let mut out = Outbox::default();
+        out.push(b"a");
+        out.commit();
+        out.push(b"body");
+        out.insert_zeros_before_held(2);
+        out.held_mut()[..2].copy_from_slice(b"HH");
+        out.commit();
+        assert_eq!(out.ready(), b"aHHbody");
+    }
+
+    #[test]
+    fn an_idle_outbox_owns_no_memory_and_the_scratch_comes_back() {
+        let mut scratch = Vec::with_capacity(64);
+        let mut out = Outbox::default();
+        out.borrow(&mut scratch);
+        out.push(b"abcdef");
+        out.commit();
+        out.push(b"xy");
+        out.advance(4);
+        out.settle(&mut scratch);
+        assert_eq!(scratch.capacity(), 64);
+        assert_eq!((out.ready(), out.held()), (&b"ef"[..], &b"xy"[..]));
+        // The next pass finds something left over, so it keeps its own buffer.
+        out.borrow(&mut scratch);
+        out.commit();
+        assert_eq!(out.ready(), b"efxy");
+        out.advance(4);
+        out.settle(&mut scratch);
+        assert!(out.is_empty());
+        assert_eq!(out.buf.capacity(), 0);
+        assert_eq!(scratch.capacity(), 64);
+    }
+
+    #[test]
+    fn a_long_held_message_is_not_copied_again_for_each_pass() {
+        let mut scratch = Vec::new();
+        let mut out = Outbox::default();
+        for _ in 0..100 {
+            out.borrow(&mut scratch);
+            out.push(&[7; 1000]);
+            out.settle(&mut scratch);
+        }
+        assert_eq!(out.len(), 100_000);
+        assert_eq!(out.ready(), b"");
+        out.commit();
+        assert_eq!(out.ready().len(), 100_000);
+        assert_eq!(out.clear(), 100_000);
+    }
+}
