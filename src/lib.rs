@@ -1,14 +1,25 @@
 //! sealock lets browsers reach TCP services that know nothing of WebSocket.
-pub mod addr;
+// The path of a connection.
+pub mod accept;
+pub mod tls;
+pub mod upgrade;
+pub mod route;
 pub mod backend;
+pub mod websocket;
+pub mod framing;
 pub mod bridge;
 pub mod close;
+pub mod session;
+
+// Beside it.
+pub mod app;
 pub mod config;
-pub mod framing;
+pub mod telemetry;
+
+// Shared by all.
+pub mod addr;
+pub mod io;
 pub mod message;
 pub mod outbox;
-pub mod route;
 pub mod units;
-pub mod upgrade;
 pub mod utf8;
-pub mod websocket;

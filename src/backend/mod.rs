@@ -1,5 +1,11 @@
 //! Reaches a route's backend: resolves its name and dials within one deadline.
 
+mod dial;
+mod stream;
+
+pub use dial::{DialError, dial};
+pub use stream::Stream;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 

@@ -1,9 +1,16 @@
 //! The bridge: pipes one session both ways, translating between messages and records, and decides when and how it ends.
 //!
-//! - [`uplink`] and [`downlink`] are the two translators: pure, bytes in, bytes out.
-//! - [`lifecycle`] decides: pure, events and `now` in, orders and one deadline out.
-//! - [`pump`] obeys: the only file here that awaits.
+//! - `uplink` and `downlink` are the two translators: pure, bytes in, bytes out.
+//! - `lifecycle` decides: pure, events and `now` in, orders and one deadline out.
+//! - `pump` obeys: the only file here that awaits.
 
+mod counters;
+mod downlink;
+mod lifecycle;
+mod pump;
 mod settings;
+mod uplink;
 
+pub use counters::Counters;
+pub use pump::{Ended, refuse, run};
 pub use settings::{Accept, Deliver, HalfClose, Settings, Timeouts};

@@ -1,0 +1,200 @@
+//! Wires a configuration to the stages, runs them, and ends them in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::accept::{self, Listener};
+use crate::config::{Config, Tls};
+use crate::route::RouteTable;
+use crate::session::{self, Port, Service};
+use crate::tls::{self, Identity, IdentityError};
+use crate::upgrade::{Bounds, Page};
+
+/// Why sealock could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+}
+
+/// Where listeners take their certificates from.
+pub enum Identities {
+    /// From the files that the configuration names.
+    Files,
+    /// This one, for every TLS listener.
+    Given(Identity),
+}
+
+/// A running sealock.
+pub struct App {
+    addresses: Vec<Bound>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    shutdown_timeout: Duration,
+}
+
+/// A listener that is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The address, with the port that the system chose where the file says 0.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", if self.tls { "wss" } else { "ws" }, self.address)
+    }
+}
+
+/// Numbers connections, for the span that their log lines share.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
+impl App {
+    /// Loads certificates, binds every listener, and starts to serve. Nothing is served when anything fails.
+    pub fn start(
+        config: Config,
+        identities: &Identities,
+        pages: fn(&str) -> Option<Page>,
+    ) -> Result<Self, StartError> {
+        let mut ports = Vec::new();
+        for listener in &config.listeners {
+            let identity = match (&listener.tls, identities) {
+                (Tls::Off, _) => None,
+                (Tls::On(_), Identities::Given(identity)) => Some(identity.clone()),
+                (Tls::On(files), Identities::Files) => {
+                    Some(Identity::load(&files.cert_file, &files.key_file)?)
+                }
+            };
+            let tls = identity.map(|identity| tls::server_config(&identity));
+            let tls = tls
+                .transpose()
+                .map_err(|error| StartError::Tls(error.to_string()))?;
+            let bounds = Bounds {
+                request_timeout: listener.request_timeout,
+                max_head: listener.max_head,
+                tls: tls.is_some(),
+            };
+            ports.push(Arc::new(Port {
+                tls,
+                handshake_timeout: listener.handshake_timeout,
+                bounds,
+            }));
+        }
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            let address = listener.bind;
+            listeners.push(accept::bind(address).map_err(|error| StartError::Bind { address, error })?);
+        }
+        let stop = CancellationToken::new();
+        let routes = config.routes.into_iter().map(|route| {
+            let route = Arc::new(route);
+            (route.hosts.clone(), route.path.clone(), route)
+        });
+        let service = Arc::new(Service {
+            routes: RouteTable::new(routes),
+            sessions: Arc::new(Semaphore::new(config.limits.max_sessions)),
+            stop: stop.clone(),
+            pages,
+        });
+        let handshakes = Arc::new(Semaphore::new(config.limits.max_handshakes));
+        let tasks = TaskTracker::new();
+        let addresses = listeners
+            .iter()
+            .zip(&ports)
+            .map(|(listener, port)| Bound {
+                address: listener.address(),
+                tls: port.tls.is_some(),
+            })
+            .collect();
+        for (listener, port) in listeners.into_iter().zip(ports) {
+            tasks.spawn(serve(
+                listener,
+                port,
+                Arc::clone(&service),
+                Arc::clone(&handshakes),
+                tasks.clone(),
+            ));
+        }
+        Ok(Self {
+            addresses,
+            stop,
+            tasks,
+            shutdown_timeout: config.shutdown_timeout,
+        })
+    }
+
+    /// The listeners, in the order of the configuration.
+    pub fn addresses(&self) -> &[Bound] {
+        &self.addresses
+    }
+
+    /// Stops accepting, tells every session 1001, and waits for them, but not longer than `shutdown_timeout` nor than `hurry`.
+    /// Returns false when some had to be cut.
+    pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => true,
+            () = tokio::time::sleep(self.shutdown_timeout) => false,
+            () = hurry => false,
+        }
+    }
+}
+
+async fn serve(
+    listener: Listener,
+    port: Arc<Port>,
+    service: Arc<Service>,
+    handshakes: Arc<Semaphore>,
+    tasks: TaskTracker,
+) {
+    let stop = service.stop.clone();
+    listener
+        .serve(handshakes, stop, |tcp, peer, permit| {
+            let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
+            let span = tracing::info_span!("connection", id);
+            let connection = session::run(Arc::clone(&service), Arc::clone(&port), tcp, peer, permit);
+            tasks.spawn(connection.instrument(span));
+        })
+        .await;
+}
+
+/// Checks what [`App::start`] would need, without starting: every certificate with its key.
+pub fn check(config: &Config) -> Vec<(PathBuf, IdentityError)> {
+    let files = config
+        .listeners
+        .iter()
+        .filter_map(|listener| match &listener.tls {
+            Tls::On(files) => Some(files),
+            Tls::Off => None,
+        });
+    files
+        .filter_map(|files| {
+            let error = Identity::load(&files.cert_file, &files.key_file).err()?;
+            Some((files.cert_file.clone(), error))
+        })
+        .collect()
+}

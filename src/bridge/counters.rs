@@ -1,0 +1,22 @@
+//! What a session has moved, and what it has not.
+
+/// Counts of one session. Bytes are payload: message bytes, without frame headers or framing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages from the client that became records.
+    pub messages_up: u64,
+    /// Their bytes.
+    pub bytes_up: u64,
+    /// Records of the backend that became messages.
+    pub messages_down: u64,
+    /// Their bytes.
+    pub bytes_down: u64,
+    /// Empty messages and records that were left out (`empty = "skip"`).
+    pub skipped: u64,
+    /// Records over the limit that were dropped (`oversized = "discard"`).
+    pub oversized: u64,
+    /// Bytes of the client that reached nobody: unfinished messages, and what came after the end.
+    pub lost_up: u64,
+    /// Bytes of the backend that reached nobody.
+    pub lost_down: u64,
+}

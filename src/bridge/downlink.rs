@@ -1,0 +1,231 @@
+//! From the backend to the client: records in, WebSocket frames out.
+
+use super::{Counters, Deliver, Settings};
+use crate::close::CloseReason;
+use crate::framing::{
+    DecodeError, DecodeRules, DecodeState, Empty, Event, Framing, Header, Oversized, Partial,
+};
+use crate::message::{Kind, Part};
+use crate::outbox::Outbox;
+use crate::utf8::Utf8Check;
+use crate::websocket::{Encoder, Gather};
+
+/// The translator of one session's downlink.
+#[derive(Debug, Default)]
+pub(super) struct Downlink {
+    decode: DecodeState,
+    encoder: Encoder,
+    utf8: Utf8Check,
+    text: Text,
+    /// Bytes of the current record that were counted as delivered.
+    counted: u64,
+}
+
+/// What is known of the current record's kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Text {
+    /// It is binary, whatever it holds.
+    #[default]
+    No,
+    /// It must be text.
+    Must,
+    /// It is text, as far as it has come.
+    SoFar,
+}
+
+impl Downlink {
+    /// True when the record that was begun is not complete. `left` is what [`Downlink::translate`] left of the input.
+    pub(super) fn is_inside(&self, left: usize) -> bool {
+        self.decode.is_inside() || left > 0
+    }
+
+    /// Translates as much of `input` as can be; returns how many bytes were used. What is left stands before the next input.
+    /// `first` is the kind of the client's first message; `eof` says that nothing follows.
+    pub(super) fn translate(
+        &mut self,
+        settings: &Settings,
+        first: Option<Kind>,
+        input: &[u8],
+        eof: bool,
+        out: &mut Outbox,
+        counters: &mut Counters,
+    ) -> (usize, Result<(), CloseReason>) {
+        let text = match settings.deliver {
+            Deliver::Text => Text::Must,
+            Deliver::Binary => Text::No,
+            Deliver::Auto if first == Some(Kind::Binary) => Text::No,
+            Deliver::Auto => Text::SoFar,
+        };
+        let rules = DecodeRules {
+            max_message: settings.max_message,
+            oversized: settings.oversized,
+            text: text == Text::Must,
+        };
+        let mut used = 0;
+        loop {
+            let decoded = match settings
+                .to_client
+                .decode(&mut self.decode, &rules, &input[used..], eof)
+            {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    self.abandon(out, counters);
+                    counters.lost_down += (input.len() - used) as u64;
+                    return (used, Err(reason(error)));
+                }
+            };
+            used += decoded.consumed;
+            match decoded.event {
+                Event::More => {
+                    if self.decode.is_discarding() {
+                        counters.lost_down += decoded.consumed as u64;
+                    }
+                    break;
+                }
+                Event::Discarded => {
+                    counters.oversized += 1;
+                    counters.lost_down += decoded.consumed as u64;
+                    self.abandon(out, counters);
+                }
+                Event::Part(part) => {
+                    if part.begin.is_some() {
+                        self.text = text;
+                    }
+                    if let Err(reason) = self.part(settings, &part, out, counters) {
+                        self.abandon(out, counters);
+                        counters.lost_down += (input.len() - used + part.data.len()) as u64;
+                        return (used, Err(reason));
+                    }
+                }
+            }
+        }
+        if eof {
+            let rest = &input[used..];
+            return (input.len(), self.end(settings, rest, out, counters));
+        }
+        (used, Ok(()))
+    }
+
+    fn part(
+        &mut self,
+        settings: &Settings,
+        part: &Part<'_>,
+        out: &mut Outbox,
+        counters: &mut Counters,
+    ) -> Result<(), CloseReason> {
+        if part.is_whole() && part.data.is_empty() && settings.empty == Empty::Skip {
+            counters.skipped += 1;
+            return Ok(());
+        }
+        if part.begin.is_some() {
+            self.encoder.begin(if self.text == Text::No {
+                Kind::Binary
+            } else {
+                Kind::Text
+            });
+        }
+        if self.text != Text::No && !self.check_text(part) {
+            if self.text == Text::Must {
+                return Err(CloseReason::BackendText);
+            }
+            self.text = Text::No;
+            self.encoder.set_kind(Kind::Binary);
+        }
+        let unknown_end = settings.oversized == Oversized::Discard && !settings.to_client.announces_length();
+        let gather = if self.text == Text::SoFar || (unknown_end && settings.to_client != Framing::Raw) {
+            Gather::All
+        } else {
+            Gather::Some
+        };
+        self.encoder.part(part, gather, out);
+        counters.bytes_down += part.data.len() as u64;
+        self.counted += part.data.len() as u64;
+        if part.end {
+            counters.messages_down += 1;
+            self.counted = 0;
+        }
+        Ok(())
+    }
+
+    fn check_text(&mut self, part: &Part<'_>) -> bool {
+        let good = self.utf8.push(part.data).is_ok() && (!part.end || self.utf8.finish().is_ok());
+        if !good {
+            self.utf8 = Utf8Check::default();
+        }
+        good
+    }
+
+    /// Takes back what has not left of the current record.
+    pub(super) fn abandon(&mut self, out: &mut Outbox, counters: &mut Counters) {
+        self.encoder.abandon(out);
+        self.utf8 = Utf8Check::default();
+        counters.bytes_down -= self.counted;
+        counters.lost_down += self.counted;
+        self.counted = 0;
+    }
+
+    /// The backend's stream has ended, with `rest` not decodable.
+    fn end(
+        &mut self,
+        settings: &Settings,
+        rest: &[u8],
+        out: &mut Outbox,
+        counters: &mut Counters,
+    ) -> Result<(), CloseReason> {
+        if self.decode.is_discarding() || !self.is_inside(rest.len()) {
+            return Ok(());
+        }
+        let begun = self.decode.is_inside();
+        self.decode = DecodeState::default();
+        match settings.partial {
+            Partial::Deliver if begun => {
+                let part = Part {
+                    begin: None,
+                    data: &[],
+                    end: true,
+                };
+                let result = self.part(settings, &part, out, counters);
+                if result.is_err() {
+                    self.abandon(out, counters);
+                }
+                return result;
+            }
+            // The start of a header belongs to the message only where the message keeps its header.
+            Partial::Deliver if keeps_header(&settings.to_client) => {
+                self.text = if settings.deliver == Deliver::Binary {
+                    Text::No
+                } else {
+                    Text::SoFar
+                };
+                return self.part(settings, &Part::whole(Kind::Binary, rest), out, counters);
+            }
+            Partial::Deliver if settings.to_client == Framing::Raw => {
+                // What raw leaves is the start of a character.
+                counters.lost_down += rest.len() as u64;
+                return Err(CloseReason::BackendText);
+            }
+            Partial::Deliver | Partial::Drop | Partial::Error => {}
+        }
+        self.abandon(out, counters);
+        counters.lost_down += rest.len() as u64;
+        if settings.partial == Partial::Error {
+            Err(CloseReason::BackendCut)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn keeps_header(framing: &Framing) -> bool {
+    matches!(framing, Framing::LengthPrefix(rule) if rule.header == Header::Keep)
+}
+
+fn reason(error: DecodeError) -> CloseReason {
+    match error {
+        DecodeError::TooBig => CloseReason::BackendTooBig,
+        DecodeError::BadHeader => CloseReason::BackendGarbage,
+    }
+}
+
+/// The most bytes that [`Downlink::translate`] leaves.
+pub(super) const MAX_LEFT: usize = crate::framing::MAX_HEADER;

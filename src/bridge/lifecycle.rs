@@ -1,0 +1,511 @@
+//! How a session lives and ends: pure. Events and `now` go in; what to do with each side, and one deadline, come out.
+//!
+//! Each side has its own state, because they end at different times: the client is owed a Close frame and a moment to answer it, the
+//! backend is owed what the client sent, an end of stream, and a moment to end its own.
+//!
+//! ```text
+//! client:   Open -> Told (our Close, theirs awaited) -> Answered (both) -> Closed
+//!              \--> Refused (our Close; its input means nothing any more) -> Closed
+//! backend:  reads: yes -> no       writes: Open -> Finishing (flush) -> Finished (FIN)
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::Timeouts;
+use crate::close::CloseReason;
+
+/// What is to be done with what a side sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Translate it, answer pings.
+    Open,
+    /// Translate it; our Close frame has been queued.
+    Forward,
+    /// Read it for its meaning, but drop the data.
+    Discard,
+    /// Read and drop it until it ends.
+    Drain,
+    /// Nothing: it has ended.
+    Ended,
+}
+
+/// A frame that the driver must queue for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The client's Close frame is to be echoed.
+    Echo,
+    /// A Close frame that tells this reason.
+    Close(CloseReason),
+    /// A ping.
+    Ping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    Open,
+    /// Our Close frame is queued, theirs awaited. `forward`: the backend still takes messages.
+    Told {
+        forward: bool,
+    },
+    /// Our Close frame is queued, and nothing that comes is read for meaning.
+    Refused,
+    /// Both Close frames exist; ours has to leave.
+    Answered,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Open,
+    /// What is queued has to leave, then our FIN.
+    Finishing,
+    /// FIN sent.
+    Finished,
+    /// The way is gone.
+    Lost,
+}
+
+impl Output {
+    fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Lost)
+    }
+}
+
+/// The two connections, for [`Lifecycle::reset`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Backend,
+}
+
+/// The life of one session.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    timeouts: Timeouts,
+    reason: Option<CloseReason>,
+    client: Client,
+    /// Our end of stream was sent to the client.
+    client_finished: bool,
+    /// The backend's stream is being read.
+    backend_reads: bool,
+    backend_writes: Output,
+    /// Connections to be reset instead of ended.
+    reset_client: bool,
+    reset_backend: bool,
+    order: Option<Order>,
+
+    // Moments from which deadlines run.
+    next_ping: Option<Instant>,
+    ping_sent: Option<Instant>,
+    last_message: Instant,
+    inside_up: Option<Instant>,
+    inside_down: Option<Instant>,
+    client_blocked: Option<Instant>,
+    backend_blocked: Option<Instant>,
+    close_sent: Option<Instant>,
+    lingering: Option<Instant>,
+    /// For the jitter of pings.
+    random: fastrand::Rng,
+}
+
+impl Lifecycle {
+    /// `seed` decides the jitter of the pings, so that sessions that began together do not ping together.
+    pub(super) fn new(timeouts: Timeouts, now: Instant, seed: u64) -> Self {
+        let mut life = Self {
+            timeouts,
+            reason: None,
+            client: Client::Open,
+            client_finished: false,
+            backend_reads: true,
+            backend_writes: Output::Open,
+            reset_client: false,
+            reset_backend: false,
+            order: None,
+            next_ping: None,
+            ping_sent: None,
+            last_message: now,
+            inside_up: None,
+            inside_down: None,
+            client_blocked: None,
+            backend_blocked: None,
+            close_sent: None,
+            lingering: None,
+            random: fastrand::Rng::with_seed(seed),
+        };
+        life.plan_ping(now);
+        life
+    }
+
+    /// A session whose backend could not be reached: the client is told so, nothing else.
+    pub(super) fn without_backend(timeouts: Timeouts, now: Instant, reason: CloseReason) -> Self {
+        let mut life = Self::new(timeouts, now, 0);
+        life.close_backend();
+        life.tell(reason, false);
+        life
+    }
+
+    // What to do.
+
+    pub(super) fn client_input(&self) -> Input {
+        match self.client {
+            Client::Open if self.backend_writes == Output::Lost => Input::Discard,
+            Client::Open => Input::Open,
+            Client::Told { forward: true } => Input::Forward,
+            Client::Told { forward: false } => Input::Discard,
+            Client::Refused => Input::Drain,
+            Client::Answered | Client::Closed => Input::Ended,
+        }
+    }
+
+    pub(super) fn backend_input(&self) -> Input {
+        match self.client {
+            _ if !self.backend_reads => Input::Ended,
+            Client::Open => Input::Open,
+            _ => Input::Drain,
+        }
+    }
+
+    /// The frame to queue for the client, if any. Ask until there is none.
+    pub(super) fn take_order(&mut self) -> Option<Order> {
+        self.order.take()
+    }
+
+    /// True when the client's outbox is to be flushed and its stream ended.
+    pub(super) fn finish_client(&self) -> bool {
+        matches!(self.client, Client::Refused | Client::Answered) && !self.client_finished
+    }
+
+    /// True when the backend's outbox is to be flushed and its stream ended.
+    pub(super) fn finish_backend(&self) -> bool {
+        self.backend_writes == Output::Finishing
+    }
+
+    /// True when this connection must be reset rather than ended: a record was cut, or nobody is there.
+    pub(super) fn reset(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.reset_client,
+            Side::Backend => self.reset_backend,
+        }
+    }
+
+    /// True when the client can get nothing any more.
+    pub(super) fn client_is_closed(&self) -> bool {
+        self.client == Client::Closed
+    }
+
+    /// True when the backend can get nothing any more.
+    pub(super) fn backend_is_closed(&self) -> bool {
+        self.backend_writes.is_over() && !self.backend_reads
+    }
+
+    /// True while messages may still be written to the backend.
+    pub(super) fn backend_takes(&self) -> bool {
+        !self.backend_writes.is_over()
+    }
+
+    /// Why the session ended, once both sides are closed.
+    pub(super) fn over(&self) -> Option<CloseReason> {
+        let over = self.client_is_closed() && self.backend_is_closed();
+        over.then(|| self.reason.unwrap_or(CloseReason::Internal))
+    }
+
+    // What happened.
+
+    /// Bytes came from the client; `inside`: they end inside a message; `message`: they held data of one.
+    pub(super) fn client_received(&mut self, now: Instant, inside: bool, message: bool) {
+        self.ping_sent = None;
+        self.inside_up = inside.then_some(now);
+        if message {
+            self.last_message = now;
+        }
+    }
+
+    /// Bytes came from the backend; `inside`: they end inside a record.
+    pub(super) fn backend_received(&mut self, now: Instant, inside: bool) {
+        self.inside_down = inside.then_some(now);
+        self.last_message = now;
+    }
+
+    /// The client is read again after its input had to wait: the time it could not use does not count against it.
+    pub(super) fn client_resumed(&mut self, now: Instant) {
+        self.ping_sent = self.ping_sent.map(|_| now);
+        self.inside_up = self.inside_up.map(|_| now);
+    }
+
+    /// The backend is read again after its output had to wait.
+    pub(super) fn backend_resumed(&mut self, now: Instant) {
+        self.inside_down = self.inside_down.map(|_| now);
+    }
+
+    /// A write to `side`: `waiting` bytes could not be written; `progress`: some could.
+    pub(super) fn wrote(&mut self, side: Side, now: Instant, waiting: bool, progress: bool) {
+        let blocked = match side {
+            Side::Client => &mut self.client_blocked,
+            Side::Backend => &mut self.backend_blocked,
+        };
+        if !waiting {
+            *blocked = None;
+        } else if progress || blocked.is_none() {
+            *blocked = Some(now);
+        }
+    }
+
+    /// All that was queued for the client has left.
+    pub(super) fn client_flushed(&mut self, now: Instant) {
+        if matches!(self.client, Client::Told { .. } | Client::Refused) {
+            self.close_sent.get_or_insert(now);
+        }
+    }
+
+    /// The client's Close frame came.
+    pub(super) fn client_closed(&mut self, now: Instant) {
+        match self.client {
+            Client::Open => {
+                self.reason.get_or_insert(CloseReason::ClientClosed);
+                self.order = Some(Order::Echo);
+            }
+            Client::Told { .. } => {}
+            Client::Refused | Client::Answered | Client::Closed => return,
+        }
+        self.client = Client::Answered;
+        self.finish_uplink(now, false);
+    }
+
+    /// The client ended its own direction.
+    pub(super) fn half_closed(&mut self) {
+        if self.backend_writes == Output::Open {
+            self.backend_writes = Output::Finishing;
+        }
+    }
+
+    /// The client's stream ended or failed. `cut`: the backend has part of a record.
+    pub(super) fn client_gone(&mut self, now: Instant, cut: bool) {
+        if self.client == Client::Closed {
+            return;
+        }
+        self.reason.get_or_insert(CloseReason::ClientGone);
+        self.client = Client::Closed;
+        self.finish_uplink(now, cut);
+    }
+
+    /// Our end of stream was sent to the client.
+    pub(super) fn client_finished(&mut self) {
+        self.client_finished = true;
+        if self.client == Client::Answered {
+            self.client = Client::Closed;
+        }
+    }
+
+    /// The client sent something that cannot be accepted. `cut`: the backend has part of a record.
+    pub(super) fn refuse(&mut self, now: Instant, reason: CloseReason, cut: bool) {
+        match self.client {
+            Client::Open => {
+                self.reason.get_or_insert(reason);
+                self.order = Some(Order::Close(reason));
+            }
+            Client::Told { .. } => {}
+            Client::Refused | Client::Answered | Client::Closed => return,
+        }
+        self.client = Client::Refused;
+        self.finish_uplink(now, cut);
+    }
+
+    /// The session is to end for a reason outside of it: shutdown, idleness. What the client has sent still goes to the backend.
+    pub(super) fn stop(&mut self, reason: CloseReason) {
+        let forward = self.backend_writes == Output::Open;
+        self.tell(reason, forward);
+    }
+
+    /// The backend's stream ended: between records (`Ok`), or in a way that has a name.
+    pub(super) fn backend_ended(&mut self, result: Result<(), CloseReason>) {
+        self.backend_reads = false;
+        self.inside_down = None;
+        let forward = self.backend_writes == Output::Open;
+        self.tell(result.err().unwrap_or(CloseReason::BackendClosed), forward);
+    }
+
+    /// The backend's connection failed, or what it sent cannot be used: it is given up.
+    pub(super) fn backend_failed(&mut self, reason: CloseReason) {
+        self.close_backend();
+        self.tell(reason, false);
+    }
+
+    /// Writing to the backend failed. What it sent before may still be there to be read; its end will tell the reason.
+    pub(super) fn backend_write_failed(&mut self, now: Instant) {
+        self.backend_writes = Output::Lost;
+        self.backend_blocked = None;
+        self.stop_forwarding();
+        self.linger(now);
+    }
+
+    /// Our end of stream was sent to the backend.
+    pub(super) fn backend_finished(&mut self, now: Instant) {
+        self.backend_writes = Output::Finished;
+        self.linger(now);
+    }
+
+    /// Once the client has left and nothing more is written, the backend has a while to end its own stream.
+    fn linger(&mut self, now: Instant) {
+        if self.client != Client::Open && self.backend_writes.is_over() {
+            self.lingering.get_or_insert(now);
+        }
+    }
+
+    fn stop_forwarding(&mut self) {
+        if let Client::Told { forward } = &mut self.client {
+            *forward = false;
+        }
+    }
+
+    fn tell(&mut self, reason: CloseReason, forward: bool) {
+        if self.client == Client::Open {
+            self.reason.get_or_insert(reason);
+            self.order = Some(Order::Close(reason));
+            self.client = Client::Told { forward };
+        }
+    }
+
+    /// Nothing more comes from the client: the backend gets what there is and our FIN, or a reset where a record was cut.
+    fn finish_uplink(&mut self, now: Instant, cut: bool) {
+        self.inside_up = None;
+        if cut {
+            self.reset_backend = true;
+            self.close_backend();
+        } else if self.backend_writes == Output::Open {
+            self.backend_writes = Output::Finishing;
+        }
+        self.linger(now);
+    }
+
+    fn close_backend(&mut self) {
+        self.backend_reads = false;
+        self.backend_writes = Output::Lost;
+        self.backend_blocked = None;
+        self.inside_down = None;
+        self.stop_forwarding();
+    }
+
+    fn plan_ping(&mut self, now: Instant) {
+        // ±10 %
+        let spread = 0.9 + 0.2 * self.random.f64();
+        self.next_ping = self.timeouts.ping.map(|ping| now + ping.mul_f64(spread));
+    }
+
+    // Time.
+
+    /// The moment at which [`Lifecycle::tick`] has something to do. `reading_client` and `reading_backend` tell whether that side
+    /// is being read: timers that wait for a side stand still while it is not.
+    pub(super) fn deadline(&self, reading_client: bool, reading_backend: bool) -> Option<Instant> {
+        self.timers(reading_client, reading_backend)
+            .map(|(at, _)| at)
+            .min()
+    }
+
+    /// Acts on every deadline that has passed. `cut`: the backend has part of a record.
+    pub(super) fn tick(&mut self, now: Instant, reading_client: bool, reading_backend: bool, cut: bool) {
+        // One at a time: each may move the others.
+        while let Some((_, timer)) = self
+            .timers(reading_client, reading_backend)
+            .filter(|(at, _)| *at <= now)
+            .min_by_key(|(at, _)| *at)
+        {
+            self.fire(timer, now, cut);
+        }
+    }
+
+    fn timers(
+        &self,
+        reading_client: bool,
+        reading_backend: bool,
+    ) -> impl Iterator<Item = (Instant, Timer)> + use<> {
+        let t = &self.timeouts;
+        let open = self.client == Client::Open;
+        let after = |since: Option<Instant>, wait: Duration| since.map(|since| since + wait);
+        let when = |condition: bool, at: Option<Instant>| if condition { at } else { None };
+        let waiting = matches!(self.client, Client::Told { .. } | Client::Refused);
+        [
+            (when(open, self.next_ping), Timer::Ping),
+            (
+                when(open && reading_client, after(self.ping_sent, t.pong)),
+                Timer::Pong,
+            ),
+            (
+                when(open, t.idle.map(|idle| self.last_message + idle)),
+                Timer::Idle,
+            ),
+            (
+                when(open && reading_client, after(self.inside_up, t.record)),
+                Timer::RecordUp,
+            ),
+            (
+                when(open && reading_backend, after(self.inside_down, t.record)),
+                Timer::RecordDown,
+            ),
+            (
+                when(!self.client_is_closed(), after(self.client_blocked, t.write)),
+                Timer::ClientWrite,
+            ),
+            (
+                when(!self.backend_is_closed(), after(self.backend_blocked, t.write)),
+                Timer::BackendWrite,
+            ),
+            (when(waiting, after(self.close_sent, t.close)), Timer::Close),
+            (
+                when(!self.backend_is_closed(), after(self.lingering, t.linger)),
+                Timer::Linger,
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(at, timer)| at.map(|at| (at, timer)))
+    }
+
+    fn fire(&mut self, timer: Timer, now: Instant, cut: bool) {
+        match timer {
+            Timer::Ping => {
+                // Behind data that the client does not take, a ping would say nothing new.
+                if self.client_blocked.is_none() {
+                    self.order = Some(Order::Ping);
+                    self.ping_sent.get_or_insert(now);
+                }
+                self.plan_ping(now);
+            }
+            Timer::Pong => {
+                self.ping_sent = None;
+                self.tell(CloseReason::PongTimeout, false);
+                self.finish_uplink(now, cut);
+            }
+            Timer::Idle => self.stop(CloseReason::Idle),
+            Timer::RecordUp => self.refuse(now, CloseReason::ClientStalled, cut),
+            Timer::RecordDown => self.backend_failed(CloseReason::BackendStalled),
+            Timer::ClientWrite => {
+                self.reason.get_or_insert(CloseReason::ClientNotReading);
+                self.reset_client = true;
+                self.client = Client::Closed;
+                self.client_blocked = None;
+                self.finish_uplink(now, cut);
+            }
+            Timer::BackendWrite => {
+                self.reset_backend = true;
+                self.backend_failed(CloseReason::BackendNotReading);
+            }
+            Timer::Close => {
+                self.client = Client::Closed;
+                self.finish_uplink(now, cut);
+            }
+            Timer::Linger => self.close_backend(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Ping,
+    Pong,
+    Idle,
+    RecordUp,
+    RecordDown,
+    ClientWrite,
+    BackendWrite,
+    Close,
+    Linger,
+}

@@ -1,0 +1,559 @@
+//! Obeys the lifecycle: moves bytes between the two connections through the translators.
+//!
+//! Both directions are polled in one task and neither waits for the other. A direction reads only when all it made before has
+//! left; so backpressure is simply not reading, and what a session holds is bounded by one read. Reads land in a scratch buffer of the
+//! thread, results in another; the session keeps only what is left over.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::ReadBuf;
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::downlink::Downlink;
+use super::lifecycle::{Input, Lifecycle, Order, Side};
+use super::uplink::{Mode, Pass, Stop, Uplink};
+use super::{Counters, Settings, downlink, uplink};
+use crate::close::CloseReason;
+use crate::io::Connection;
+use crate::outbox::Outbox;
+use crate::websocket::{CloseCode, CloseFrame, Encoder};
+
+/// The most that is read at once. Large reads make bulk transfer cheap; they cost no session memory, as the buffer is the thread's.
+const MAX_WINDOW: usize = 256 * 1024;
+/// What a session reads at once at first, and after its sink was full: so a peer that does not read pins little.
+const MIN_WINDOW: usize = 16 * 1024;
+/// Reads and writes of one session before other sessions get their turn.
+const TURNS: usize = 8;
+
+/// Room in front of a read for what the last one left.
+const MAX_LEFT: usize = if uplink::MAX_LEFT > downlink::MAX_LEFT {
+    uplink::MAX_LEFT
+} else {
+    downlink::MAX_LEFT
+};
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The first cause.
+    pub reason: CloseReason,
+    /// The close code: ours where we closed first, the client's where it did.
+    pub code: Option<CloseCode>,
+    /// What was moved.
+    pub counters: Counters,
+}
+
+/// The buffers of a thread.
+struct Scratch {
+    input: Vec<u8>,
+    to_backend: Vec<u8>,
+    to_client: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        input: vec![0; MAX_LEFT + MAX_WINDOW],
+        to_backend: Vec::with_capacity(MAX_WINDOW),
+        to_client: Vec::with_capacity(MAX_WINDOW),
+    });
+}
+
+/// One direction's input.
+struct Inlet {
+    /// What the translator left; it leads the next input.
+    left: Vec<u8>,
+    /// `left` holds bytes that the translator has not seen yet.
+    fresh: bool,
+    window: usize,
+    /// It was read in the last turn.
+    reading: bool,
+}
+
+impl Inlet {
+    fn new(left: Vec<u8>) -> Self {
+        Self {
+            fresh: !left.is_empty(),
+            left,
+            window: MIN_WINDOW,
+            reading: true,
+        }
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
+        debug_assert!(rest.len() <= MAX_LEFT);
+        self.left = rest.to_vec();
+    }
+
+    fn grow(&mut self, got: usize) {
+        if got == self.window {
+            self.window = (self.window * 2).min(MAX_WINDOW);
+        }
+    }
+}
+
+struct Pump<C, B> {
+    settings: Arc<Settings>,
+    client: Option<C>,
+    backend: Option<B>,
+    life: Lifecycle,
+    up: Uplink,
+    down: Downlink,
+    from_client: Inlet,
+    from_backend: Inlet,
+    to_client: Outbox,
+    to_backend: Outbox,
+    /// Written to the client's stream, perhaps not flushed by it.
+    unflushed: bool,
+    counters: Counters,
+    code: Option<CloseCode>,
+    stopped: bool,
+    /// When the timer will wake us.
+    armed: Option<Instant>,
+}
+
+/// Runs a session to its end. `early` is what the client sent behind its request.
+///
+/// `stop` ends it with 1001; whoever drops the future ends it at once. Not cancel safe in the sense that nothing can be resumed.
+pub async fn run<C: Connection, B: Connection>(
+    client: C,
+    early: Vec<u8>,
+    backend: B,
+    settings: Arc<Settings>,
+    stop: &CancellationToken,
+) -> Ended {
+    let life = Lifecycle::new(settings.timeouts, now(), fastrand::u64(..));
+    drive(Pump::new(client, early, Some(backend), settings, life), stop).await
+}
+
+/// Tells a client over an open WebSocket why there is no backend, and waits for its answer.
+pub async fn refuse<C: Connection>(
+    client: C,
+    early: Vec<u8>,
+    reason: CloseReason,
+    settings: Arc<Settings>,
+    stop: &CancellationToken,
+) -> Ended {
+    let life = Lifecycle::without_backend(settings.timeouts, now(), reason);
+    drive(
+        Pump::new(client, early, None::<tokio::net::TcpStream>, settings, life),
+        stop,
+    )
+    .await
+}
+
+async fn drive<C: Connection, B: Connection>(mut pump: Pump<C, B>, stop: &CancellationToken) -> Ended {
+    let mut timer = pin!(tokio::time::sleep(std::time::Duration::ZERO));
+    let mut stop = pin!(stop.cancelled());
+    let reason = poll_fn(|cx| {
+        if !pump.stopped && stop.as_mut().poll(cx).is_ready() {
+            pump.stopped = true;
+            pump.life.stop(CloseReason::Shutdown);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            pump.to_backend.borrow(&mut scratch.to_backend);
+            pump.to_client.borrow(&mut scratch.to_client);
+            let polled = pump.poll(cx, timer.as_mut(), &mut scratch.input);
+            pump.to_backend.settle(&mut scratch.to_backend);
+            pump.to_client.settle(&mut scratch.to_client);
+            polled
+        })
+    })
+    .await;
+    Ended {
+        reason,
+        code: pump.code.or(reason.row().code),
+        counters: pump.counters,
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl<C: Connection, B: Connection> Pump<C, B> {
+    fn new(client: C, early: Vec<u8>, backend: Option<B>, settings: Arc<Settings>, life: Lifecycle) -> Self {
+        Self {
+            up: Uplink::new(&settings),
+            down: Downlink::default(),
+            settings,
+            client: Some(client),
+            backend,
+            life,
+            from_client: Inlet::new(early),
+            from_backend: Inlet::new(Vec::new()),
+            to_client: Outbox::default(),
+            to_backend: Outbox::default(),
+            unflushed: false,
+            counters: Counters::default(),
+            code: None,
+            stopped: false,
+            armed: None,
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        scratch: &mut [u8],
+    ) -> Poll<CloseReason> {
+        let now = now();
+        for _ in 0..TURNS {
+            if self.armed.is_some_and(|at| at <= now) {
+                self.armed = None;
+                let (client, backend) = (self.from_client.reading, self.from_backend.reading);
+                self.life.tick(now, client, backend, self.up.is_cut());
+            }
+            let mut progress = self.read_client(cx, now, scratch);
+            progress |= self.write_backend(cx, now);
+            progress |= self.read_backend(cx, now, scratch);
+            progress |= self.obey();
+            progress |= self.write_client(cx, now);
+            self.drop_closed();
+            if let Some(reason) = self.life.over() {
+                return Poll::Ready(reason);
+            }
+            if !progress && self.arm(cx, now, timer.as_mut()) {
+                return Poll::Pending;
+            }
+        }
+        // Others first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Sets the timer to the lifecycle's deadline; false when that is over already. A timer that was set earlier than needed stays:
+    /// it then only looks again, which is cheaper than moving it with every byte.
+    fn arm(&mut self, cx: &mut Context<'_>, now: Instant, mut timer: Pin<&mut Sleep>) -> bool {
+        let Some(at) = self
+            .life
+            .deadline(self.from_client.reading, self.from_backend.reading)
+        else {
+            return true;
+        };
+        if self.armed.is_some_and(|armed| armed <= at) {
+            return true;
+        }
+        self.armed = Some(at);
+        if at <= now {
+            return false;
+        }
+        timer.as_mut().reset(at.into());
+        timer.poll(cx).is_pending()
+    }
+
+    /// Queues the frames that the lifecycle asks for.
+    fn obey(&mut self) -> bool {
+        let mut any = false;
+        while let Some(order) = self.life.take_order() {
+            any = true;
+            match order {
+                Order::Ping => Encoder::ping(&mut self.to_client),
+                Order::Echo => {
+                    let frame = CloseFrame {
+                        code: self.code,
+                        reason: "",
+                    };
+                    Encoder::close(&frame, &mut self.to_client);
+                }
+                Order::Close(reason) => {
+                    let text = reason.close_text(self.settings.max_message);
+                    self.code = reason.row().code;
+                    Encoder::close(
+                        &CloseFrame {
+                            code: self.code,
+                            reason: &text,
+                        },
+                        &mut self.to_client,
+                    );
+                }
+            }
+        }
+        any
+    }
+
+    // The uplink.
+
+    fn read_client(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut [u8]) -> bool {
+        let mode = match self.life.client_input() {
+            Input::Open => Mode::Open,
+            Input::Forward => Mode::Forward,
+            Input::Discard => Mode::Discard,
+            Input::Drain => return self.drain_client(cx, now, scratch),
+            Input::Ended => return false,
+        };
+        let reading = self.to_backend.ready().is_empty();
+        if reading && !self.from_client.reading {
+            self.life.client_resumed(now);
+        }
+        self.from_client.reading = reading;
+        if !reading {
+            return false;
+        }
+        if self.from_client.fresh {
+            self.from_client.fresh = false;
+            let mut early = std::mem::take(&mut self.from_client.left);
+            self.translate_up(now, mode, &mut early);
+            return true;
+        }
+        let left = self.from_client.left.len();
+        scratch[..left].copy_from_slice(&self.from_client.left);
+        let end = left + self.from_client.window;
+        match poll_read(self.client.as_mut(), cx, &mut scratch[left..end]) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(got)) if got > 0 => {
+                self.from_client.grow(got);
+                self.translate_up(now, mode, &mut scratch[..left + got]);
+                true
+            }
+            Poll::Ready(_) => {
+                self.life.client_gone(now, self.up.is_cut());
+                true
+            }
+        }
+    }
+
+    fn translate_up(&mut self, now: Instant, mode: Mode, input: &mut [u8]) {
+        let before = self.counters;
+        let mut used = 0;
+        let stop = loop {
+            let mut pass = Pass {
+                settings: &self.settings,
+                to_backend: &mut self.to_backend,
+                to_client: &mut self.to_client,
+                counters: &mut self.counters,
+            };
+            let (count, stop) = self.up.translate(mode, &mut input[used..], &mut pass);
+            used += count;
+            match stop {
+                Some(Stop::HalfClose) => self.life.half_closed(),
+                stop => break stop,
+            }
+        };
+        let rest = &input[used..];
+        if stop.is_some() {
+            // RFC 6455 §5.5.1: nothing behind a Close frame has a meaning; nor has what follows a breach.
+            self.counters.lost_up += rest.len() as u64;
+            self.from_client.keep(&[]);
+        } else {
+            self.from_client.keep(rest);
+        }
+        let message = self.counters != before;
+        self.life.client_received(now, self.up.is_inside(), message);
+        match stop {
+            Some(Stop::Close(code)) => {
+                if mode == Mode::Open {
+                    self.code = code;
+                }
+                self.life.client_closed(now);
+            }
+            Some(Stop::Fail(reason)) => self.life.refuse(now, reason, self.up.is_cut()),
+            Some(Stop::HalfClose) | None => {}
+        }
+    }
+
+    fn drain_client(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut [u8]) -> bool {
+        match poll_read(self.client.as_mut(), cx, scratch) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(got)) if got > 0 => self.counters.lost_up += got as u64,
+            Poll::Ready(_) => self.life.client_gone(now, self.up.is_cut()),
+        }
+        true
+    }
+
+    fn write_backend(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(backend) = self.backend.as_mut() else {
+            self.to_backend.clear();
+            return false;
+        };
+        if !self.life.backend_takes() {
+            self.counters.lost_up += self.to_backend.clear() as u64;
+            return false;
+        }
+        let before = self.to_backend.ready().len();
+        let result = write_out(backend, cx, &mut self.to_backend);
+        let waiting = self.to_backend.ready().len();
+        let mut progress = waiting < before;
+        if result.is_err() {
+            self.life.backend_write_failed(now);
+            self.counters.lost_up += self.to_backend.clear() as u64;
+            return true;
+        }
+        if waiting > 0 {
+            self.from_client.window = MIN_WINDOW;
+        }
+        self.life.wrote(Side::Backend, now, waiting > 0, progress);
+        if waiting == 0 && self.life.finish_backend() {
+            // Half a message never leaves.
+            let held = self.to_backend.held().len() as u64;
+            self.counters.bytes_up -= held.min(self.counters.bytes_up);
+            self.counters.lost_up += held;
+            self.to_backend.discard_held();
+            if Pin::new(backend).poll_shutdown(cx).is_ready() {
+                self.life.backend_finished(now);
+                progress = true;
+            }
+        }
+        progress
+    }
+
+    // The downlink.
+
+    fn read_backend(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut [u8]) -> bool {
+        match self.life.backend_input() {
+            Input::Open => {}
+            Input::Ended => return false,
+            Input::Forward | Input::Discard | Input::Drain => return self.drain_backend(cx, scratch),
+        }
+        let reading = self.to_client.ready().is_empty() && !self.unflushed;
+        if reading && !self.from_backend.reading {
+            self.life.backend_resumed(now);
+        }
+        self.from_backend.reading = reading;
+        if !reading {
+            return false;
+        }
+        let left = self.from_backend.left.len();
+        scratch[..left].copy_from_slice(&self.from_backend.left);
+        let end = left + self.from_backend.window;
+        let got = match poll_read(self.backend.as_mut(), cx, &mut scratch[left..end]) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(got)) => got,
+            Poll::Ready(Err(_)) => {
+                self.counters.lost_down += left as u64;
+                self.down.abandon(&mut self.to_client, &mut self.counters);
+                self.life.backend_failed(CloseReason::BackendReset);
+                return true;
+            }
+        };
+        self.from_backend.grow(got);
+        let input = &scratch[..left + got];
+        let eof = got == 0;
+        let (settings, first) = (&*self.settings, self.up.first_kind());
+        let (used, result) = self.down.translate(
+            settings,
+            first,
+            input,
+            eof,
+            &mut self.to_client,
+            &mut self.counters,
+        );
+        match result {
+            Err(CloseReason::BackendCut) => self.life.backend_ended(Err(CloseReason::BackendCut)),
+            Err(reason) => self.life.backend_failed(reason),
+            Ok(()) if eof => self.life.backend_ended(Ok(())),
+            Ok(()) => {
+                self.from_backend.keep(&input[used..]);
+                let inside = self.down.is_inside(self.from_backend.left.len());
+                self.life.backend_received(now, inside);
+            }
+        }
+        true
+    }
+
+    fn drain_backend(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> bool {
+        match poll_read(self.backend.as_mut(), cx, scratch) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(got)) if got > 0 => self.counters.lost_down += got as u64,
+            Poll::Ready(Ok(_)) => self.life.backend_ended(Ok(())),
+            Poll::Ready(Err(_)) => self.life.backend_failed(CloseReason::BackendReset),
+        }
+        true
+    }
+
+    fn write_client(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(client) = self.client.as_mut() else {
+            return false;
+        };
+        if self.life.client_is_closed() {
+            return false;
+        }
+        let before = self.to_client.ready().len();
+        let flushed = match write_out(client, cx, &mut self.to_client) {
+            Ok(()) if self.to_client.ready().len() < before || self.unflushed => {
+                let flush = Pin::new(&mut *client).poll_flush(cx);
+                self.unflushed = flush.is_pending();
+                match flush {
+                    Poll::Ready(result) => result,
+                    Poll::Pending => Ok(()),
+                }
+            }
+            other => other,
+        };
+        if flushed.is_err() {
+            self.life.client_gone(now, self.up.is_cut());
+            return true;
+        }
+        let waiting = self.to_client.ready().len();
+        let mut progress = waiting < before;
+        if waiting > 0 || self.unflushed {
+            self.from_backend.window = MIN_WINDOW;
+            self.life.wrote(Side::Client, now, true, progress);
+            return progress;
+        }
+        self.life.wrote(Side::Client, now, false, progress);
+        if self.life.client_input() == Input::Open {
+            self.up.answer_ping(&mut self.to_client);
+            progress |= !self.to_client.ready().is_empty();
+        } else {
+            self.life.client_flushed(now);
+        }
+        if self.life.finish_client() && Pin::new(client).poll_shutdown(cx).is_ready() {
+            self.life.client_finished();
+            progress = true;
+        }
+        progress
+    }
+
+    /// Lets go of what is closed: at once, not when the whole session is over.
+    fn drop_closed(&mut self) {
+        if self.life.client_is_closed()
+            && let Some(client) = self.client.take()
+        {
+            if self.life.reset(Side::Client) {
+                client.reset_on_drop();
+            }
+            self.counters.lost_down += self.to_client.clear() as u64;
+        }
+        if self.life.backend_is_closed()
+            && let Some(backend) = self.backend.take()
+        {
+            if self.life.reset(Side::Backend) {
+                backend.reset_on_drop();
+            }
+            self.counters.lost_up += self.to_backend.clear() as u64;
+        }
+    }
+}
+
+fn poll_read<S: Connection>(
+    stream: Option<&mut S>,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<std::io::Result<usize>> {
+    let Some(stream) = stream else {
+        return Poll::Ready(Ok(0));
+    };
+    let mut buffer = ReadBuf::new(buffer);
+    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+    Poll::Ready(Ok(buffer.filled().len()))
+}
+
+/// Writes until nothing is ready or the stream takes no more.
+fn write_out<S: Connection>(stream: &mut S, cx: &mut Context<'_>, out: &mut Outbox) -> std::io::Result<()> {
+    while !out.ready().is_empty() {
+        match Pin::new(&mut *stream).poll_write(cx, out.ready()) {
+            Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(count)) => out.advance(count),
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => break,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! What the bridge needs of a connection.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// How long, and how much, a refused client may still send before its connection is dropped.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A byte stream that can also be reset.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin {
+    /// Makes the coming drop of this connection a reset (RST) instead of an orderly end, where the transport knows the difference.
+    fn reset_on_drop(&self);
+}
+
+/// Ends a connection so that the last answer arrives: sends the end of the stream, then reads what still comes and drops it. Without
+/// this, unread input would turn the close into a reset, which can overtake the answer and destroy it.
+pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    let drain = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut left = LINGER_BYTES;
+        let mut scratch = [0; 4096];
+        while let Ok(got @ 1..) = stream.read(&mut scratch).await {
+            left = left.saturating_sub(got);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Either way the connection is over.
+    timeout(LINGER, drain).await.unwrap_or_default();
+}
+
+impl Connection for tokio::io::DuplexStream {
+    fn reset_on_drop(&self) {}
+}
+
+impl Connection for tokio::net::TcpStream {
+    fn reset_on_drop(&self) {
+        // Fails only on a socket that is gone already.
+        drop(self.set_zero_linger());
+    }
+}
+
+impl Connection for tokio::net::UnixStream {
+    fn reset_on_drop(&self) {
+        // A unix socket has no reset: its peer sees the end of the stream.
+    }
+}

@@ -1,0 +1,108 @@
+//! The record of a connection's end.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::bridge::{Counters, Ended};
+use crate::close::{CloseReason, Level};
+
+/// A connection that did not become a session.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// Why.
+    pub reason: CloseReason,
+    /// Who.
+    pub peer: SocketAddr,
+    /// The route's name, where one was found.
+    pub route: Option<&'a str>,
+    /// What exactly; may quote the client, and is escaped.
+    pub detail: &'a str,
+    /// From accept to end.
+    pub duration: Duration,
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct SessionEnd<'a> {
+    /// How it ended.
+    pub ended: Ended,
+    /// Who.
+    pub peer: SocketAddr,
+    /// The route's name.
+    pub route: &'a str,
+    /// The backend's address that was reached.
+    pub backend: &'a str,
+    /// The chosen subprotocol.
+    pub subprotocol: Option<&'a str>,
+    /// From the 101 to the end.
+    pub duration: Duration,
+}
+
+/// Logs an event at a level that is only known at run time.
+macro_rules! at_level {
+    ($level:expr, $($fields:tt)*) => {
+        match $level {
+            Level::Debug => tracing::debug!($($fields)*),
+            Level::Info => tracing::info!($($fields)*),
+            Level::Warn => tracing::warn!($($fields)*),
+            Level::Error => tracing::error!($($fields)*),
+        }
+    };
+}
+
+/// Writes the record of a connection that did not become a session.
+pub fn log_refusal(refusal: &Refusal<'_>) {
+    let row = refusal.reason.row();
+    at_level!(
+        row.level,
+        cause = row.label,
+        state = row.state,
+        status = row.status,
+        route = refusal.route,
+        peer = %refusal.peer,
+        detail = ?refusal.detail,
+        duration_ms = millis(refusal.duration),
+        "refused: {}",
+        row.text
+    );
+}
+
+/// Writes the record of a session.
+pub fn log_session(end: &SessionEnd<'_>) {
+    let row = end.ended.reason.row();
+    let Counters {
+        messages_up,
+        bytes_up,
+        messages_down,
+        bytes_down,
+        skipped,
+        oversized,
+        lost_up,
+        lost_down,
+    } = end.ended.counters;
+    at_level!(
+        row.level,
+        cause = row.label,
+        state = row.state,
+        code = end.ended.code.map(|code| code.0),
+        route = end.route,
+        peer = %end.peer,
+        backend = end.backend,
+        subprotocol = end.subprotocol,
+        messages_up,
+        bytes_up,
+        messages_down,
+        bytes_down,
+        skipped,
+        oversized,
+        lost_up,
+        lost_down,
+        duration_ms = millis(end.duration),
+        "session ended: {}",
+        row.text
+    );
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

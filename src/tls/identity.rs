@@ -1,0 +1,213 @@
+//! Certificates: a chain and its key as one value, checked as a pair; and those for development.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+};
+use tokio_rustls::rustls;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+
+use super::ServerConfig;
+
+/// A certificate chain with the key that belongs to it.
+#[derive(Clone, Debug)]
+pub struct Identity(Arc<CertifiedKey>);
+
+/// Why a certificate and key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file cannot be read as PEM of the expected kind.
+    #[error("{}: {problem}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The key is not that of the certificate.
+    #[error("the key in {} does not belong to the certificate in {}", key.display(), cert.display())]
+    Mismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// No certificate could be made.
+    #[error("cannot make a certificate: {0}")]
+    Make(String),
+}
+
+impl Identity {
+    /// Reads a PEM chain (the leaf first) and a PEM key, and checks that they belong together.
+    pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, IdentityError> {
+        let problem = |file: &Path, problem: String| IdentityError::File {
+            file: file.to_owned(),
+            problem,
+        };
+        let chain = CertificateDer::pem_file_iter(cert_file)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| problem(cert_file, read_problem(&error)))?;
+        if chain.is_empty() {
+            return Err(problem(cert_file, "there is no certificate in this file".into()));
+        }
+        let key = PrivateKeyDer::from_pem_file(key_file)
+            .map_err(|error| problem(key_file, read_problem(&error)))?;
+        let provider = aws_lc_rs::default_provider();
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| problem(key_file, format!("this key cannot be used: {error}")))?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) => Ok(Self(Arc::new(certified))),
+            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+                Err(IdentityError::Mismatch {
+                    cert: cert_file.to_owned(),
+                    key: key_file.to_owned(),
+                })
+            }
+            Err(error) => Err(problem(
+                cert_file,
+                format!("this certificate cannot be used: {error}"),
+            )),
+        }
+    }
+}
+
+fn read_problem(error: &rustls::pki_types::pem::Error) -> String {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::Io(error) => error.to_string(),
+        Error::NoItemsFound => "there is no PEM item of the expected kind in this file".into(),
+        other => format!("not valid PEM: {other}"),
+    }
+}
+
+/// TLS 1.2 and 1.3 with this identity, ALPN `http/1.1`, and session tickets.
+pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.0)));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    // Browsers use one; more would only cost bytes.
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// A certificate authority for development and tests, with one certificate made by it.
+pub struct DevelopmentCa {
+    /// The authority's certificate, to be trusted.
+    pub ca_pem: String,
+    /// The server's certificate.
+    pub cert_pem: String,
+    /// The server's key.
+    pub key_pem: String,
+    identity: Identity,
+}
+
+impl DevelopmentCa {
+    /// Makes an authority and a certificate for these names and addresses. The authority's key is forgotten at once, so what is
+    /// trusted with it can never grow.
+    pub fn make(names: &[String]) -> Result<Self, IdentityError> {
+        make(names).map_err(|error| IdentityError::Make(error.to_string()))
+    }
+
+    /// The certificate and key as an identity.
+    pub fn identity(&self) -> Identity {
+        self.identity.clone()
+    }
+}
+
+fn make(names: &[String]) -> Result<DevelopmentCa, Box<dyn std::error::Error>> {
+    let ca_key = KeyPair::generate()?;
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name
+        .push(DnType::CommonName, "sealock development CA");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut ca)?;
+    let ca_cert = ca.self_signed(&ca_key)?;
+    let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
+
+    let key = KeyPair::generate()?;
+    let mut leaf = CertificateParams::new(names)?;
+    leaf.distinguished_name
+        .push(DnType::CommonName, "sealock development certificate");
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.use_authority_key_identifier_extension = true;
+    set_validity(&mut leaf)?;
+    let cert = leaf.signed_by(&key, &issuer)?;
+
+    let private = PrivateKeyDer::try_from(key.serialize_der())?;
+    let provider = aws_lc_rs::default_provider();
+    let private = provider.key_provider.load_private_key(private)?;
+    let identity = Identity(Arc::new(CertifiedKey::new(vec![cert.der().clone()], private)));
+    Ok(DevelopmentCa {
+        ca_pem: ca_cert.pem(),
+        cert_pem: cert.pem(),
+        key_pem: key.serialize_pem(),
+        identity,
+    })
+}
+
+/// From yesterday, for clocks that differ, to a year ahead: browsers refuse certificates of much longer life.
+fn set_validity(params: &mut CertificateParams) -> Result<(), jiff::Error> {
+    use jiff::ToSpan;
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let day = |date: jiff::civil::Date| {
+        rcgen::date_time_ymd(
+            date.year().into(),
+            date.month().unsigned_abs(),
+            date.day().unsigned_abs(),
+        )
+    };
+    params.not_before = day(today.checked_sub(1.day())?);
+    params.not_after = day(today.checked_add(365.days())?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_checked_when_it_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let one = DevelopmentCa::make(&["localhost".into()]).unwrap();
+        let other = DevelopmentCa::make(&["localhost".into(), "127.0.0.1".into()]).unwrap();
+        let (cert, key) = (file("a.pem", &one.cert_pem), file("a.key", &one.key_pem));
+        server_config(&Identity::load(&cert, &key).unwrap()).unwrap();
+
+        let wrong = file("b.key", &other.key_pem);
+        assert!(matches!(
+            Identity::load(&cert, &wrong),
+            Err(IdentityError::Mismatch { .. })
+        ));
+        let empty = file("empty.pem", "");
+        for (cert, key, says) in [
+            (&empty, &key, "there is no certificate in this file"),
+            (&cert, &empty, "there is no PEM item of the expected kind"),
+            (&cert, &dir.path().join("missing"), "No such file"),
+            (&key, &key, "there is no certificate in this file"),
+        ] {
+            let error = Identity::load(cert, key).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

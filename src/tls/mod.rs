@@ -1,0 +1,10 @@
+//! Ends TLS. The only place that knows rustls.
+
+mod handshake;
+mod identity;
+mod stream;
+
+pub use handshake::{Failure, accept};
+pub use identity::{DevelopmentCa, Identity, IdentityError, server_config};
+pub use stream::Stream;
+pub use tokio_rustls::rustls::ServerConfig;

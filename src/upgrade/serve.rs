@@ -1,0 +1,328 @@
+//! Runs hyper over a client's connection until it is a WebSocket, or is not going to be one.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Mutex;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::handshake::{self, Head};
+use super::{Page, Policy};
+use crate::close::{BadRequest, CloseReason};
+
+/// hyper's own minimum.
+const MIN_BUFFER: usize = 8192;
+
+/// The bounds of the HTTP stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Longest time for a request head, and for taking an answer.
+    pub request_timeout: Duration,
+    /// Largest request head in bytes.
+    pub max_head: usize,
+    /// Whether sealock ended TLS: decides which scheme a page of the same origin has.
+    pub tls: bool,
+}
+
+/// What the HTTP stage asks of the rest: routes, pages, and the way to the backend.
+pub trait Gate: Sync {
+    /// A route, as [`Gate::find`] gives it.
+    type Route: Send + Sync;
+    /// What [`Gate::open`] gives: whatever the session needs.
+    type Opened: Send;
+
+    /// The route for a host and path.
+    fn find(&self, host: &str, path: &str) -> Option<Self::Route>;
+    /// The rules of a route.
+    fn policy<'a>(&self, route: &'a Self::Route) -> &'a Policy;
+    /// A page to serve to visitors.
+    fn page(&self, path: &str) -> Option<Page>;
+    /// Takes whatever must be there before the 101: a place, the backend.
+    fn open(&self, route: Self::Route) -> impl Future<Output = Result<Self::Opened, CloseReason>> + Send;
+}
+
+/// A connection that has become a WebSocket.
+pub struct Upgraded<S, T> {
+    /// The connection, from the first frame on.
+    pub stream: S,
+    /// What the client sent behind its request: it comes first.
+    pub early: Vec<u8>,
+    /// What the gate gave.
+    pub opened: T,
+    /// The subprotocol that was chosen.
+    pub subprotocol: Option<String>,
+}
+
+/// A connection that has not. What is told here has been told to the client already.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub reason: CloseReason,
+    /// What exactly was asked, for logs; not escaped.
+    pub detail: String,
+}
+
+/// What the service leaves behind for the driver.
+struct Outcome<T> {
+    opened: Option<(T, Option<String>)>,
+    refused: Option<Refused>,
+    /// A request is being answered.
+    busy: bool,
+    /// Requests answered.
+    answered: usize,
+}
+
+/// Serves the connection until it is upgraded or over.
+pub async fn serve<S, G>(stream: S, bounds: Bounds, gate: &G) -> Result<Upgraded<S, G::Opened>, Refused>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    G: Gate,
+{
+    let outcome = Mutex::new(Outcome {
+        opened: None,
+        refused: None,
+        busy: false,
+        answered: 0,
+    });
+    let service = service_fn(|request: Request<Incoming>| {
+        let future = async {
+            with(&outcome, |outcome| outcome.busy = true);
+            let (head, _body) = request.into_parts();
+            let answer = answer(&head, bounds, gate).await;
+            Ok::<_, Infallible>(with(&outcome, |outcome| {
+                outcome.busy = false;
+                outcome.answered += 1;
+                match answer {
+                    Answer::Switch {
+                        opened,
+                        subprotocol,
+                        response,
+                    } => {
+                        outcome.opened = Some((opened, subprotocol));
+                        response
+                    }
+                    Answer::Page(response) => {
+                        outcome.refused = Some(Refused {
+                            reason: CloseReason::Answered,
+                            detail: request_line(&head),
+                        });
+                        response
+                    }
+                    Answer::Refuse(reason) => {
+                        outcome.refused = Some(Refused {
+                            reason,
+                            detail: request_line(&head),
+                        });
+                        refusal(reason)
+                    }
+                }
+            }))
+        };
+        Box::pin(future) as Pin<Box<dyn Future<Output = _> + Send + '_>>
+    });
+    let mut connection = http1::Builder::new()
+        .half_close(false)
+        .max_buf_size(bounds.max_head.max(MIN_BUFFER))
+        .max_header_size(bounds.max_head)
+        .serve_connection(TokioIo::new(stream), service);
+
+    let result = {
+        let mut timer = pin!(tokio::time::sleep(bounds.request_timeout));
+        let mut seen = (false, 0);
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(Some(result));
+            }
+            // The clock runs for the client only: while a request is answered, the dial has its own deadline.
+            let now = with(&outcome, |outcome| (outcome.busy, outcome.answered));
+            if now != seen {
+                seen = now;
+                timer
+                    .as_mut()
+                    .reset(tokio::time::Instant::now() + bounds.request_timeout);
+            }
+            match timer.as_mut().poll(cx) {
+                Poll::Ready(()) if !seen.0 => Poll::Ready(None),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    };
+    let http1::Parts { io, read_buf, .. } = connection.into_parts();
+    let mut stream = io.into_inner();
+    let outcome = outcome
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+
+    let refused = match (result, outcome.opened) {
+        (Some(Ok(())), Some((opened, subprotocol))) => {
+            return Ok(Upgraded {
+                stream,
+                early: read_buf.into(),
+                opened,
+                subprotocol,
+            });
+        }
+        (Some(Ok(())), None) => outcome.refused,
+        // The client went away before its 101 had left.
+        (_, Some(_)) => None,
+        (Some(Err(error)), None) => outcome.refused.or_else(|| hyper_refusal(&error)),
+        (None, None) => {
+            if outcome.answered == 0 {
+                let head = refusal_head(CloseReason::RequestTimeout);
+                // Whether it arrives is up to the client.
+                drop(tokio::time::timeout(bounds.request_timeout, stream.write_all(head.as_bytes())).await);
+            }
+            let late = Refused {
+                reason: CloseReason::RequestTimeout,
+                detail: String::new(),
+            };
+            Some(outcome.refused.unwrap_or(late))
+        }
+    };
+    crate::io::linger(&mut stream).await;
+    Err(refused.unwrap_or(Refused {
+        reason: CloseReason::ClientLeft,
+        detail: String::new(),
+    }))
+}
+
+fn with<T, R>(outcome: &Mutex<Outcome<T>>, action: impl FnOnce(&mut Outcome<T>) -> R) -> R {
+    action(&mut outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+enum Answer<T> {
+    Switch {
+        opened: T,
+        subprotocol: Option<String>,
+        response: Response<Full<Bytes>>,
+    },
+    Page(Response<Full<Bytes>>),
+    Refuse(CloseReason),
+}
+
+async fn answer<G: Gate>(head: &Head, bounds: Bounds, gate: &G) -> Answer<G::Opened> {
+    let path = head.uri.path();
+    if !handshake::asks_for_websocket(head)
+        && let Some(page) = gate.page(path)
+    {
+        return Answer::Page(page.respond(&head.method));
+    }
+    match admit(head, path, bounds, gate).await {
+        Ok(answer) => answer,
+        Err(reason) => Answer::Refuse(reason),
+    }
+}
+
+async fn admit<G: Gate>(
+    head: &Head,
+    path: &str,
+    bounds: Bounds,
+    gate: &G,
+) -> Result<Answer<G::Opened>, CloseReason> {
+    let (host, raw_host) = handshake::host(head)?;
+    let route = gate.find(&host, path).ok_or(CloseReason::NotFound)?;
+    let key = handshake::check(head)?;
+    let policy = gate.policy(&route);
+    handshake::check_origin(head, policy, raw_host, bounds.tls)?;
+    let subprotocol = handshake::choose_subprotocol(head, &policy.subprotocols)?.map(str::to_owned);
+    let accept = derive_accept_key(key.as_bytes());
+    let opened = gate.open(route).await?;
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    // Both are visible ASCII: base64, and a token.
+    if let Ok(accept) = HeaderValue::try_from(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(Ok(name)) = subprotocol.as_deref().map(HeaderValue::try_from) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+    }
+    Ok(Answer::Switch {
+        opened,
+        subprotocol,
+        response,
+    })
+}
+
+fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
+    let row = reason.row();
+    let mut response = Response::new(Full::from(format!("{}\n", row.text)));
+    *response.status_mut() = row
+        .status
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .unwrap_or(StatusCode::BAD_REQUEST);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    match reason {
+        CloseReason::BadVersion | CloseReason::NotAnUpgrade => {
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
+        }
+        CloseReason::BadMethod => {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
+        CloseReason::TooManySessions => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The refusal written by hand, for when hyper cannot.
+fn refusal_head(reason: CloseReason) -> String {
+    let row = reason.row();
+    let status = row
+        .status
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .unwrap_or(StatusCode::BAD_REQUEST);
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}\n",
+        row.text.len() + 1,
+        row.text
+    )
+}
+
+/// hyper has answered these itself (400, 414, 431), where there was something to answer.
+fn hyper_refusal(error: &hyper::Error) -> Option<Refused> {
+    let reason = if error.is_parse_too_large() {
+        CloseReason::HeadTooLarge
+    } else if error.is_parse() {
+        CloseReason::BadRequest(BadRequest::Malformed)
+    } else {
+        return None;
+    };
+    Some(Refused {
+        reason,
+        detail: error.to_string(),
+    })
+}
+
+/// The method, host and path; no query, which may carry secrets.
+fn request_line(head: &Head) -> String {
+    let host = head
+        .headers
+        .get(header::HOST)
+        .map_or("-".into(), |host| String::from_utf8_lossy(host.as_bytes()));
+    format!("{} {host}{}", head.method, head.uri.path())
+}
