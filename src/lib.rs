@@ -14,6 +14,7 @@ pub mod session;
 // Beside it.
 pub mod app;
 pub mod config;
+pub mod demo;
 pub mod telemetry;
 
 // Shared by all.
@@ -23,3 +24,4 @@ pub mod message;
 pub mod outbox;
 pub mod units;
 pub mod utf8;
+
