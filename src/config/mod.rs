@@ -1,5 +1,151 @@
 //! Reads the configuration file: from what was written, with its spans, to a [`Config`] that cannot be wrong.
+//!
+//! Two passes. The parser gives a tree in which every key and value knows its place, and all syntax errors. A reader then walks
+//! that tree by hand, takes what it knows, and reports *every* problem, each with the place, what was expected and what to write
+//! instead. A `Config` exists only when there was none.
+//!
+//! ```text
+//! source -> toml's tree -> reader  (keys known? types, units, ranges; ${VARIABLES} in strings)
+//!                            |-> limits, listeners, routes = defaults + route, checked against each other
+//!                            '-> problems -> Diagnostics -> text for a person
+//! ```
+//!
+//! [`parse`] touches nothing but its arguments; [`load`] reads the file and the environment. Certificates are not read here.
 
+mod diagnostic;
+mod framing;
+mod interpolate;
+mod keys;
+mod listener;
 mod model;
+mod reader;
+mod render;
+mod route;
+mod scalar;
+mod settings;
+mod suggest;
+mod syntax;
+#[cfg(test)]
+mod tests;
 
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
+use keys::Place;
 pub use model::{Certificate, Config, Limits, Listener, Route, Tls};
+use reader::{Reader, Section};
+
+const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// No configuration is this long; something else was named by mistake.
+const LONGEST_FILE: u64 = 4 << 20;
+/// What a count may be at most. Every session and every connection needs a file descriptor.
+const MOST: usize = 10_000_000;
+
+/// A configuration that can be used, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings only; may be empty.
+    pub warnings: Diagnostics,
+}
+
+/// Reads a configuration file. Variables come from the environment, relative paths start at the file's folder.
+pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
+    let refuse = |problem| Err(Diagnostics::new(&name, "", vec![problem]));
+    if let Err(error) = read {
+        let help = "name another file with --config, or check who may read this one";
+        return refuse(Diagnostic::error(format!("the file cannot be read: {error}")).help(help));
+    }
+    if bytes.len() as u64 > LONGEST_FILE {
+        let help = "name the configuration, not another file";
+        return refuse(Diagnostic::error("the file has more than 4 MiB").help(help));
+    }
+    let base_dir = path.parent().unwrap_or(Path::new(""));
+    match std::str::from_utf8(&bytes) {
+        Ok(source) => parse(source, &name, base_dir, &|variable| std::env::var(variable).ok()),
+        Err(error) => Err(not_utf8(&name, &bytes, error.valid_up_to())),
+    }
+}
+
+fn not_utf8(name: &str, bytes: &[u8], at: usize) -> Diagnostics {
+    // Up to the first bad byte this is the same text; there stands U+FFFD.
+    let source = String::from_utf8_lossy(bytes);
+    let span = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
+    let problem = Diagnostic::error("the file is not UTF-8")
+        .at(span, "a byte that is no character")
+        .help("save it as UTF-8");
+    Diagnostics::new(name, &source, vec![problem])
+}
+
+/// Reads a configuration from text. `name` is what messages call it, `base_dir` is where relative paths start, `env` looks
+/// variables up.
+pub fn parse(
+    source: &str,
+    name: &str,
+    base_dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Diagnostics> {
+    let (tree, errors) = DeTable::parse_recoverable(source);
+    let reader = Reader {
+        source,
+        base_dir,
+        env,
+        problems: RefCell::new(
+            errors
+                .iter()
+                .map(|error| syntax::explain(source, error))
+                .collect(),
+        ),
+    };
+    let config = read(&Section::open(&reader, Place::Top, 0..0, tree.get_ref()));
+    let problems = Diagnostics::new(name, source, reader.problems.into_inner());
+    match config {
+        Some(config) if problems.count(Severity::Error) == 0 => Ok(Loaded {
+            config,
+            warnings: problems,
+        }),
+        _ => Err(problems),
+    }
+}
+
+fn read(top: &Section<'_>) -> Option<Config> {
+    let shutdown_timeout = top
+        .get("shutdown_timeout")
+        .map_or(Some(DEFAULT_SHUTDOWN_TIMEOUT), |item| {
+            item.duration(Duration::ZERO..=Duration::from_hours(24))
+        });
+    let limits = limits(top);
+    let listeners = listener::read_all(top);
+    let routes = route::read_all(top);
+    Some(Config {
+        listeners,
+        routes,
+        limits: limits?,
+        shutdown_timeout: shutdown_timeout?,
+    })
+}
+
+fn limits(top: &Section<'_>) -> Option<Limits> {
+    let usual = Limits::default();
+    let Some(item) = top.get("limits") else {
+        return Some(usual);
+    };
+    let section = item.table(Place::Limits)?;
+    let count = |key, usual| section.get(key).map_or(Some(usual), |item| item.count(1..=MOST));
+    let max_sessions = count("max_sessions", usual.max_sessions);
+    let max_handshakes = count("max_handshakes", usual.max_handshakes);
+    Some(Limits {
+        max_sessions: max_sessions?,
+        max_handshakes: max_handshakes?,
+    })
+}

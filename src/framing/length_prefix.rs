@@ -68,7 +68,7 @@ pub enum LengthPrefixError {
     #[error("template has exactly as many bytes as offset says")]
     Template,
     /// Header bytes that would be lost on reading and unknown on writing.
-    #[error("with header = \"strip\" and an offset, template must say what the bytes before the length are")]
+    #[error("with an offset and header = \"strip\", a template is needed")]
     TemplateMissing,
 }
 

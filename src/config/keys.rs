@@ -1,0 +1,174 @@
+//! Names every key of the configuration file, once: what the reader knows, what it suggests, and what the documentation must hold.
+
+use super::suggest::closest;
+
+/// A table of the file, or one of the inline tables that a value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Top,
+    Limits,
+    Listener,
+    Defaults,
+    Route,
+    FramingPair,
+    Preset,
+    Raw,
+    Delimiter,
+    LengthPrefix,
+    Bytes,
+    MessagePair,
+    Replacement,
+}
+
+use Place::{
+    Bytes, Defaults, Delimiter, FramingPair, LengthPrefix, Limits, Listener, MessagePair, Preset, Raw,
+    Replacement, Route, Top,
+};
+
+/// The keys of every place.
+pub(super) const KEYS: &[(&[Place], &[&str])] = &[
+    (
+        &[Top],
+        &["shutdown_timeout", "limits", "listener", "defaults", "route"],
+    ),
+    (&[Limits], &["max_sessions", "max_handshakes"]),
+    (
+        &[Listener],
+        &[
+            "bind",
+            "cert_file",
+            "key_file",
+            "plaintext",
+            "handshake_timeout",
+            "request_timeout",
+            "max_head",
+        ],
+    ),
+    (&[Route], &["name", "hosts", "path", "backend"]),
+    (
+        &[Route, Defaults],
+        &[
+            "framing",
+            "message",
+            "origins",
+            "absent_origin",
+            "subprotocols",
+            "max_message",
+            "embedded_delimiter",
+            "oversized",
+            "partial",
+            "empty",
+            "half_close",
+            "dial_timeout",
+            "on_dial_failure",
+            "record_timeout",
+            "write_timeout",
+            "close_timeout",
+            "linger",
+            "idle_timeout",
+            "ping_interval",
+            "pong_timeout",
+        ],
+    ),
+    (&[FramingPair, MessagePair], &["to_backend", "to_client"]),
+    (&[Preset], &["preset"]),
+    (&[Raw, Delimiter, LengthPrefix], &["kind"]),
+    (&[Delimiter], &["delimiter", "keep"]),
+    (
+        &[LengthPrefix],
+        &[
+            "width",
+            "endian",
+            "offset",
+            "adjustment",
+            "includes_header",
+            "header",
+            "template",
+        ],
+    ),
+    (&[Bytes], &["hex"]),
+    (&[Replacement], &["replace"]),
+];
+
+/// What people write who come from other proxies.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("address", "bind"),
+    ("cert", "cert_file"),
+    ("certificate", "cert_file"),
+    ("connect_timeout", "dial_timeout"),
+    ("listen", "bind"),
+    ("location", "path"),
+    ("max_connections", "max_sessions"),
+    ("max_message_size", "max_message"),
+    ("port", "bind"),
+    ("private_key", "key_file"),
+    ("protocols", "subprotocols"),
+    ("target", "backend"),
+    ("upstream", "backend"),
+];
+
+impl Place {
+    /// The keys that may stand here.
+    pub(super) fn keys(self) -> impl Iterator<Item = &'static str> {
+        KEYS.iter()
+            .filter(move |(places, _)| places.contains(&self))
+            .flat_map(|(_, keys)| keys.iter().copied())
+    }
+
+    /// The key of this place that an unknown one was probably meant to be.
+    pub(super) fn meant(self, unknown: &str) -> Option<&'static str> {
+        let synonym = SYNONYMS.iter().find(|(other, _)| *other == unknown);
+        synonym
+            .map(|(_, key)| *key)
+            .filter(|key| self.keys().any(|known| known == *key))
+            .or_else(|| closest(unknown, self.keys()))
+    }
+
+    /// How messages call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Top => "the top level",
+            Limits => "[limits]",
+            Listener => "[[listener]]",
+            Defaults => "[defaults]",
+            Route => "[[route]]",
+            FramingPair => "a framing for each direction",
+            Preset => "a framing with a preset",
+            Raw => "a raw framing",
+            Delimiter => "a delimiter framing",
+            LengthPrefix => "a length-prefix framing",
+            Bytes => "bytes in hexadecimal",
+            MessagePair => "`message`",
+            Replacement => "`embedded_delimiter`",
+        }
+    }
+}
+
+/// Where a key that is unknown in one place is known: said to the person who wrote it there.
+pub(super) fn belongs(key: &str) -> Option<String> {
+    let (places, _) = KEYS.iter().find(|(_, keys)| keys.contains(&key))?;
+    Some(match places {
+        [Top] => {
+            let header = match key {
+                "listener" | "route" => format!("[[{key}]]"),
+                "limits" | "defaults" => format!("[{key}]"),
+                _ => {
+                    return Some(format!(
+                        "`{key}` stands at the top of the file, above the first table"
+                    ));
+                }
+            };
+            format!("{header} is a table of its own")
+        }
+        [Route] => format!("`{key}` is a key of [[route]]; each route has its own"),
+        [Route, Defaults] => format!("`{key}` is a key of [[route]] or [defaults]"),
+        [FramingPair, MessagePair] => {
+            format!("`{key}` stands inside `framing` or `message`, such as message = {{ {key} = \"text\" }}")
+        }
+        [Replacement] => "write embedded_delimiter = { replace = \" \" }".to_owned(),
+        [Bytes] => "bytes are written where they are used, such as delimiter = { hex = \"0d0a\" }".to_owned(),
+        [Raw, ..] => "the kind stands inside the framing: framing = { kind = \"raw\" }".to_owned(),
+        [place, ..] => format!("`{key}` is a key of {}", place.name()),
+        [] => return None,
+    })
+}

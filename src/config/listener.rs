@@ -1,0 +1,247 @@
+//! Reads `[[listener]]`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::diagnostic::{Basis, Diagnostic};
+use super::keys::Place;
+use super::model::{Certificate, Listener, Tls};
+use super::reader::{Item, Reader, Section};
+use super::scalar::TIMEOUT;
+use super::suggest::quote;
+
+/// hyper reads heads into a buffer of at least 8 KiB.
+const HEAD: std::ops::RangeInclusive<u64> = (8 << 10)..=(1 << 20);
+const DEFAULT_HEAD: usize = 16 << 10;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Plaintext {
+    Loopback,
+    Anywhere,
+}
+
+/// Reads all listeners and compares them.
+pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
+    let mut listeners = Vec::new();
+    let mut binds = Vec::new();
+    for section in top.tables("listener", Place::Listener) {
+        listeners.extend(read(&section, &mut binds));
+    }
+    compare(top.reader, &binds);
+    if !top.mentions("listener") {
+        let missing = Diagnostic::error("there is no listener").help(
+            "add, for example\n[[listener]]\nbind = \"0.0.0.0:8443\"\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"",
+        );
+        top.reader.report(missing);
+    }
+    listeners
+}
+
+fn read(section: &Section<'_>, binds: &mut Vec<Spanned<SocketAddr>>) -> Option<Listener> {
+    section.require("a listener", &[("bind", "bind = \"0.0.0.0:8443\"")]);
+    let bind = section.get("bind").and_then(|item| {
+        let address = bind(&item)?;
+        binds.push(Spanned::new(item.span, address));
+        Some(address)
+    });
+    let tls = tls(section, bind);
+    let timeout = |key| {
+        section
+            .get(key)
+            .map_or(Some(DEFAULT_TIMEOUT), |item| item.duration(TIMEOUT))
+    };
+    let handshake_timeout = timeout("handshake_timeout");
+    let request_timeout = timeout("request_timeout");
+    let max_head = section.get("max_head").map_or(Some(DEFAULT_HEAD), |item| {
+        item.size(HEAD).and_then(|size| usize::try_from(size).ok())
+    });
+    Some(Listener {
+        bind: bind?,
+        tls: tls?,
+        handshake_timeout: handshake_timeout?,
+        request_timeout: request_timeout?,
+        max_head: max_head?,
+    })
+}
+
+fn bind(item: &Item<'_>) -> Option<SocketAddr> {
+    const HELP: &str = "write an address and a port: \"127.0.0.1:8443\" for this machine only, \"0.0.0.0:8443\" or \"[::]:8443\" for every interface";
+    if let toml::de::DeValue::Integer(port) = item.value {
+        item.mismatch(
+            "a string",
+            format!("write \"0.0.0.0:{port}\", or \"127.0.0.1:{port}\" for this machine only"),
+        );
+        return None;
+    }
+    let text = item.text("\"0.0.0.0:8443\"")?;
+    if let Ok(address) = text.value.parse() {
+        return Some(address);
+    }
+    let help = text
+        .literal()
+        .and_then(meant_bind)
+        .unwrap_or_else(|| HELP.to_owned());
+    let label = match text.value.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && crate::addr::normalize_host(host).is_some() => {
+            "a host name"
+        }
+        _ => "not an address with a port",
+    };
+    item.wrong("`bind` is an IP address and a port", label, help);
+    None
+}
+
+/// The address that a text almost is.
+fn meant_bind(text: &str) -> Option<String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let meant = if let Ok(address) = bare.parse::<IpAddr>() {
+        SocketAddr::new(address, 8443).to_string()
+    } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("0.0.0.0:{text}")
+    } else {
+        let (host, port) = text.rsplit_once(':')?;
+        match host {
+            "" | "*" => format!("0.0.0.0:{port}"),
+            "localhost" => format!("127.0.0.1:{port}"),
+            _ => format!("[{host}]:{port}"),
+        }
+    };
+    meant.parse::<SocketAddr>().ok()?;
+    Some(format!("write {}", quote(&meant)))
+}
+
+fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
+    let certificate = ["cert_file", "key_file"].map(|key| section.get(key));
+    let plaintext = section.get("plaintext");
+    let chosen = plaintext.as_ref().and_then(|item| {
+        item.choice(&[
+            ("loopback", Plaintext::Loopback),
+            ("anywhere", Plaintext::Anywhere),
+        ])
+    });
+    match (certificate, plaintext) {
+        ([None, None], None) => {
+            // A misspelt key is reported already, and was meant to be here.
+            if !["cert_file", "key_file", "plaintext"]
+                .iter()
+                .any(|key| section.mentions(key))
+            {
+                neither(section, bind);
+            }
+            None
+        }
+        ([None, None], Some(item)) => {
+            warn_of_handshake(section, &item);
+            in_the_clear(&item, chosen?, bind?)
+        }
+        ([cert, key], None) => {
+            if let Some(one) = cert.as_ref().xor(key.as_ref()) {
+                let other = if cert.is_some() { "key_file" } else { "cert_file" };
+                if !section.mentions(other) {
+                    let missing = Diagnostic::error(format!("`{}` needs `{other}` beside it", one.key))
+                        .at(one.key_span.clone(), "alone here")
+                        .help(format!("add {other} = \"…\", the PEM file of the other half"));
+                    section.reader.report(missing);
+                }
+            }
+            let [cert_file, key_file] = [cert, key].map(|item| item.and_then(|item| file(&item)));
+            Some(Tls::On(Certificate {
+                cert_file: cert_file?,
+                key_file: key_file?,
+            }))
+        }
+        ([cert, key], Some(item)) => {
+            let mut both = Diagnostic::error("a listener is either encrypted or plaintext")
+                .at(item.key_span, "in the clear")
+                .help("remove `plaintext`, or `cert_file` and `key_file`");
+            for file in [cert, key].into_iter().flatten() {
+                both = both.at(file.key_span, "encrypted");
+            }
+            section.reader.report(both);
+            None
+        }
+    }
+}
+
+fn neither(section: &Section<'_>, bind: Option<SocketAddr>) {
+    let clear = match bind {
+        Some(address) if !is_loopback(address) => {
+            "plaintext = \"anywhere\" lets it be reached in the clear over the network, which is safe only behind \
+             something that ends TLS"
+        }
+        _ => "plaintext = \"loopback\" lets programs on this machine reach it in the clear",
+    };
+    let problem = Diagnostic::error("this listener has no certificate")
+        .at(section.span.clone(), "neither `cert_file` nor `plaintext`")
+        .help("to encrypt, add\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"")
+        .help(clear);
+    section.reader.report(problem);
+}
+
+fn in_the_clear(item: &Item<'_>, chosen: Plaintext, bind: SocketAddr) -> Option<Tls> {
+    if chosen == Plaintext::Loopback && !is_loopback(bind) {
+        let problem = Diagnostic::error("this listener is not on loopback")
+            .at(item.span.clone(), "promises loopback")
+            .help(format!("write bind = \"127.0.0.1:{}\" or, so that others can reach it in the clear, plaintext = \"anywhere\"", bind.port()));
+        item.report(problem);
+        return None;
+    }
+    Some(Tls::Off)
+}
+
+fn warn_of_handshake(section: &Section<'_>, plaintext: &Item<'_>) {
+    if let Some(item) = section.get("handshake_timeout") {
+        let idle = Diagnostic::warning("`handshake_timeout` has no effect here")
+            .at(item.key_span, "no TLS handshake takes place")
+            .at(plaintext.key_span.clone(), "because of this")
+            .help("remove it");
+        section.reader.report(idle);
+    }
+}
+
+/// A path, relative to the folder of the configuration file.
+fn file(item: &Item<'_>) -> Option<PathBuf> {
+    let text = item.text("\"certs/cert.pem\"")?;
+    if text.value.is_empty() {
+        item.wrong(
+            format!("`{}` is empty", item.key),
+            "no path",
+            "write the path of a PEM file",
+        );
+        return None;
+    }
+    Some(item.reader.base_dir.join(text.value))
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn compare(reader: &Reader<'_>, binds: &[Spanned<SocketAddr>]) {
+    for (at, later) in binds.iter().enumerate() {
+        let address = later.get_ref();
+        let clashes = |earlier: &&Spanned<SocketAddr>| {
+            let other = earlier.get_ref();
+            let covered = other.is_ipv4() == address.is_ipv4()
+                && (other.ip().is_unspecified() || address.ip().is_unspecified());
+            other.port() == address.port() && address.port() != 0 && (other.ip() == address.ip() || covered)
+        };
+        let Some(earlier) = binds[..at].iter().find(clashes) else {
+            continue;
+        };
+        let problem = if earlier.get_ref() == address {
+            Diagnostic::error("two listeners have the same address").help("give each its own port")
+        } else {
+            Diagnostic::warning("two listeners share a port")
+                .help("one of them stands for every address, so most systems refuse the other; give each its own port")
+        };
+        let problem = problem
+            .at(later.span(), "again here")
+            .at(earlier.span(), "first here");
+        reader.report(problem.basis(Basis::Structure));
+    }
+}

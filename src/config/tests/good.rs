@@ -1,0 +1,174 @@
+//! Files that are good, and what becomes of them.
+
+use super::*;
+
+#[test]
+fn a_small_file_gets_the_defaults() {
+    let config = good(&route_with("framing = \"lines\""));
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(30));
+    let listener = &config.listeners[0];
+    assert_eq!(listener.max_head, 16_384);
+    assert_eq!(listener.handshake_timeout, Duration::from_secs(10));
+    assert!(matches!(listener.tls, Tls::Off));
+    let route = &config.routes[0];
+    assert_eq!(route.dial_timeout, Duration::from_secs(5));
+    assert!(route.hosts.is_empty());
+    assert_eq!(route.backend, "tcp://127.0.0.1:1".parse::<Target>().unwrap());
+    assert_eq!(route.policy.origins, Origins::Same);
+    assert_eq!(route.policy.absent_origin, AbsentOrigin::Allow);
+    assert_eq!(route.policy.on_dial_failure, OnDialFailure::Status);
+    let settings = &route.settings;
+    assert_eq!(settings.max_message, 1 << 20);
+    assert_eq!(settings.embedded, Embedded::Reject);
+    assert_eq!(
+        (settings.oversized, settings.empty),
+        (Oversized::Close, Empty::Deliver)
+    );
+    assert_eq!(settings.half_close, HalfClose::Never);
+    assert_eq!(settings.timeouts, crate::bridge::Timeouts::default());
+}
+
+#[test]
+fn paths_start_at_the_folder_of_the_file() {
+    let config = good(&format!(
+        "[[listener]]\nbind = \"[::]:8443\"\ncert_file = \"certs/a.pem\"\nkey_file = \"/run/a.key\"\n{ROUTE}framing = \"raw\""
+    ));
+    let Tls::On(certificate) = &config.listeners[0].tls else {
+        panic!("TLS should be on");
+    };
+    assert_eq!(certificate.cert_file, Path::new("/etc/sealock/certs/a.pem"));
+    assert_eq!(certificate.key_file, Path::new("/run/a.key"));
+}
+
+#[test]
+fn a_route_stands_over_the_defaults() {
+    let defaults = "[defaults]\nmax_message = \"2 KiB\"\nframing = \"u16be\"\nidle_timeout = \"1m\"\nempty = \"skip\"\n\
+                    subprotocols = [\"a\"]\nembedded_delimiter = \"split\"\nmessage = { to_backend = \"text\", to_client = \"auto\" }\n";
+    let source = format!(
+        "{LISTENER}{defaults}{ROUTE}\n[[route]]\nname = \"b\"\npath = \"/b\"\nbackend = \"unix:/run/b\"\nframing = \"lines\"\n\
+         idle_timeout = \"off\"\nsubprotocols = []\nmessage = {{ to_client = \"binary\" }}"
+    );
+    let config = good(&source);
+    let [a, b] = config.routes.as_slice() else {
+        panic!("two routes");
+    };
+    assert_eq!(a.settings.to_client, preset("u16be").unwrap().framing);
+    assert_eq!(a.settings.timeouts.idle, Some(Duration::from_secs(60)));
+    assert_eq!(a.policy.subprotocols, ["a"]);
+    assert_eq!(
+        (a.settings.accept, a.settings.deliver),
+        (Accept::Text, Deliver::Auto)
+    );
+    assert_eq!(
+        a.settings.embedded,
+        Embedded::Reject,
+        "nothing to embed in a counted record"
+    );
+    assert_eq!(b.settings.to_client, preset("lines").unwrap().framing);
+    assert_eq!(b.settings.timeouts.idle, None);
+    assert!(b.policy.subprotocols.is_empty());
+    assert_eq!(
+        (b.settings.accept, b.settings.deliver),
+        (Accept::Text, Deliver::Binary)
+    );
+    assert_eq!(b.settings.embedded, Embedded::Split);
+    assert_eq!((b.settings.max_message, b.settings.empty), (2048, Empty::Skip));
+}
+
+#[test]
+fn messages_follow_the_preset_unless_the_route_says() {
+    for (lines, accept, deliver) in [
+        ("framing = \"lines\"", Accept::Any, Deliver::Text),
+        ("framing = { preset = \"lines\" }", Accept::Any, Deliver::Text),
+        ("framing = \"kafka\"", Accept::Any, Deliver::Binary),
+        (
+            "framing = { kind = \"delimiter\", delimiter = \"\\n\" }",
+            Accept::Any,
+            Deliver::Binary,
+        ),
+        (
+            "framing = { to_backend = \"raw\", to_client = \"irc\" }",
+            Accept::Any,
+            Deliver::Text,
+        ),
+        (
+            "framing = \"raw\"\nmessage = \"text\"",
+            Accept::Text,
+            Deliver::Text,
+        ),
+        (
+            "framing = \"irc\"\nmessage = \"binary\"",
+            Accept::Binary,
+            Deliver::Binary,
+        ),
+        (
+            "framing = \"irc\"\nmessage = \"auto\"",
+            Accept::Any,
+            Deliver::Auto,
+        ),
+        (
+            "framing = \"irc\"\nmessage = { to_backend = \"binary\" }",
+            Accept::Binary,
+            Deliver::Text,
+        ),
+    ] {
+        let settings = settings(lines);
+        assert_eq!((settings.accept, settings.deliver), (accept, deliver), "{lines}");
+    }
+}
+
+#[test]
+fn framings_can_be_written_out() {
+    for (custom, name) in [
+        ("{ kind = \"raw\" }", "raw"),
+        ("{ kind = \"delimiter\", delimiter = \"\\n\" }", "lines"),
+        ("{ kind = \"delimiter\", delimiter = { hex = \"00\" } }", "nul"),
+        (
+            "{ kind = \"delimiter\", delimiter = [\"\\r\\n\", { hex = \"0A\" }, '''\r''' ] }",
+            "irc",
+        ),
+        (
+            "{ kind = \"length-prefix\", width = 4, endian = \"little\" }",
+            "u32le",
+        ),
+        (
+            "{ kind = \"length-prefix\", width = 2, offset = 2, includes_header = true, template = { hex = \"03 00\" } }",
+            "tpkt",
+        ),
+        (
+            "{ kind = \"length-prefix\", width = 3, endian = \"little\", adjustment = 1, header = \"keep\" }",
+            "mysql",
+        ),
+    ] {
+        // A raw CR is no TOML; it only makes the row above readable.
+        let custom = custom.replace("'''\r'''", "\"\\r\"");
+        let preset = preset(name).unwrap().framing;
+        assert_eq!(
+            settings(&format!("framing = {custom}")).to_backend,
+            preset,
+            "{custom}"
+        );
+        // The same as a table of its own.
+        let inside = custom.trim_start_matches('{').trim_end_matches('}');
+        if !inside.contains(['[', '{']) {
+            let table = format!("[route.framing]\n{}", inside.replace(", ", "\n"));
+            assert_eq!(settings(&table).to_client, preset, "{table}");
+        }
+    }
+}
+
+#[test]
+fn edges_have_their_policies() {
+    let all = settings(
+        "framing = \"lines\"\nembedded_delimiter = { replace = { hex = \"20\" } }\noversized = \"discard\"\npartial = \"drop\"\n\
+         empty = \"deliver\"\nhalf_close = \"empty-message\"\nlinger = \"0s\"\nping_interval = \"off\"\nmax_message = \"1 GiB\"",
+    );
+    assert_eq!(all.embedded, Embedded::Replace((*b" ").into()));
+    assert_eq!((all.oversized, all.partial), (Oversized::Discard, Partial::Drop));
+    assert_eq!(all.half_close, HalfClose::EmptyMessage);
+    assert_eq!((all.timeouts.linger, all.timeouts.ping), (Duration::ZERO, None));
+    assert_eq!(all.max_message, 1 << 30);
+    assert_eq!(settings("framing = \"lines\"").partial, Partial::Deliver);
+    assert_eq!(settings("framing = \"u8\"").partial, Partial::Error);
+}
