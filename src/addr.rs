@@ -45,10 +45,7 @@ pub fn normalize_host(host: &str) -> Option<String> {
 }
 
 fn check_port(port: &str) -> Option<()> {
-    let digits = match port.strip_prefix(':') {
-        None => return port.is_empty().then_some(()),
-        Some(digits) => digits,
-    };
+    let Some(digits) = port.strip_prefix(':') else { return port.is_empty().then_some(()) };
     // RFC 3986 §3.2.3 lets the port be empty.
     (digits.is_empty() || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()))
         .then_some(())

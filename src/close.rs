@@ -183,12 +183,12 @@ const fn row(
 
 impl CloseReason {
     /// The row of the table.
+    #[rustfmt::skip]
     pub fn row(self) -> Row {
         use CloseCode as C;
         use Level::{Debug, Error, Info, Warn};
         let on = Some::<CloseCode>;
-        #[rustfmt::skip]
-        let row = match self {
+        match self {
             Self::PlainHttp => row("plain_http", Some(400), None, Debug, "CT", "this port speaks TLS: use https:// or wss://"),
             Self::TlsFailed => row("tls_failed", None, None, Debug, "CT", "TLS handshake failed"),
             Self::TlsTimeout => row("tls_timeout", None, None, Debug, "cT", "TLS handshake took too long"),
@@ -238,8 +238,7 @@ impl CloseReason {
             Self::BackendNotReading => row("backend_not_reading", None, on(C::BAD_GATEWAY), Warn, "sD", "backend does not read"),
 
             Self::Internal => row("internal", Some(500), on(C::INTERNAL), Error, "PD", "internal error"),
-        };
-        row
+        }
     }
 
     /// The reason of the Close frame, with the detail that the row cannot have. `limit` is the route's `max_message`.
@@ -272,65 +271,64 @@ impl CloseReason {
 
     /// Every reason, with every detail it can carry: for tests, documentation and metrics.
     pub fn all() -> Vec<Self> {
-        use CloseReason as R;
         let mut all = vec![
-            R::PlainHttp,
-            R::TlsFailed,
-            R::TlsTimeout,
-            R::ClientLeft,
-            R::RequestTimeout,
-            R::HeadTooLarge,
+            Self::PlainHttp,
+            Self::TlsFailed,
+            Self::TlsTimeout,
+            Self::ClientLeft,
+            Self::RequestTimeout,
+            Self::HeadTooLarge,
         ];
-        all.extend(BadRequest::ALL.map(R::BadRequest));
+        all.extend(BadRequest::ALL.map(Self::BadRequest));
         all.extend([
-            R::NotFound,
-            R::BadMethod,
-            R::NotAnUpgrade,
-            R::BadVersion,
-            R::OriginRefused,
+            Self::NotFound,
+            Self::BadMethod,
+            Self::NotAnUpgrade,
+            Self::BadVersion,
+            Self::OriginRefused,
         ]);
         all.extend([
-            R::TooManySessions,
-            R::Answered,
-            R::DialName,
-            R::DialFailed,
-            R::DialTimeout,
+            Self::TooManySessions,
+            Self::Answered,
+            Self::DialName,
+            Self::DialFailed,
+            Self::DialTimeout,
         ]);
         all.extend([
-            R::ClientClosed,
-            R::BackendClosed,
-            R::Idle,
-            R::Shutdown,
-            R::ClientGone,
+            Self::ClientClosed,
+            Self::BackendClosed,
+            Self::Idle,
+            Self::Shutdown,
+            Self::ClientGone,
         ]);
-        all.extend(Violation::ALL.map(R::Protocol));
+        all.extend(Violation::ALL.map(Self::Protocol));
         all.extend([
-            R::WrongKind,
-            R::ClientText,
-            R::ClientTooBig,
-            R::DelimiterInText,
-            R::DelimiterInBinary,
-        ]);
-        all.extend([
-            R::DelimiterMissing,
-            R::LengthDoesNotFit,
-            R::HeaderMismatch,
-            R::AfterHalfClose,
+            Self::WrongKind,
+            Self::ClientText,
+            Self::ClientTooBig,
+            Self::DelimiterInText,
+            Self::DelimiterInBinary,
         ]);
         all.extend([
-            R::ClientStalled,
-            R::ClientNotReading,
-            R::PongTimeout,
-            R::BackendReset,
-            R::BackendCut,
+            Self::DelimiterMissing,
+            Self::LengthDoesNotFit,
+            Self::HeaderMismatch,
+            Self::AfterHalfClose,
         ]);
         all.extend([
-            R::BackendGarbage,
-            R::BackendTooBig,
-            R::BackendText,
-            R::BackendStalled,
+            Self::ClientStalled,
+            Self::ClientNotReading,
+            Self::PongTimeout,
+            Self::BackendReset,
+            Self::BackendCut,
         ]);
-        all.extend([R::BackendNotReading, R::Internal]);
+        all.extend([
+            Self::BackendGarbage,
+            Self::BackendTooBig,
+            Self::BackendText,
+            Self::BackendStalled,
+        ]);
+        all.extend([Self::BackendNotReading, Self::Internal]);
         all
     }
 }

@@ -12,16 +12,19 @@ pub mod close;
 pub mod session;
 
 // Beside it.
+pub mod cli;
 pub mod app;
+pub mod signals;
 pub mod config;
 pub mod demo;
+pub mod probe;
 pub mod telemetry;
 
 // Shared by all.
 pub mod addr;
+pub mod escape;
 pub mod io;
 pub mod message;
 pub mod outbox;
 pub mod units;
 pub mod utf8;
-

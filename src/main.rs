@@ -1,3 +1,7 @@
-//! The `sealock` command: see [`sealock::cli`].
+//! The `sealock` command. Everything is in the library; see [`sealock::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sealock::cli::main()
+}

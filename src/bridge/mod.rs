@@ -9,6 +9,8 @@ mod downlink;
 mod lifecycle;
 mod pump;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod uplink;
 
 pub use counters::Counters;

@@ -130,10 +130,10 @@ impl Uplink {
             pass.counters.lost_up += part.data.len() as u64;
             return None;
         }
-        if let Some(begin) = part.begin {
-            if let Err(reason) = self.begin(begin, pass.settings) {
-                return Some(Stop::Fail(reason));
-            }
+        if let Some(begin) = part.begin
+            && let Err(reason) = self.begin(begin, pass.settings)
+        {
+            return Some(Stop::Fail(reason));
         }
         part.begin = part.begin.or(self.unopened.take());
         if let (Some(begin), []) = (part.begin, part.data) {

@@ -8,8 +8,10 @@ mod echo;
 mod lines;
 mod page;
 mod room;
+mod setup;
 
-pub use page::{Asset, CONTENT_SECURITY_POLICY, asset};
+pub use page::page;
+pub use setup::{config, names, welcome};
 
 use std::future::Future;
 use std::io;

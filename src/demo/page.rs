@@ -1,22 +1,15 @@
 //! The page of `sealock demo`: plain files, compiled in, that ask for nothing from elsewhere.
 
-/// One file of the page.
-#[derive(Debug, Clone, Copy)]
-pub struct Asset {
-    /// The value of its `Content-Type` header.
-    pub content_type: &'static str,
-    /// The file.
-    pub body: &'static [u8],
-}
+use crate::upgrade::Page;
 
 /// The value of the `Content-Security-Policy` header that every asset is to be sent with. The page runs its own script and
 /// style, talks to its own origin, and can turn no string into markup.
-pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// The file for a request path (without its query), if the page has one.
-pub fn asset(path: &str) -> Option<Asset> {
+pub fn page(path: &str) -> Option<Page> {
     let (content_type, body): (_, &[u8]) = match path {
         "/" => ("text/html; charset=utf-8", include_bytes!("page/index.html")),
         "/page.css" => ("text/css; charset=utf-8", include_bytes!("page/page.css")),
@@ -25,7 +18,11 @@ pub fn asset(path: &str) -> Option<Asset> {
         "/favicon.svg" => ("image/svg+xml", include_bytes!("page/favicon.svg")),
         _ => return None,
     };
-    Some(Asset { content_type, body })
+    Some(Page {
+        content_type,
+        body,
+        policy: CONTENT_SECURITY_POLICY,
+    })
 }
 
 #[cfg(test)]
@@ -33,7 +30,7 @@ mod tests {
     use super::*;
 
     fn text(path: &str) -> &'static str {
-        std::str::from_utf8(asset(path).unwrap().body).unwrap()
+        std::str::from_utf8(page(path).unwrap().body).unwrap()
     }
 
     #[test]
@@ -44,13 +41,13 @@ mod tests {
             for (at, _) in html.match_indices(attribute) {
                 let rest = &html[at + attribute.len()..];
                 let target = &rest[..rest.find('"').unwrap()];
-                assert!(target.starts_with('#') || asset(target).is_some(), "{target}");
+                assert!(target.starts_with('#') || page(target).is_some(), "{target}");
                 named += 1;
             }
         }
         assert!(named >= 3, "style, script and icon, at least");
-        assert!(text("/page.js").contains(r#"from "./routes.js""#) && asset("/routes.js").is_some());
-        assert!(asset("/nothing").is_none());
+        assert!(text("/page.js").contains(r#"from "./routes.js""#) && page("/routes.js").is_some());
+        assert!(page("/nothing").is_none());
     }
 
     #[test]

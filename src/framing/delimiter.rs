@@ -289,8 +289,8 @@ impl Delimiter {
     /// `keep`: the message carries its own delimiter, at its end and nowhere else.
     fn check_kept(&self, embedded: &Embedded, out: &mut Outbox) -> Result<(), EncodeError> {
         // One that starts another would be read together with the next message's first bytes.
-        let ends = |one: &&Box<[u8]>| out.held().ends_with(one) && !is_start_of_another(one, &self.all);
-        let Some(found) = self.all.iter().find(ends) else {
+        let mut ends = self.all.iter().filter(|one| out.held().ends_with(one));
+        let Some(found) = ends.find(|one| !is_start_of_another(one, &self.all)) else {
             return Err(EncodeError::DelimiterMissing);
         };
         let end = out.held().len();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bridge::{Counters, Ended};
 use crate::close::{CloseReason, Level};
+use crate::escape::Printable;
 
 /// A connection that did not become a session.
 #[derive(Debug)]
@@ -38,14 +39,17 @@ pub struct SessionEnd<'a> {
     pub duration: Duration,
 }
 
+/// The target of both records, for filters.
+const TARGET: &str = "sealock::session";
+
 /// Logs an event at a level that is only known at run time.
 macro_rules! at_level {
     ($level:expr, $($fields:tt)*) => {
         match $level {
-            Level::Debug => tracing::debug!($($fields)*),
-            Level::Info => tracing::info!($($fields)*),
-            Level::Warn => tracing::warn!($($fields)*),
-            Level::Error => tracing::error!($($fields)*),
+            Level::Debug => tracing::debug!(target: TARGET, $($fields)*),
+            Level::Info => tracing::info!(target: TARGET, $($fields)*),
+            Level::Warn => tracing::warn!(target: TARGET, $($fields)*),
+            Level::Error => tracing::error!(target: TARGET, $($fields)*),
         }
     };
 }
@@ -60,7 +64,7 @@ pub fn log_refusal(refusal: &Refusal<'_>) {
         status = row.status,
         route = refusal.route,
         peer = %refusal.peer,
-        detail = ?refusal.detail,
+        detail = (!refusal.detail.is_empty()).then(|| tracing::field::display(Printable(refusal.detail))),
         duration_ms = millis(refusal.duration),
         "refused: {}",
         row.text

@@ -1,5 +1,6 @@
 //! Ends TLS. The only place that knows rustls.
 
+pub mod client;
 mod handshake;
 mod identity;
 mod stream;

@@ -6,7 +6,6 @@ mod page;
 mod policy;
 mod serve;
 
-pub(crate) use handshake::is_token;
 pub use origin::{Origin, OriginError, Origins};
 pub use page::Page;
 pub use policy::{AbsentOrigin, OnDialFailure, Policy};

@@ -1,1 +1,7 @@
-//! Tests of the whole: real clients and real servers on both sides of sealock.
+//! Tests of the whole: the real program, real sockets, and on both sides clients and servers that know nothing of sealock.
+//!
+//! Every test starts its own sealock on ports that the system chooses, and reads what it logs; nothing sleeps to be in step.
+
+mod support;
+
+mod smoke;

@@ -1,0 +1,306 @@
+//! The command line: what was asked for, and the exit code.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::{self, App, Identities, StartError};
+use crate::config::{self, Config, Diagnostics};
+use crate::probe::{self, Probe};
+use crate::telemetry::{self, LogFormat};
+use crate::tls::{DevelopmentCa, Identity};
+use crate::{demo, signals};
+
+/// Something failed at run time.
+const FAILED: u8 = 1;
+/// The configuration is wrong: `EX_CONFIG` of sysexits.h.
+const BAD_CONFIG: u8 = 78;
+
+/// Lets browsers reach legacy TCP services: WebSocket messages in, framed stream records out, and back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sealock",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try sealock in a browser: no file, no certificate, built-in services
+    Demo(DemoArgs),
+    /// Run the daemon
+    Run(RunArgs),
+    /// Check a configuration file, and the certificates it names
+    Check(CheckArgs),
+    /// Make a development CA and a certificate
+    Cert(CertArgs),
+    /// Connect to a WebSocket and talk to it: shows handshake, timing, messages and the close code
+    Probe(Probe),
+}
+
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t, env = "SEALOCK_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// Log level: error, warn, info, debug, trace, or a list of target=level
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "SEALOCK_LOG")]
+    log_level: String,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Address to listen on; port 0 lets the system choose
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    bind: SocketAddr,
+    /// Certificate (PEM) to use instead of one made in memory
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", env = "SEALOCK_CONFIG")]
+    config: PathBuf,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", env = "SEALOCK_CONFIG")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CertArgs {
+    /// Folder for ca.pem, dev.pem and dev.key; files that are there are not replaced
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    out: PathBuf,
+    /// Host names and addresses the certificate is for
+    #[arg(default_values = ["localhost", "127.0.0.1", "::1"])]
+    names: Vec<String>,
+}
+
+/// Runs what the command line asks for. Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 78 wrong configuration.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(args) => with_runtime(demo(args)),
+        Command::Run(args) => with_runtime(run(args)),
+        Command::Check(args) => check(&args),
+        Command::Cert(args) => cert(&args),
+        Command::Probe(args) => with_runtime(probe::run(args)),
+    }
+}
+
+fn with_runtime(task: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(task);
+            // A name look-up that hangs in the system's resolver must not hold up the end.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => fail(FAILED, &format!("cannot start the runtime: {error}")),
+    }
+}
+
+async fn run(args: RunArgs) -> ExitCode {
+    if let Err(error) = telemetry::init(args.log.log_format, &args.log.log_level) {
+        return fail(2, &error);
+    }
+    let Some(config) = load(&args.config) else {
+        return BAD_CONFIG.into();
+    };
+    serve(config, Identities::Files, |_| None, |_| String::new()).await
+}
+
+async fn demo(args: DemoArgs) -> ExitCode {
+    if let Err(error) = telemetry::init(args.log.log_format, &args.log.log_level) {
+        return fail(2, &error);
+    }
+    let made = match (&args.cert, &args.key) {
+        (Some(cert), Some(key)) => Identity::load(cert, key),
+        _ => DevelopmentCa::make(&demo::names(args.bind)).map(|made| made.identity()),
+    };
+    let identity = match made {
+        Ok(identity) => identity,
+        Err(error) => return fail(FAILED, &error.to_string()),
+    };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let _stop_backends = stop.clone().drop_guard();
+    let backends = match demo::start(stop).await {
+        Ok(backends) => backends,
+        Err(error) => return fail(FAILED, &format!("cannot start the built-in services: {error}")),
+    };
+    let config = match demo::config(args.bind, &backends) {
+        Ok(config) => config,
+        Err(problems) => return fail(FAILED, &problems.to_string()),
+    };
+    let in_memory = args.cert.is_none();
+    serve(config, Identities::Given(identity), demo::page, move |bound| {
+        demo::welcome(bound, &backends, in_memory)
+    })
+    .await
+}
+
+/// Runs until a signal, then ends in order. `welcome` is what is printed once the listeners are up.
+async fn serve(
+    config: Config,
+    identities: Identities,
+    pages: fn(&str) -> Option<crate::upgrade::Page>,
+    welcome: impl FnOnce(&[app::Bound]) -> String,
+) -> ExitCode {
+    let mut signals = match signals::Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILED, &format!("cannot listen for signals: {error}")),
+    };
+    let app = match App::start(config, &identities, pages) {
+        Ok(app) => app,
+        Err(error @ StartError::Identity(_)) => return fail(BAD_CONFIG, &error.to_string()),
+        Err(error @ StartError::Bind { .. }) => {
+            return fail(
+                FAILED,
+                &format!("{error}\n  help: is another program there? port 0 takes any free port"),
+            );
+        }
+        Err(error) => return fail(FAILED, &error.to_string()),
+    };
+    for bound in app.addresses() {
+        say(&format!("listening on {bound}"));
+    }
+    say_all(&welcome(app.addresses()));
+    signals::notify_ready();
+
+    let signal = signals.next().await;
+    tracing::info!(signal, "shutting down");
+    signals::notify_stopping();
+    let clean = app
+        .shutdown(async {
+            signals.next().await;
+        })
+        .await;
+    if clean {
+        tracing::info!("all sessions have ended");
+    } else {
+        tracing::warn!("sessions were cut: they had not ended in time");
+    }
+    ExitCode::SUCCESS
+}
+
+fn check(args: &CheckArgs) -> ExitCode {
+    let Some(config) = load(&args.config) else {
+        return BAD_CONFIG.into();
+    };
+    let problems = app::check(&config);
+    for (_, problem) in &problems {
+        report(&format!("error: {problem}"));
+    }
+    if !problems.is_empty() {
+        return BAD_CONFIG.into();
+    }
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let file = args.config.display();
+    say(&format!(
+        "{file}: good: {}, {}",
+        count(config.listeners.len(), "listener"),
+        count(config.routes.len(), "route")
+    ));
+    ExitCode::SUCCESS
+}
+
+/// Loads a configuration and prints what there is to say about it.
+fn load(path: &Path) -> Option<Config> {
+    let print = |problems: &Diagnostics| {
+        if !problems.is_empty() {
+            report(&problems.render(std::io::stderr().is_terminal()));
+        }
+    };
+    match config::load(path) {
+        Ok(loaded) => {
+            print(&loaded.warnings);
+            Some(loaded.config)
+        }
+        Err(problems) => {
+            print(&problems);
+            None
+        }
+    }
+}
+
+fn cert(args: &CertArgs) -> ExitCode {
+    let made = match DevelopmentCa::make(&args.names) {
+        Ok(made) => made,
+        Err(error) => return fail(FAILED, &error.to_string()),
+    };
+    let file = |name: &str| args.out.join(name);
+    let written = std::fs::create_dir_all(&args.out)
+        .and_then(|()| write_new(&file("dev.key"), &made.key_pem, 0o600))
+        .and_then(|()| write_new(&file("dev.pem"), &made.cert_pem, 0o644))
+        .and_then(|()| write_new(&file("ca.pem"), &made.ca_pem, 0o644));
+    if let Err(error) = written {
+        let help = "remove the old files first, or choose another folder with --out";
+        return fail(
+            FAILED,
+            &format!("cannot write to {}: {error}\n  help: {help}", args.out.display()),
+        );
+    }
+    say_all(&format!(
+        "certificate  {}\nkey          {}\nCA           {}\n\n\
+         Trust the CA where you develop, and nowhere else: import it in the browser's settings\n\
+         (Certificates, Authorities), or pass it with --cacert or --ca. Its key was forgotten.\n",
+        file("dev.pem").display(),
+        file("dev.key").display(),
+        file("ca.pem").display()
+    ));
+    ExitCode::SUCCESS
+}
+
+/// Writes a file that must not exist yet, with its mode from the first moment.
+fn write_new(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
+    let named =
+        |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    opened
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(named)
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    report(&format!("error: {message}"));
+    code.into()
+}
+
+/// Prints a line for whoever started us. A reader that has gone is no reason to stop.
+fn say(line: &str) {
+    say_all(&format!("{line}\n"));
+}
+
+fn say_all(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+fn report(text: &str) {
+    drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
+}

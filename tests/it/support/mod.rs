@@ -1,0 +1,25 @@
+//! What the tests share: the program under test, a WebSocket client that can do wrong things, and scripted backends.
+
+mod backend;
+mod client;
+mod program;
+
+pub use backend::{Backend, read, read_to_end, write};
+pub use client::{
+    BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Refusal, Request, TEXT, answer, frame,
+};
+pub use program::{Program, certificate, tls_connect};
+
+use std::future::Future;
+use std::time::Duration;
+
+/// No test waits longer than this for anything: a failure must say where, not hang.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for something that must happen.
+pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, event).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+    }
+}
