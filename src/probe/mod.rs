@@ -1,5 +1,7 @@
 //! `sealock probe`: a WebSocket client that shows what happens.
 
+mod tap;
+
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Request};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use tap::Tap;
 
 use crate::escape::Printable;
 use crate::tls::client::{self, Trust};
@@ -152,7 +156,7 @@ async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
         .max_frame_size(None);
     let opened = timeout(
         args.timeout,
-        client_async_with_config(request, stream, Some(config)),
+        client_async_with_config(request, Tap::new(stream), Some(config)),
     )
     .await;
     match opened.map_err(|_| "HTTP: no answer within the timeout".to_owned())? {
@@ -189,7 +193,7 @@ fn describe(response: &Response) -> String {
 /// Sends what was asked for and what is typed, shows what comes, until either side closes.
 async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     args: &Probe,
-    mut socket: WebSocketStream<S>,
+    mut socket: WebSocketStream<Tap<S>>,
 ) -> Result<ExitCode, String> {
     if std::io::stdin().is_terminal() && args.expect.is_none() {
         let what = if args.hex { "hex" } else { "text" };
@@ -230,7 +234,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
             Some(Message::Binary(bytes)) => {
                 show(&format!("<  binary  {:>7} B  {}", bytes.len(), hex(&bytes)))
             }
-            Some(Message::Close(frame)) => return Ok(closed(frame.as_ref(), closing)),
+            Some(Message::Close(_)) => return Ok(closed(socket.get_ref().close(), closing)),
             Some(_) => continue,
             None => return Err("the connection ended without a Close frame (1006)".into()),
         }
@@ -243,7 +247,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 async fn next<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: &mut WebSocketStream<S>,
+    socket: &mut WebSocketStream<Tap<S>>,
     limit: Option<Duration>,
 ) -> Result<Option<Message>, String> {
     let came = match limit {
@@ -263,18 +267,14 @@ fn normal() -> CloseFrame {
     }
 }
 
-fn closed(frame: Option<&CloseFrame>, asked: bool) -> ExitCode {
+fn closed(frame: Option<(u16, &str)>, asked: bool) -> ExitCode {
     let line = match frame {
-        Some(frame) => format!("closed {} {}", u16::from(frame.code), Printable(&frame.reason)),
+        Some((code, reason)) => format!("closed {code} {}", Printable(reason)),
         None => "closed 1005 (no code)".into(),
     };
     show(line.trim_end());
-    let good = asked || frame.is_some_and(|frame| u16::from(frame.code) == 1000);
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    let good = asked || frame.is_some_and(|(code, _)| code == 1000);
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn took(start: Instant) -> String {
