@@ -13,6 +13,11 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     /// Makes the coming drop of this connection a reset (RST) instead of an orderly end, where the transport knows the difference.
     fn reset_on_drop(&self);
+
+    /// Bytes that were taken by a write and have not been handed to the system yet.
+    fn backlog(&self) -> usize {
+        0
+    }
 }
 
 /// Ends a connection so that the last answer arrives: sends the end of the stream, then reads what still comes and drops it. Without

@@ -134,7 +134,7 @@ async fn open(
     tcp: TcpStream,
 ) -> Result<Upgraded<tls::Stream, Opened>, upgrade::Refused> {
     let stream = match &port.tls {
-        None => tls::Stream::Plain(tcp),
+        None => tls::Stream::plain(tcp),
         Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
             .await
             .map_err(|failure| upgrade::Refused {

@@ -91,7 +91,8 @@ impl Inlet {
     }
 
     fn grow(&mut self, got: usize) {
-        if got == self.window {
+        // TLS fills a buffer in steps of a record, so half full is as good as full.
+        if got >= self.window / 2 {
             self.window = (self.window * 2).min(MAX_WINDOW);
         }
     }
@@ -474,9 +475,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         if self.life.client_is_closed() {
             return false;
         }
-        let before = self.to_client.ready().len();
+        let before = self.to_client.ready().len() + client.backlog();
+        let had = self.to_client.ready().len();
         let flushed = match write_out(client, cx, &mut self.to_client) {
-            Ok(()) if self.to_client.ready().len() < before || self.unflushed => {
+            Ok(()) if self.to_client.ready().len() < had || self.unflushed => {
                 let flush = Pin::new(&mut *client).poll_flush(cx);
                 self.unflushed = flush.is_pending();
                 match flush {
@@ -490,7 +492,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.life.client_gone(now, self.up.is_cut());
             return true;
         }
-        let waiting = self.to_client.ready().len();
+        let waiting = self.to_client.ready().len() + client.backlog();
         let mut progress = waiting < before;
         if waiting > 0 || self.unflushed {
             self.from_backend.window = MIN_WINDOW;

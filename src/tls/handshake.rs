@@ -1,13 +1,14 @@
 //! The TLS handshake, within a deadline.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
+use super::session::Session;
 use super::{ServerConfig, Stream};
 use crate::close::CloseReason;
 
@@ -37,20 +38,16 @@ pub async fn accept(
                 detail: String::new(),
             });
         }
-        match TlsAcceptor::from(config).accept(tcp).await {
-            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        let mut session = Box::new(Session::new(tcp, config).map_err(|error| failed(&error))?);
+        match poll_fn(|cx| session.poll_handshake(cx)).await {
+            Ok(()) => Ok(Stream::tls(session)),
+            Err(error) if is_gone(&error) => {
+                Err(Failure { reason: CloseReason::ClientLeft, detail: error.to_string() })
+            }
             Err(error) => {
-                let left = error.kind() == std::io::ErrorKind::UnexpectedEof
-                    || error.kind() == std::io::ErrorKind::ConnectionReset;
-                let reason = if left {
-                    CloseReason::ClientLeft
-                } else {
-                    CloseReason::TlsFailed
-                };
-                Err(Failure {
-                    reason,
-                    detail: error.to_string(),
-                })
+                // The alert has been written; it must outlive what the client still sends.
+                crate::io::linger(&mut session.into_tcp()).await;
+                Err(failed(&error))
             }
         }
     };
@@ -61,6 +58,15 @@ pub async fn accept(
         })
     };
     timeout(limit, handshake).await.unwrap_or_else(|_| late())
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Failure {
+    Failure { reason: CloseReason::TlsFailed, detail: error.to_string() }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as K;
+    matches!(error.kind(), K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe)
 }
 
 /// True when the first byte is that of an HTTP method; a TLS record starts with 22 (RFC 8446 §5.1).

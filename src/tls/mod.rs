@@ -3,6 +3,7 @@
 pub mod client;
 mod handshake;
 mod identity;
+mod session;
 mod stream;
 
 pub use handshake::{Failure, accept};
