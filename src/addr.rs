@@ -45,7 +45,9 @@ pub fn normalize_host(host: &str) -> Option<String> {
 }
 
 fn check_port(port: &str) -> Option<()> {
-    let Some(digits) = port.strip_prefix(':') else { return port.is_empty().then_some(()) };
+    let Some(digits) = port.strip_prefix(':') else {
+        return port.is_empty().then_some(());
+    };
     // RFC 3986 §3.2.3 lets the port be empty.
     (digits.is_empty() || (digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()))
         .then_some(())

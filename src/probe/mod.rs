@@ -274,7 +274,11 @@ fn closed(frame: Option<(u16, &str)>, asked: bool) -> ExitCode {
     };
     show(line.trim_end());
     let good = asked || frame.is_some_and(|(code, _)| code == 1000);
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn took(start: Instant) -> String {

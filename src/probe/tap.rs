@@ -35,12 +35,18 @@ const BLANK: &[u8] = b"\r\n\r\n";
 
 impl<S> Tap<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, follow: Follow::default() }
+        Self {
+            stream,
+            follow: Follow::default(),
+        }
     }
 
     /// The code and reason of the Close frame that came.
     pub(super) fn close(&self) -> Option<(u16, &str)> {
-        self.follow.close.as_ref().map(|(code, reason)| (*code, reason.as_str()))
+        self.follow
+            .close
+            .as_ref()
+            .map(|(code, reason)| (*code, reason.as_str()))
     }
 }
 
@@ -49,10 +55,16 @@ impl Follow {
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.blank < BLANK.len() {
                 // Starting over with a '\r' is enough: the blank line has no other way to overlap itself.
-                self.blank = if byte == BLANK[self.blank] { self.blank + 1 } else { usize::from(byte == b'\r') };
+                self.blank = if byte == BLANK[self.blank] {
+                    self.blank + 1
+                } else {
+                    usize::from(byte == b'\r')
+                };
                 bytes = rest;
             } else if self.payload > 0 {
-                let take = bytes.len().min(usize::try_from(self.payload).unwrap_or(usize::MAX));
+                let take = bytes
+                    .len()
+                    .min(usize::try_from(self.payload).unwrap_or(usize::MAX));
                 if self.in_close {
                     self.kept.extend_from_slice(&bytes[..take]);
                 }

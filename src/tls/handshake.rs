@@ -41,12 +41,13 @@ pub async fn accept(
         let mut session = Box::new(Session::new(tcp, config).map_err(|error| failed(&error))?);
         match poll_fn(|cx| session.poll_handshake(cx)).await {
             Ok(()) => Ok(Stream::tls(session)),
-            Err(error) if is_gone(&error) => {
-                Err(Failure { reason: CloseReason::ClientLeft, detail: error.to_string() })
-            }
+            Err(error) if is_gone(&error) => Err(Failure {
+                reason: CloseReason::ClientLeft,
+                detail: error.to_string(),
+            }),
             Err(error) => {
                 // The alert has been written; it must outlive what the client still sends.
-                crate::io::linger(&mut session.into_tcp()).await;
+                crate::io::linger(&mut session.into_io()).await;
                 Err(failed(&error))
             }
         }
@@ -61,12 +62,18 @@ pub async fn accept(
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Failure {
-    Failure { reason: CloseReason::TlsFailed, detail: error.to_string() }
+    Failure {
+        reason: CloseReason::TlsFailed,
+        detail: error.to_string(),
+    }
 }
 
 fn is_gone(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as K;
-    matches!(error.kind(), K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe)
+    matches!(
+        error.kind(),
+        K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe
+    )
 }
 
 /// True when the first byte is that of an HTTP method; a TLS record starts with 22 (RFC 8446 §5.1).

@@ -45,9 +45,9 @@ thread_local! {
     });
 }
 
-/// A server's side of a TLS connection over TCP.
-pub(super) struct Session {
-    tcp: TcpStream,
+/// A server's side of a TLS connection.
+pub(super) struct Session<S = TcpStream> {
+    io: S,
     conn: UnbufferedServerConnection,
     /// Ciphertext that is not a whole record yet.
     incoming: Vec<u8>,
@@ -78,11 +78,11 @@ impl Sealed {
     }
 }
 
-impl Session {
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A connection whose handshake has not begun.
-    pub(super) fn new(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+    pub(super) fn new(io: S, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         Ok(Self {
-            tcp,
+            io,
             conn: UnbufferedServerConnection::new(config)?,
             incoming: Vec::new(),
             plain: Vec::new(),
@@ -93,13 +93,13 @@ impl Session {
         })
     }
 
-    pub(super) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    pub(super) fn io(&self) -> &S {
+        &self.io
     }
 
-    /// The socket, for a connection whose TLS has failed.
-    pub(super) fn into_tcp(self) -> TcpStream {
-        self.tcp
+    /// The connection below, once TLS has failed.
+    pub(super) fn into_io(self) -> S {
+        self.io
     }
 
     /// Ciphertext that the socket has not taken.
@@ -144,12 +144,15 @@ impl Session {
         SCRATCH.with_borrow_mut(|Scratch { incoming, sealed }| {
             let left = self.incoming.len();
             if left > MAX_LEFT {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "endless TLS message")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "endless TLS message",
+                )));
             }
             incoming[..left].copy_from_slice(&self.incoming);
             let most = limit.saturating_sub(left).clamp(MIN_READ, MAX_READ);
             let mut buf = ReadBuf::new(&mut incoming[left..left + most]);
-            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buf))?;
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
             let got = buf.filled().len();
             let input = &mut incoming[..left + got];
             let result = self.turn(input, sealed, &mut Goal::Nothing, sink);
@@ -175,7 +178,9 @@ impl Session {
         let mut used = 0;
         let mut failure = None;
         loop {
-            let UnbufferedStatus { mut discard, state, .. } = self.conn.process_tls_records(&mut input[used..]);
+            let UnbufferedStatus {
+                mut discard, state, ..
+            } = self.conn.process_tls_records(&mut input[used..]);
             let done = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
@@ -242,7 +247,7 @@ impl Session {
         let mut done = 0;
         if self.pending.is_empty() {
             while done < bytes.len() {
-                match Pin::new(&mut self.tcp).poll_write(cx, &bytes[done..]) {
+                match Pin::new(&mut self.io).poll_write(cx, &bytes[done..]) {
                     Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(count)) => done += count,
                     Poll::Ready(Err(error)) => return Err(error),
@@ -257,7 +262,7 @@ impl Session {
     /// Writes what is pending.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.pending.len() {
-            match ready!(Pin::new(&mut self.tcp).poll_write(cx, &self.pending[self.sent..]))? {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending[self.sent..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.sent += count,
             }
@@ -273,7 +278,9 @@ impl Session {
         SCRATCH.with_borrow_mut(|Scratch { sealed, .. }| {
             let mut input = std::mem::take(&mut self.incoming);
             let mut plain = std::mem::take(&mut self.plain);
-            let result = self.turn(&mut input, sealed, &mut goal, &mut |data| plain.extend_from_slice(data));
+            let result = self.turn(&mut input, sealed, &mut goal, &mut |data| {
+                plain.extend_from_slice(data)
+            });
             let used = result.as_ref().map_or(0, |used| *used);
             input.drain(..used);
             self.incoming = input;
@@ -305,7 +312,7 @@ fn seal(
     }
 }
 
-impl AsyncRead for Session {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Session<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Answers of TLS itself, such as to a key update, wait for no write of ours. Not being able to send is no reason not to read.
@@ -334,7 +341,10 @@ impl AsyncRead for Session {
                 return Poll::Ready(Ok(()));
             }
             if got == 0 && !this.peer_closed {
-                let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended without close_notify");
+                let error = io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the stream ended without close_notify",
+                );
                 return Poll::Ready(Err(error));
             }
         }
@@ -342,7 +352,7 @@ impl AsyncRead for Session {
     }
 }
 
-impl AsyncWrite for Session {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Session<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
@@ -366,6 +376,216 @@ impl AsyncWrite for Session {
             this.poll_seal(cx, Goal::Notify)?;
             ready!(this.poll_send(cx))?;
         }
-        Pin::new(&mut this.tcp).poll_shutdown(cx)
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{DevelopmentCa, server_config};
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+    use std::future::poll_fn;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+
+    /// A wire that carries at most `most` bytes at a time: 1 cuts the stream at every border there is.
+    struct Narrow {
+        io: DuplexStream,
+        most: usize,
+    }
+
+    impl AsyncRead for Narrow {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let mut small = vec![0; self.most.min(buf.remaining())];
+            let mut some = ReadBuf::new(&mut small);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut some))?;
+            buf.put_slice(some.filled());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            let most = self.most.min(buf.len());
+            Pin::new(&mut self.io).poll_write(cx, &buf[..most])
+        }
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_flush(cx)
+        }
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_shutdown(cx)
+        }
+    }
+
+    struct Configs {
+        client: Arc<ClientConfig>,
+        server: Arc<ServerConfig>,
+    }
+
+    fn configs(version: &'static SupportedProtocolVersion) -> Configs {
+        let made = DevelopmentCa::make(&["localhost".into()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(made.ca_pem.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Configs {
+            client: Arc::new(client),
+            server: server_config(&made.identity()).unwrap(),
+        }
+    }
+
+    async fn pair(configs: &Configs, most: usize) -> (TlsStream<Narrow>, Session<Narrow>) {
+        let (near, far) = duplex(100_000);
+        let mut server = Session::new(Narrow { io: far, most }, Arc::clone(&configs.server)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::clone(&configs.client));
+        let client = connector.connect(name, Narrow { io: near, most });
+        let (client, done) = tokio::join!(client, poll_fn(|cx| server.poll_handshake(cx)));
+        done.unwrap();
+        (client.unwrap(), server)
+    }
+
+    /// Sends every message through an echo on our side and ends both directions in order.
+    async fn echo(configs: &Configs, most: usize, messages: &[usize], room: usize) {
+        let (mut client, mut server) = pair(configs, most).await;
+        let serve = async {
+            let mut buf = vec![0; room];
+            loop {
+                let got = server.read(&mut buf).await.unwrap();
+                if got == 0 {
+                    break server.shutdown().await.unwrap();
+                }
+                server.write_all(&buf[..got]).await.unwrap();
+                server.flush().await.unwrap();
+            }
+        };
+        let talk = async {
+            for (i, len) in messages.iter().enumerate() {
+                let sent: Vec<u8> = (0..*len).map(|at| (at * 7 + i) as u8).collect();
+                let mut back = vec![0; *len];
+                let (mut read, mut write) = tokio::io::split(&mut client);
+                let write = async {
+                    write.write_all(&sent).await.unwrap();
+                    write.flush().await.unwrap();
+                };
+                let (_, read) = tokio::join!(write, read.read_exact(&mut back));
+                read.unwrap();
+                assert!(sent == back, "message {i} of {len} bytes by {most}");
+                // Keys change in the middle of it (TLS 1.3; refused in 1.2).
+                drop(client.get_mut().1.refresh_traffic_keys());
+            }
+            client.shutdown().await.unwrap();
+            assert_eq!(
+                client.read(&mut [0; 9]).await.unwrap(),
+                0,
+                "close_notify came back"
+            );
+        };
+        tokio::join!(serve, talk);
+    }
+
+    #[tokio::test]
+    async fn the_stream_may_be_cut_and_merged_at_every_border() {
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let configs = configs(version);
+            for most in [1, 2, 3, 5, 6, 7, 16, 22, 100, 1000, 16_384, 16_401, 1 << 20] {
+                let messages: &[usize] = if most < 10 {
+                    &[1, 100, 3000]
+                } else {
+                    &[1, 16_384, 16_385, 100_000]
+                };
+                echo(&configs, most, messages, 300_000).await;
+                echo(&configs, most, messages, 1000).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_at_rest() {
+        let configs = configs(&rustls::version::TLS13);
+        let (mut client, mut server) = pair(&configs, 1 << 20).await;
+        client.write_all(&[7; 50_000]).await.unwrap();
+        let mut got = vec![0; 50_000];
+        server.read_exact(&mut got).await.unwrap();
+        server.write_all(&got).await.unwrap();
+        server.flush().await.unwrap();
+        client.read_exact(&mut got).await.unwrap();
+        let kept = [&server.incoming, &server.plain, &server.pending].map(Vec::capacity);
+        assert_eq!(kept, [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn an_end_without_close_notify_is_not_taken_for_an_end_in_order() {
+        let configs = configs(&rustls::version::TLS13);
+        let (client, mut server) = pair(&configs, 1 << 20).await;
+        drop(client);
+        let error = server.read(&mut [0; 9]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn garbage_gets_an_alert() {
+        let configs = configs(&rustls::version::TLS13);
+        for garbage in [
+            &b"\x16\x03\x01\x00\x05\x01\x00\x00\x01x"[..],
+            b"\x17\x03\x03\x00\x01x",
+            &[0; 300],
+        ] {
+            let (mut near, far) = duplex(1000);
+            let mut server = Session::new(far, Arc::clone(&configs.server)).unwrap();
+            near.write_all(garbage).await.unwrap();
+            let error = poll_fn(|cx| server.poll_handshake(cx)).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            drop(server);
+            let mut answer = Vec::new();
+            let read = tokio::io::AsyncReadExt::take(near, 100);
+            tokio::time::timeout(
+                Duration::from_secs(5),
+                tokio::io::copy(&mut Box::pin(read), &mut answer),
+            )
+            .await
+            .unwrap()
+            .unwrap();
+            assert_eq!(answer.first(), Some(&21), "a TLS alert record: {garbage:x?}");
+        }
+    }
+
+    /// Half of a handshake message behind the handshake: rustls keeps a place in the input, which every later call must show again.
+    #[tokio::test]
+    async fn writing_while_a_handshake_message_is_incomplete_is_safe() {
+        let configs = configs(&rustls::version::TLS13);
+        let (near, far) = duplex(100_000);
+        let mut server = Session::new(far, Arc::clone(&configs.server)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = TlsConnector::from(Arc::clone(&configs.client)).connect(name, near);
+        let (client, done) = tokio::join!(client, poll_fn(|cx| server.poll_handshake(cx)));
+        done.unwrap();
+        let (mut wire, mut connection) = client.unwrap().into_inner();
+        let mut record = Vec::new();
+        connection.refresh_traffic_keys().unwrap();
+        connection.write_tls(&mut record).unwrap();
+        for byte in &record {
+            wire.write_all(&[*byte]).await.unwrap();
+            let mut one = [0];
+            let read = tokio::time::timeout(Duration::ZERO, server.read(&mut one)).await;
+            assert!(read.is_err(), "no data came");
+            server.write_all(b"x").await.unwrap();
+            server.flush().await.unwrap();
+        }
     }
 }

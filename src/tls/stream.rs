@@ -41,7 +41,7 @@ impl Stream {
 impl Connection for Stream {
     fn reset_on_drop(&self) {
         match &self.0 {
-            Inner::Tls(session) => session.tcp().reset_on_drop(),
+            Inner::Tls(session) => session.io().reset_on_drop(),
             Inner::Plain(stream) => stream.reset_on_drop(),
         }
     }
