@@ -14,7 +14,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::server::UnbufferedServerConnection;
-use tokio_rustls::rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use tokio_rustls::rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
+};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 /// The most plaintext that is sealed at once.
@@ -60,6 +62,8 @@ pub(super) struct Session<S = TcpStream> {
     peer_closed: bool,
     /// Ours has been sealed.
     notified: bool,
+    /// rustls has refused the connection.
+    broken: bool,
 }
 
 /// What to do when application data may be written.
@@ -90,6 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             sent: 0,
             peer_closed: false,
             notified: false,
+            broken: false,
         })
     }
 
@@ -175,8 +180,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         goal: &mut Goal<'_>,
         sink: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, rustls::Error> {
+        if self.broken {
+            return Err(rustls::Error::General("the connection has failed before".into()));
+        }
         let mut used = 0;
-        let mut failure = None;
         loop {
             let UnbufferedStatus {
                 mut discard, state, ..
@@ -190,18 +197,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     }
                     false
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    loop {
-                        let needed = match data.encode(sealed.room(1)) {
-                            Ok(count) => {
-                                sealed.len += count;
-                                break;
-                            }
-                            Err(EncodeError::InsufficientSize(size)) => size.required_size,
-                            Err(EncodeError::AlreadyEncoded) => break,
-                        };
-                        sealed.room(needed);
-                    }
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    encode(sealed, data);
                     false
                 }
                 // What was encoded is in our hands, in order.
@@ -224,19 +221,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 Ok(_) => true,
                 Err(error) => {
-                    // Once more, for the alert that tells the peer.
-                    let again = failure.is_none();
-                    failure = Some(error);
-                    used += discard;
-                    if again {
-                        continue;
+                    self.broken = true;
+                    // The alert that tells the peer. The input must not be shown again: what is wrong with it would be answered twice.
+                    while self.conn.wants_write() {
+                        let UnbufferedStatus { state, .. } = self.conn.process_tls_records(&mut []);
+                        let Ok(ConnectionState::EncodeTlsData(data)) = state else {
+                            break;
+                        };
+                        encode(sealed, data);
                     }
-                    true
+                    return Err(error);
                 }
             };
             used += discard;
             if done {
-                return failure.map_or(Ok(used), Err);
+                return Ok(used);
             }
         }
     }
@@ -293,6 +292,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Goal::Seal(_) => Err(io::ErrorKind::BrokenPipe.into()),
             }
         })
+    }
+}
+
+fn encode<Data>(sealed: &mut Sealed, mut data: EncodeTlsData<'_, Data>) {
+    loop {
+        match data.encode(sealed.room(1)) {
+            Ok(count) => return sealed.len += count,
+            Err(EncodeError::InsufficientSize(size)) => {
+                sealed.room(size.required_size);
+            }
+            Err(EncodeError::AlreadyEncoded) => return,
+        }
     }
 }
 
@@ -553,7 +564,7 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
             drop(server);
             let mut answer = Vec::new();
-            let read = tokio::io::AsyncReadExt::take(near, 100);
+            let read = near.take(100);
             tokio::time::timeout(
                 Duration::from_secs(5),
                 tokio::io::copy(&mut Box::pin(read), &mut answer),
