@@ -44,12 +44,12 @@ pub struct Port {
     pub bounds: Bounds,
 }
 
-/// A connection that is allowed to become a session.
+/// What the gate gives to a connection that may become a session.
 struct Opened {
     route: Arc<Route>,
     /// `Err`: the client is to be told over the open WebSocket.
     backend: Result<backend::Stream, CloseReason>,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 /// Serves one connection to its end. `handshake` is given back as soon as it is a session.
@@ -60,41 +60,71 @@ pub async fn run(
     peer: SocketAddr,
     handshake: OwnedSemaphorePermit,
 ) {
+    // Boxed, and gone before the session begins: a session must not carry the size of its handshakes.
+    let Some(upgraded) = Box::pin(open(&service, port, tcp, peer, handshake)).await else {
+        return;
+    };
+    bridge(&service, peer, upgraded).await;
+}
+
+/// Everything up to the 101. A connection that does not get there is logged here.
+async fn open(
+    service: &Service,
+    port: Arc<Port>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    _handshake: OwnedSemaphorePermit,
+) -> Option<Box<Upgraded<tls::Stream, Opened>>> {
     let start = Instant::now();
     let visit = Visit {
-        service: &service,
+        service,
         route: OnceLock::new(),
         detail: OnceLock::new(),
     };
-    let opening = Box::pin(open(&visit, &port, tcp));
-    let opened = match service.stop.run_until_cancelled(opening).await {
-        Some(Ok(opened)) => opened,
-        Some(Err(refused)) => return visit.log(refused, peer, start),
-        None => {
-            return visit.log(
-                upgrade::Refused {
-                    reason: CloseReason::Shutdown,
-                    detail: String::new(),
-                },
-                peer,
-                start,
-            );
-        }
+    let opening = async {
+        let stream = match &port.tls {
+            None => tls::Stream::plain(tcp),
+            Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
+                .await
+                .map_err(|failure| upgrade::Refused {
+                    reason: failure.reason,
+                    detail: failure.detail,
+                })?,
+        };
+        upgrade::serve(stream, port.bounds, &visit).await
     };
-    drop(handshake);
+    let refused = match service.stop.run_until_cancelled(opening).await {
+        Some(Ok(upgraded)) => return Some(Box::new(upgraded)),
+        Some(Err(refused)) => refused,
+        None => upgrade::Refused {
+            reason: CloseReason::Shutdown,
+            detail: String::new(),
+        },
+    };
+    log_refusal(&Refusal {
+        reason: refused.reason,
+        peer,
+        route: visit.route.get().map(|route| route.name.as_str()),
+        detail: visit.detail.get().unwrap_or(&refused.detail),
+        duration: start.elapsed(),
+    });
+    None
+}
+
+/// The session itself, and its record.
+async fn bridge(service: &Service, peer: SocketAddr, upgraded: Box<Upgraded<tls::Stream, Opened>>) {
+    let start = Instant::now();
     let Upgraded {
         stream,
         early,
         opened,
         subprotocol,
-    } = opened;
+    } = *upgraded;
     let Opened {
         route,
         backend,
-        _place,
+        place: _place,
     } = opened;
-
-    let start = Instant::now();
     let settings = Arc::clone(&route.settings);
     let (address, ended) = match backend {
         Ok(backend) => {
@@ -127,41 +157,11 @@ pub async fn run(
     });
 }
 
-/// Everything up to the 101. Boxed by the caller: a session must not carry the size of its handshakes.
-async fn open(
-    visit: &Visit<'_>,
-    port: &Port,
-    tcp: TcpStream,
-) -> Result<Upgraded<tls::Stream, Opened>, upgrade::Refused> {
-    let stream = match &port.tls {
-        None => tls::Stream::plain(tcp),
-        Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
-            .await
-            .map_err(|failure| upgrade::Refused {
-                reason: failure.reason,
-                detail: failure.detail,
-            })?,
-    };
-    upgrade::serve(stream, port.bounds, visit).await
-}
-
 /// One connection's view of the service, and what it learns on the way.
 struct Visit<'a> {
     service: &'a Service,
     route: OnceLock<Arc<Route>>,
     detail: OnceLock<String>,
-}
-
-impl Visit<'_> {
-    fn log(&self, refused: upgrade::Refused, peer: SocketAddr, start: Instant) {
-        log_refusal(&Refusal {
-            reason: refused.reason,
-            peer,
-            route: self.route.get().map(|route| route.name.as_str()),
-            detail: self.detail.get().unwrap_or(&refused.detail),
-            duration: start.elapsed(),
-        });
-    }
 }
 
 impl Gate for Visit<'_> {
@@ -209,7 +209,24 @@ impl Gate for Visit<'_> {
         Ok(Opened {
             route,
             backend,
-            _place: place,
+            place,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What an idle session costs beside its TLS state and its descriptors; `cargo test -- --nocapture` prints it.
+    #[test]
+    fn the_task_of_a_session_is_small() {
+        let size = size_of_future(run);
+        println!("the task of a session: {size} bytes");
+        assert!(size <= 1536, "{size}");
     }
 }

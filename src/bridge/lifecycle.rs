@@ -9,9 +9,10 @@
 //! backend:  reads: yes -> no       writes: Open -> Finishing (flush) -> Finished (FIN)
 //! ```
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Timeouts;
+use super::Settings;
 use crate::close::CloseReason;
 
 /// What is to be done with what a side sends.
@@ -81,7 +82,7 @@ pub(super) enum Side {
 /// The life of one session.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
-    timeouts: Timeouts,
+    settings: Arc<Settings>,
     reason: Option<CloseReason>,
     client: Client,
     /// Our end of stream was sent to the client.
@@ -110,9 +111,9 @@ pub(super) struct Lifecycle {
 
 impl Lifecycle {
     /// `seed` decides the jitter of the pings, so that sessions that began together do not ping together.
-    pub(super) fn new(timeouts: Timeouts, now: Instant, seed: u64) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, now: Instant, seed: u64) -> Self {
         let mut life = Self {
-            timeouts,
+            settings,
             reason: None,
             client: Client::Open,
             client_finished: false,
@@ -137,8 +138,8 @@ impl Lifecycle {
     }
 
     /// A session whose backend could not be reached: the client is told so, nothing else.
-    pub(super) fn without_backend(timeouts: Timeouts, now: Instant, reason: CloseReason) -> Self {
-        let mut life = Self::new(timeouts, now, 0);
+    pub(super) fn without_backend(settings: Arc<Settings>, now: Instant, reason: CloseReason) -> Self {
+        let mut life = Self::new(settings, now, 0);
         life.close_backend();
         life.tell(reason, false);
         life
@@ -388,7 +389,7 @@ impl Lifecycle {
     fn plan_ping(&mut self, now: Instant) {
         // ±10 %
         let spread = 0.9 + 0.2 * self.random.f64();
-        self.next_ping = self.timeouts.ping.map(|ping| now + ping.mul_f64(spread));
+        self.next_ping = self.settings.timeouts.ping.map(|ping| now + ping.mul_f64(spread));
     }
 
     // Time.
@@ -418,7 +419,7 @@ impl Lifecycle {
         reading_client: bool,
         reading_backend: bool,
     ) -> impl Iterator<Item = (Instant, Timer)> + use<> {
-        let t = &self.timeouts;
+        let t = &self.settings.timeouts;
         let open = self.client == Client::Open;
         let after = |since: Option<Instant>, wait: Duration| since.map(|since| since + wait);
         let when = |condition: bool, at: Option<Instant>| if condition { at } else { None };

@@ -120,56 +120,61 @@ struct Pump<C, B> {
 
 /// Runs a session to its end. `early` is what the client sent behind its request.
 ///
-/// `stop` ends it with 1001; whoever drops the future ends it at once. Not cancel safe in the sense that nothing can be resumed.
-pub async fn run<C: Connection, B: Connection>(
+/// `stop` ends it with 1001; whoever drops the future ends it at once.
+pub fn run<C: Connection, B: Connection>(
     client: C,
     early: Vec<u8>,
     backend: B,
     settings: Arc<Settings>,
     stop: &CancellationToken,
-) -> Ended {
-    let life = Lifecycle::new(settings.timeouts, now(), fastrand::u64(..));
-    drive(Pump::new(client, early, Some(backend), settings, life), stop).await
+) -> impl Future<Output = Ended> {
+    let life = Lifecycle::new(Arc::clone(&settings), now(), fastrand::u64(..));
+    drive(Pump::new(client, early, Some(backend), settings, life), stop)
 }
 
 /// Tells a client over an open WebSocket why there is no backend, and waits for its answer.
-pub async fn refuse<C: Connection>(
+pub fn refuse<C: Connection>(
     client: C,
     early: Vec<u8>,
     reason: CloseReason,
     settings: Arc<Settings>,
     stop: &CancellationToken,
-) -> Ended {
-    let life = Lifecycle::without_backend(settings.timeouts, now(), reason);
+) -> impl Future<Output = Ended> {
+    let life = Lifecycle::without_backend(Arc::clone(&settings), now(), reason);
     drive(
         Pump::new(client, early, None::<tokio::net::TcpStream>, settings, life),
         stop,
     )
-    .await
 }
 
-async fn drive<C: Connection, B: Connection>(mut pump: Pump<C, B>, stop: &CancellationToken) -> Ended {
-    let mut timer = pin!(tokio::time::sleep(std::time::Duration::ZERO));
-    let mut stop = pin!(stop.cancelled());
-    let reason = poll_fn(|cx| {
-        if !pump.stopped && stop.as_mut().poll(cx).is_ready() {
-            pump.stopped = true;
-            pump.life.stop(CloseReason::Shutdown);
-        }
-        SCRATCH.with_borrow_mut(|scratch| {
-            pump.to_backend.borrow(&mut scratch.to_backend);
-            pump.to_client.borrow(&mut scratch.to_client);
-            let polled = pump.poll(cx, timer.as_mut(), &mut scratch.input);
-            pump.to_backend.settle(&mut scratch.to_backend);
-            pump.to_client.settle(&mut scratch.to_client);
-            polled
+/// Not an `async fn`: that would keep its argument twice, and the pump is most of a session.
+fn drive<C: Connection, B: Connection>(
+    mut pump: Pump<C, B>,
+    stop: &CancellationToken,
+) -> impl Future<Output = Ended> {
+    async move {
+        let mut timer = pin!(tokio::time::sleep(std::time::Duration::ZERO));
+        let mut stop = pin!(stop.cancelled());
+        let reason = poll_fn(|cx| {
+            if !pump.stopped && stop.as_mut().poll(cx).is_ready() {
+                pump.stopped = true;
+                pump.life.stop(CloseReason::Shutdown);
+            }
+            SCRATCH.with_borrow_mut(|scratch| {
+                pump.to_backend.borrow(&mut scratch.to_backend);
+                pump.to_client.borrow(&mut scratch.to_client);
+                let polled = pump.poll(cx, timer.as_mut(), &mut scratch.input);
+                pump.to_backend.settle(&mut scratch.to_backend);
+                pump.to_client.settle(&mut scratch.to_client);
+                polled
+            })
         })
-    })
-    .await;
-    Ended {
-        reason,
-        code: pump.code.or(reason.row().code),
-        counters: pump.counters,
+        .await;
+        Ended {
+            reason,
+            code: pump.code.or(reason.row().code),
+            counters: pump.counters,
+        }
     }
 }
 
@@ -369,21 +374,17 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     }
 
     fn write_backend(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(backend) = self.backend.as_mut() else {
-            self.to_backend.clear();
+        let Some(backend) = self.backend.as_mut().filter(|_| self.life.backend_takes()) else {
+            self.drop_uplink();
             return false;
         };
-        if !self.life.backend_takes() {
-            self.counters.lost_up += self.to_backend.clear() as u64;
-            return false;
-        }
         let before = self.to_backend.ready().len();
         let result = write_out(backend, cx, &mut self.to_backend);
         let waiting = self.to_backend.ready().len();
         let mut progress = waiting < before;
         if result.is_err() {
             self.life.backend_write_failed(now);
-            self.counters.lost_up += self.to_backend.clear() as u64;
+            self.drop_uplink();
             return true;
         }
         if waiting > 0 {
@@ -392,10 +393,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         self.life.wrote(Side::Backend, now, waiting > 0, progress);
         if waiting == 0 && self.life.finish_backend() {
             // Half a message never leaves.
-            let held = self.to_backend.held().len() as u64;
-            self.counters.bytes_up -= held.min(self.counters.bytes_up);
-            self.counters.lost_up += held;
-            self.to_backend.discard_held();
+            self.up.abandon(&mut self.to_backend, &mut self.counters);
             if Pin::new(backend).poll_shutdown(cx).is_ready() {
                 self.life.backend_finished(now);
                 progress = true;
@@ -529,8 +527,14 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             if self.life.reset(Side::Backend) {
                 backend.reset_on_drop();
             }
-            self.counters.lost_up += self.to_backend.clear() as u64;
+            self.drop_uplink();
         }
+    }
+
+    /// Drops, and counts, what the backend will never get.
+    fn drop_uplink(&mut self) {
+        self.up.abandon(&mut self.to_backend, &mut self.counters);
+        self.counters.lost_up += self.to_backend.clear() as u64;
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Uplink {
     /// The kind of the client's first message.
     first: Option<Kind>,
     half_closed: bool,
+    /// Bytes of the current message that were counted and may still have to be taken back.
+    held: u64,
     pong: Option<Box<[u8]>>,
 }
 
@@ -64,6 +66,7 @@ impl Uplink {
             kind: Kind::Binary,
             first: None,
             half_closed: false,
+            held: 0,
             pong: None,
         }
     }
@@ -149,6 +152,14 @@ impl Uplink {
         self.encode(&part, pass)
     }
 
+    /// Takes back what is held of an unfinished message: it will never be finished.
+    pub(super) fn abandon(&mut self, to_backend: &mut Outbox, counters: &mut Counters) {
+        to_backend.discard_held();
+        counters.bytes_up -= self.held;
+        counters.lost_up += self.held;
+        self.held = 0;
+    }
+
     fn begin(&mut self, begin: Begin, settings: &Settings) -> Result<(), CloseReason> {
         if self.half_closed {
             return Err(CloseReason::AfterHalfClose);
@@ -178,19 +189,24 @@ impl Uplink {
 
     fn encode(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
         let settings = pass.settings;
-        let before = pass.to_backend.held().len();
-        let encoded = settings
+        match settings
             .to_backend
-            .encode(&mut self.encode, &settings.embedded, part, pass.to_backend);
-        match encoded {
+            .encode(&mut self.encode, &settings.embedded, part, pass.to_backend)
+        {
             Ok(()) => {
-                pass.counters.bytes_up += part.data.len() as u64;
+                let len = part.data.len() as u64;
+                pass.counters.bytes_up += len;
                 pass.counters.messages_up += u64::from(part.end);
+                self.held = if pass.to_backend.held().is_empty() {
+                    0
+                } else {
+                    self.held + len
+                };
                 None
             }
             Err(error) => {
-                pass.counters.bytes_up -= (before as u64).min(pass.counters.bytes_up);
-                pass.counters.lost_up += (before + part.data.len()) as u64;
+                self.abandon(pass.to_backend, pass.counters);
+                pass.counters.lost_up += part.data.len() as u64;
                 Some(Stop::Fail(match (error, self.kind) {
                     (EncodeError::DelimiterInside, Kind::Text) => CloseReason::DelimiterInText,
                     (EncodeError::DelimiterInside, Kind::Binary) => CloseReason::DelimiterInBinary,
