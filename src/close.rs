@@ -420,4 +420,37 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_documentation_shows_this_table() {
+        let documented: Vec<Vec<&str>> = include_str!("../docs/PROTOCOL.md")
+            .lines()
+            .skip_while(|line| !line.starts_with("| label |"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+            .collect();
+        let dash = |number: Option<u16>| number.map_or("–".to_owned(), |number| number.to_string());
+        let real: Vec<Vec<String>> = CloseReason::all()
+            .into_iter()
+            .map(|reason| {
+                let row = reason.row();
+                vec![
+                    format!("`{}`", row.label),
+                    dash(row.status),
+                    dash(row.code.map(|code| code.0)),
+                    row.text.to_owned(),
+                    format!("{:?}", row.level).to_lowercase(),
+                    format!("`{}`", row.state),
+                ]
+            })
+            .collect();
+        for (row, real) in documented.iter().zip(&real) {
+            let (when, told): (Vec<_>, Vec<_>) = row.iter().enumerate().partition(|(column, _)| *column == 1);
+            assert!(!when[0].1.is_empty(), "when? {row:?}");
+            let told: Vec<&str> = told.into_iter().map(|(_, cell)| *cell).collect();
+            assert_eq!(&told, real);
+        }
+        assert_eq!(documented.len(), real.len());
+    }
 }
