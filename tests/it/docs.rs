@@ -1,0 +1,279 @@
+//! What the pages say of the repository must be true: its layout, who may import whom, its dependencies, where links lead.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Files and folders below `folder`, relative to it, to this depth. Folders end with a slash.
+fn entries(folder: &Path, depth: usize) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if !entry.file_type().unwrap().is_dir() {
+            found.insert(name);
+            continue;
+        }
+        if depth > 1 {
+            let below = entries(&entry.path(), depth - 1);
+            found.extend(below.into_iter().map(|below| format!("{name}/{below}")));
+        }
+        found.insert(format!("{name}/"));
+    }
+    found
+}
+
+#[test]
+fn the_architecture_page_names_every_file() {
+    let page = text("docs/ARCHITECTURE.md");
+    let block = page
+        .split("```text\n")
+        .find(|block| block.starts_with("main.rs"))
+        .unwrap();
+    let mut folder = String::new();
+    let mut named = BTreeSet::new();
+    for line in block
+        .split("```")
+        .next()
+        .unwrap()
+        .lines()
+        .filter(|line| !line.is_empty())
+    {
+        let name = line.split_whitespace().next().unwrap();
+        if line.starts_with("  ") {
+            named.insert(format!("{folder}{name}"));
+        } else {
+            if name.ends_with('/') {
+                name.clone_into(&mut folder);
+            }
+            named.insert(name.to_owned());
+        }
+    }
+    let there = entries(&root().join("src"), 2);
+    let differ: Vec<_> = named.symmetric_difference(&there).collect();
+    assert!(
+        differ.is_empty(),
+        "on the page or in src/, but not both: {differ:?}"
+    );
+}
+
+/// The sources below a folder (or one file), without their tests, comments and documentation.
+fn code(of: &str) -> Vec<(String, String)> {
+    let path = root().join("src").join(of);
+    let files = if path.is_dir() {
+        let inside = entries(&path, 3);
+        inside
+            .into_iter()
+            .filter(|name| name.ends_with(".rs"))
+            .map(|name| format!("{of}/{name}"))
+            .collect()
+    } else {
+        vec![of.to_owned()]
+    };
+    let without_tests = |source: String| {
+        let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.map(|line| format!("{line}\n")).collect()
+    };
+    files
+        .into_iter()
+        .filter(|file| !file.ends_with("/tests.rs"))
+        .map(|file| (file.clone(), without_tests(text(format!("src/{file}")))))
+        .collect()
+}
+
+fn refuse(files: &[(String, String)], words: &[&str]) {
+    for (file, code) in files {
+        for word in words {
+            assert!(!code.contains(word), "src/{file} must not know `{word}`");
+        }
+    }
+}
+
+#[test]
+fn pure_files_know_no_socket_no_clock_and_no_runtime() {
+    let world = [
+        "tokio",
+        "hyper",
+        "rustls",
+        "tracing",
+        "::now()",
+        "std::net",
+        "std::io",
+        "std::fs",
+        "std::env",
+        "SystemTime",
+    ];
+    let pure = [
+        "websocket",
+        "framing",
+        "route",
+        "close.rs",
+        "message.rs",
+        "outbox.rs",
+        "utf8.rs",
+        "escape.rs",
+        "bridge/counters.rs",
+        "bridge/downlink.rs",
+        "bridge/lifecycle.rs",
+        "bridge/settings.rs",
+        "bridge/uplink.rs",
+    ];
+    for place in pure {
+        refuse(&code(place), &world);
+    }
+}
+
+#[test]
+fn stages_do_not_know_each_other() {
+    let stages = [
+        "accept",
+        "tls",
+        "upgrade",
+        "route",
+        "backend",
+        "websocket",
+        "framing",
+    ];
+    for stage in stages {
+        let others: Vec<String> = stages
+            .iter()
+            .filter(|other| **other != stage)
+            .map(|other| format!("crate::{other}"))
+            .collect();
+        let mut others: Vec<&str> = others.iter().map(String::as_str).collect();
+        others.extend(["crate::config", "crate::session", "crate::app", "crate::bridge"]);
+        refuse(&code(stage), &others);
+    }
+    refuse(
+        &code("bridge"),
+        &[
+            "crate::accept",
+            "crate::tls",
+            "crate::upgrade",
+            "crate::route",
+            "crate::backend",
+            "crate::config",
+        ],
+    );
+    for place in entries(&root().join("src"), 1) {
+        let place = place.trim_end_matches('/');
+        if place != "tls" {
+            refuse(&code(place), &["rustls::", "tokio_rustls"]);
+        }
+        if place != "upgrade" {
+            refuse(&code(place), &["hyper::", "hyper_util"]);
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let mut section = "";
+    let manifest = text("Cargo.toml");
+    let mut names = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if let ("[dependencies]" | "[dev-dependencies]", Some((name, _))) =
+            (section, line.split_once(" ="))
+        {
+            names.insert(name);
+        }
+    }
+    let page = text("docs/DESIGN.md");
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| crate |"))
+        .skip(2);
+    let reasons: BTreeSet<&str> = rows
+        .take_while(|line| line.starts_with("| `"))
+        .map(|line| line.split('`').nth(1).unwrap())
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    let differ: Vec<_> = reasons.symmetric_difference(&names).collect();
+    assert!(
+        differ.is_empty(),
+        "in the table or in Cargo.toml, but not both: {differ:?}"
+    );
+}
+
+#[test]
+fn the_oldest_compiler_is_the_one_of_the_manifest() {
+    let manifest = text("Cargo.toml");
+    let version = manifest
+        .split("rust-version = \"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    for page in ["README.md", "CONTRIBUTING.md", "docs/DESIGN.md"] {
+        assert!(
+            text(page).contains(&format!("Rust {version}")),
+            "{page} does not name Rust {version}"
+        );
+    }
+}
+
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(kept)
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let docs = entries(&root().join("docs"), 1)
+        .into_iter()
+        .filter(|name| name.ends_with(".md"));
+    let mut pages: Vec<PathBuf> = docs.map(|name| Path::new("docs").join(name)).collect();
+    pages.extend(
+        [
+            "README.md",
+            "CHANGELOG.md",
+            "CONTRIBUTING.md",
+            "SECURITY.md",
+            "deploy/README.md",
+        ]
+        .map(PathBuf::from),
+    );
+    let mut links = 0;
+    for page in &pages {
+        let source = text(page);
+        for rest in source.split("](").skip(1) {
+            let target = rest.split(')').next().unwrap();
+            if target.contains("://") {
+                continue;
+            }
+            let (file, fragment) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() {
+                page.clone()
+            } else {
+                page.parent().unwrap().join(file)
+            };
+            assert!(root().join(&file).exists(), "{}: {target}", page.display());
+            if !fragment.is_empty() {
+                let headings = text(&file);
+                let mut headings = headings.lines().filter(|line| line.starts_with('#'));
+                let found = headings.any(|line| anchor(line.trim_start_matches('#').trim()) == fragment);
+                assert!(found, "{}: {target}", page.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links}");
+}
