@@ -212,7 +212,7 @@ impl CloseReason {
             Self::ClientClosed => row("client_closed", None, None, Info, "--", "closed by client"),
             Self::BackendClosed => row("backend_closed", None, on(C::NORMAL), Info, "--", "backend closed"),
             Self::Idle => row("idle", None, on(C::GOING_AWAY), Info, "c-", "idle for too long"),
-            Self::Shutdown => row("shutdown", Some(503), on(C::GOING_AWAY), Info, "P-", "server is shutting down"),
+            Self::Shutdown => row("shutdown", None, on(C::GOING_AWAY), Info, "P-", "server is shutting down"),
 
             Self::ClientGone => row("client_gone", None, None, Info, "CD", "client went away"),
             Self::Protocol(what) => row("protocol_error", None, on(C::PROTOCOL), Info, "CD", what.text()),

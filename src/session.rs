@@ -44,11 +44,27 @@ pub struct Port {
     pub bounds: Bounds,
 }
 
-/// What the gate gives to a connection that may become a session.
+/// What the gate gives to a connection that is upgraded.
 struct Opened {
     route: Arc<Route>,
-    /// `Err`: the client is to be told over the open WebSocket.
-    backend: Result<backend::Stream, CloseReason>,
+    way: Way,
+}
+
+/// How an upgraded connection goes on.
+enum Way {
+    /// As a session.
+    Backend { backend: backend::Stream, place: OwnedSemaphorePermit },
+    /// To be told over the open WebSocket why there is none (`on_dial_failure = "close"`).
+    Refuse { reason: CloseReason, detail: String },
+}
+
+/// A connection that is a session from here on.
+struct Ready {
+    stream: tls::Stream,
+    early: Vec<u8>,
+    subprotocol: Option<String>,
+    route: Arc<Route>,
+    backend: backend::Stream,
     place: OwnedSemaphorePermit,
 }
 
@@ -61,45 +77,56 @@ pub async fn run(
     handshake: OwnedSemaphorePermit,
 ) {
     // Boxed, and gone before the session begins: a session must not carry the size of its handshakes.
-    let Some(upgraded) = Box::pin(open(&service, port, tcp, peer, handshake)).await else {
-        return;
-    };
-    bridge(&service, peer, upgraded).await;
+    let ready = Box::pin(open(&service, port, tcp, peer, handshake)).await;
+    if let Some(ready) = ready {
+        bridge(&service, peer, ready).await;
+    }
 }
 
-/// Everything up to the 101. A connection that does not get there is logged here.
+/// Everything up to the 101. A connection that does not become a session is told and logged here, on its handshake's permit.
 async fn open(
     service: &Service,
     port: Arc<Port>,
     tcp: TcpStream,
     peer: SocketAddr,
     _handshake: OwnedSemaphorePermit,
-) -> Option<Box<Upgraded<tls::Stream, Opened>>> {
+) -> Option<Box<Ready>> {
     let start = Instant::now();
-    let visit = Visit {
-        service,
-        route: OnceLock::new(),
-        detail: OnceLock::new(),
-    };
+    let visit = Visit { service, route: OnceLock::new(), detail: OnceLock::new() };
     let opening = async {
         let stream = match &port.tls {
             None => tls::Stream::plain(tcp),
             Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
                 .await
-                .map_err(|failure| upgrade::Refused {
-                    reason: failure.reason,
-                    detail: failure.detail,
-                })?,
+                .map_err(|failure| upgrade::Refused { reason: failure.reason, detail: failure.detail })?,
         };
         upgrade::serve(stream, port.bounds, &visit).await
     };
     let refused = match service.stop.run_until_cancelled(opening).await {
-        Some(Ok(upgraded)) => return Some(Box::new(upgraded)),
+        Some(Ok(Upgraded { stream, early, opened: Opened { route, way }, subprotocol })) => {
+            match way {
+                Way::Backend { backend, place } => {
+                    return Some(Box::new(Ready { stream, early, subprotocol, route, backend, place }));
+                }
+                Way::Refuse { reason, detail } => {
+                    let settings = Arc::clone(&route.settings);
+                    let ended = bridge::refuse(stream, early, reason, settings, &service.stop).await;
+                    let end = SessionEnd {
+                        ended,
+                        peer,
+                        route: &route.name,
+                        backend: None,
+                        detail: &detail,
+                        subprotocol: subprotocol.as_deref(),
+                        duration: start.elapsed(),
+                    };
+                    log_session(&end);
+                    return None;
+                }
+            };
+        }
         Some(Err(refused)) => refused,
-        None => upgrade::Refused {
-            reason: CloseReason::Shutdown,
-            detail: String::new(),
-        },
+        None => upgrade::Refused { reason: CloseReason::Shutdown, detail: String::new() },
     };
     log_refusal(&Refusal {
         reason: refused.reason,
@@ -112,46 +139,25 @@ async fn open(
 }
 
 /// The session itself, and its record.
-async fn bridge(service: &Service, peer: SocketAddr, upgraded: Box<Upgraded<tls::Stream, Opened>>) {
+async fn bridge(service: &Service, peer: SocketAddr, ready: Box<Ready>) {
     let start = Instant::now();
-    let Upgraded {
-        stream,
-        early,
-        opened,
+    let Ready { stream, early, subprotocol, route, backend, place: _place } = *ready;
+    let address = backend.peer();
+    tracing::debug!(
+        route = route.name,
+        backend = address,
         subprotocol,
-    } = *upgraded;
-    let Opened {
-        route,
-        backend,
-        place: _place,
-    } = opened;
-    let settings = Arc::clone(&route.settings);
-    let (address, ended) = match backend {
-        Ok(backend) => {
-            let address = backend.peer();
-            tracing::debug!(
-                route = route.name,
-                backend = address,
-                subprotocol,
-                tls = stream.protocol().map(|(version, _)| version),
-                suite = stream.protocol().map(|(_, suite)| suite),
-                "session begins"
-            );
-            (
-                address,
-                bridge::run(stream, early, backend, settings, &service.stop).await,
-            )
-        }
-        Err(reason) => (
-            "-".into(),
-            bridge::refuse(stream, early, reason, settings, &service.stop).await,
-        ),
-    };
+        tls = stream.protocol().map(|(version, _)| version),
+        suite = stream.protocol().map(|(_, suite)| suite),
+        "session begins"
+    );
+    let ended = bridge::run(stream, early, backend, Arc::clone(&route.settings), &service.stop).await;
     log_session(&SessionEnd {
         ended,
         peer,
         route: &route.name,
-        backend: &address,
+        backend: Some(&address),
+        detail: "",
         subprotocol: subprotocol.as_deref(),
         duration: start.elapsed(),
     });
@@ -182,35 +188,40 @@ impl Gate for Visit<'_> {
     }
 
     async fn open(&self, route: Arc<Route>) -> Result<Opened, CloseReason> {
-        if self.service.stop.is_cancelled() {
-            return Err(CloseReason::Shutdown);
-        }
-        let place = Arc::clone(&self.service.sessions)
-            .try_acquire_owned()
-            .map_err(|_| CloseReason::TooManySessions)?;
-        let backend = match backend::dial(&route.backend, route.dial_timeout).await {
-            Ok(backend) => Ok(backend),
-            Err(error) => {
-                let reason = match error {
-                    DialError::Name(_) => CloseReason::DialName,
-                    DialError::Failed(_) => CloseReason::DialFailed,
-                    DialError::Timeout(_) => CloseReason::DialTimeout,
-                };
-                let detail = format!("{}: {error}", route.backend);
-                if route.policy.on_dial_failure == OnDialFailure::Status {
-                    // The first failure is the one that is told.
-                    self.detail.get_or_init(|| detail);
-                    return Err(reason);
-                }
-                tracing::debug!(route = route.name, detail, "dial failed");
+        let (reason, detail) = match self.reach(&route).await {
+            Ok((backend, place)) => return Ok(Opened { route, way: Way::Backend { backend, place } }),
+            Err(failure) => failure,
+        };
+        match route.policy.on_dial_failure {
+            OnDialFailure::Close => Ok(Opened { route, way: Way::Refuse { reason, detail } }),
+            OnDialFailure::Status => {
+                // The first failure of a connection is the one that is told.
+                self.detail.get_or_init(|| detail);
                 Err(reason)
             }
-        };
-        Ok(Opened {
-            route,
-            backend,
-            place,
-        })
+        }
+    }
+}
+
+impl Visit<'_> {
+    /// A place and the backend, or why not, with what is only for the log.
+    async fn reach(
+        &self,
+        route: &Route,
+    ) -> Result<(backend::Stream, OwnedSemaphorePermit), (CloseReason, String)> {
+        let place = Arc::clone(&self.service.sessions)
+            .try_acquire_owned()
+            .map_err(|_| (CloseReason::TooManySessions, String::new()))?;
+        let dialed = backend::dial(&route.backend, route.dial_timeout).await;
+        let backend = dialed.map_err(|error| {
+            let reason = match error {
+                DialError::Name(_) => CloseReason::DialName,
+                DialError::Failed(_) => CloseReason::DialFailed,
+                DialError::Timeout(_) => CloseReason::DialTimeout,
+            };
+            (reason, format!("{}: {error}", route.backend))
+        })?;
+        Ok((backend, place))
     }
 }
 

@@ -148,6 +148,7 @@ pub fn refuse<C: Connection>(
 }
 
 /// Not an `async fn`: that would keep its argument twice, and the pump is most of a session.
+#[allow(clippy::manual_async_fn, reason = "an async fn is what this is not")]
 fn drive<C: Connection, B: Connection>(
     mut pump: Pump<C, B>,
     stop: &CancellationToken,

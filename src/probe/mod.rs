@@ -43,7 +43,7 @@ pub struct Probe {
     /// End after this many messages have come back, instead of reading standard input
     #[arg(long, value_name = "N")]
     expect: Option<usize>,
-    /// The Origin header, such as https://app.example.com
+    /// The Origin header, such as `https://app.example.com`
     #[arg(long)]
     origin: Option<String>,
     /// Subprotocols to offer, in order

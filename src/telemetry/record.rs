@@ -31,8 +31,10 @@ pub struct SessionEnd<'a> {
     pub peer: SocketAddr,
     /// The route's name.
     pub route: &'a str,
-    /// The backend's address that was reached.
-    pub backend: &'a str,
+    /// The backend's address, where it was reached.
+    pub backend: Option<&'a str>,
+    /// What exactly went wrong, where the cause does not say it all.
+    pub detail: &'a str,
     /// The chosen subprotocol.
     pub subprotocol: Option<&'a str>,
     /// From the 101 to the end.
@@ -64,7 +66,7 @@ pub fn log_refusal(refusal: &Refusal<'_>) {
         status = row.status,
         route = refusal.route,
         peer = %refusal.peer,
-        detail = (!refusal.detail.is_empty()).then(|| tracing::field::display(Printable(refusal.detail))),
+        detail = shown(refusal.detail),
         duration_ms = millis(refusal.duration),
         "refused: {}",
         row.text
@@ -92,6 +94,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
         route = end.route,
         peer = %end.peer,
         backend = end.backend,
+        detail = shown(end.detail),
         subprotocol = end.subprotocol,
         messages_up,
         bytes_up,
@@ -105,6 +108,11 @@ pub fn log_session(end: &SessionEnd<'_>) {
         "session ended: {}",
         row.text
     );
+}
+
+/// A detail, if there is one, made safe to print.
+fn shown(detail: &str) -> Option<tracing::field::DisplayValue<Printable<'_>>> {
+    (!detail.is_empty()).then(|| tracing::field::display(Printable(detail)))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::session::Session;
+use super::connection::TlsConnection;
 use super::{ServerConfig, Stream};
 use crate::close::CloseReason;
 
@@ -38,16 +38,16 @@ pub async fn accept(
                 detail: String::new(),
             });
         }
-        let mut session = Box::new(Session::new(tcp, config).map_err(|error| failed(&error))?);
-        match poll_fn(|cx| session.poll_handshake(cx)).await {
-            Ok(()) => Ok(Stream::tls(session)),
+        let mut connection = Box::new(TlsConnection::new(tcp, config).map_err(|error| failed(&error))?);
+        match poll_fn(|cx| connection.poll_handshake(cx)).await {
+            Ok(()) => Ok(Stream::tls(connection)),
             Err(error) if is_gone(&error) => Err(Failure {
                 reason: CloseReason::ClientLeft,
                 detail: error.to_string(),
             }),
             Err(error) => {
                 // The alert has been written; it must outlive what the client still sends.
-                crate::io::linger(&mut session.into_io()).await;
+                crate::io::linger(&mut connection.into_io()).await;
                 Err(failed(&error))
             }
         }

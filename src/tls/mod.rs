@@ -1,9 +1,9 @@
 //! Ends TLS. The only place that knows rustls.
 
 pub mod client;
+mod connection;
 mod handshake;
 mod identity;
-mod session;
 mod stream;
 
 pub use handshake::{Failure, accept};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::session::Session;
+use super::connection::TlsConnection;
 use crate::io::Connection;
 
 /// A client's connection, with TLS or in the clear.
@@ -15,13 +15,13 @@ pub struct Stream(Inner);
 
 enum Inner {
     /// Boxed: most of its size is state that the data path does not touch.
-    Tls(Box<Session>),
+    Tls(Box<TlsConnection>),
     Plain(TcpStream),
 }
 
 impl Stream {
-    pub(super) fn tls(session: Box<Session>) -> Self {
-        Self(Inner::Tls(session))
+    pub(super) fn tls(connection: Box<TlsConnection>) -> Self {
+        Self(Inner::Tls(connection))
     }
 
     /// A connection in the clear.
@@ -32,7 +32,7 @@ impl Stream {
     /// The TLS version and cipher suite, for logs.
     pub fn protocol(&self) -> Option<(&'static str, &'static str)> {
         match &self.0 {
-            Inner::Tls(session) => session.protocol(),
+            Inner::Tls(connection) => connection.protocol(),
             Inner::Plain(_) => None,
         }
     }
@@ -41,14 +41,14 @@ impl Stream {
 impl Connection for Stream {
     fn reset_on_drop(&self) {
         match &self.0 {
-            Inner::Tls(session) => session.io().reset_on_drop(),
+            Inner::Tls(connection) => connection.io().reset_on_drop(),
             Inner::Plain(stream) => stream.reset_on_drop(),
         }
     }
 
     fn backlog(&self) -> usize {
         match &self.0 {
-            Inner::Tls(session) => session.backlog(),
+            Inner::Tls(connection) => connection.backlog(),
             Inner::Plain(_) => 0,
         }
     }
@@ -57,7 +57,7 @@ impl Connection for Stream {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Inner::Tls(session) => Pin::new(&mut **session).poll_read(cx, buf),
+            Inner::Tls(connection) => Pin::new(&mut **connection).poll_read(cx, buf),
             Inner::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -66,21 +66,21 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
-            Inner::Tls(session) => Pin::new(&mut **session).poll_write(cx, buf),
+            Inner::Tls(connection) => Pin::new(&mut **connection).poll_write(cx, buf),
             Inner::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Inner::Tls(session) => Pin::new(&mut **session).poll_flush(cx),
+            Inner::Tls(connection) => Pin::new(&mut **connection).poll_flush(cx),
             Inner::Plain(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Inner::Tls(session) => Pin::new(&mut **session).poll_shutdown(cx),
+            Inner::Tls(connection) => Pin::new(&mut **connection).poll_shutdown(cx),
             Inner::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -24,10 +24,10 @@ pub enum AbsentOrigin {
     Refuse,
 }
 
-/// How a client learns that the backend cannot be reached.
+/// How a client learns that there is no backend, or no place, for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDialFailure {
-    /// 502 or 504 instead of the upgrade. Page code sees only that the connection failed.
+    /// 502, 503 or 504 instead of the upgrade. Page code sees only that the connection failed.
     Status,
     /// The upgrade succeeds and a Close frame tells why. Page code can read it.
     Close,

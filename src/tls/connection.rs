@@ -2,7 +2,7 @@
 //!
 //! rustls' buffered API (and so tokio-rustls) reads at most 4 KiB a call and keeps a buffer with each connection. Here ciphertext is
 //! read into a scratch buffer of the thread, opened there, and handed out; plaintext is sealed into another scratch buffer and written
-//! from there. A session keeps only what is left over: part of a record that has not come whole, ciphertext that the socket did not
+//! from there. A connection keeps only what is left over: part of a record that has not come whole, ciphertext that the socket did not
 //! take, plaintext that the reader had no room for. All three are empty when nothing is under way.
 
 use std::cell::RefCell;
@@ -48,7 +48,7 @@ thread_local! {
 }
 
 /// A server's side of a TLS connection.
-pub(super) struct Session<S = TcpStream> {
+pub(super) struct TlsConnection<S = TcpStream> {
     io: S,
     conn: UnbufferedServerConnection,
     /// Ciphertext that is not a whole record yet.
@@ -82,7 +82,7 @@ impl Sealed {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     /// A connection whose handshake has not begun.
     pub(super) fn new(io: S, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         Ok(Self {
@@ -323,7 +323,7 @@ fn seal(
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsConnection<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Answers of TLS itself, such as to a key update, wait for no write of ours. Not being able to send is no reason not to read.
@@ -363,7 +363,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Session<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsConnection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
@@ -460,9 +460,9 @@ mod tests {
         }
     }
 
-    async fn pair(configs: &Configs, most: usize) -> (TlsStream<Narrow>, Session<Narrow>) {
+    async fn pair(configs: &Configs, most: usize) -> (TlsStream<Narrow>, TlsConnection<Narrow>) {
         let (near, far) = duplex(100_000);
-        let mut server = Session::new(Narrow { io: far, most }, Arc::clone(&configs.server)).unwrap();
+        let mut server = TlsConnection::new(Narrow { io: far, most }, Arc::clone(&configs.server)).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let connector = TlsConnector::from(Arc::clone(&configs.client));
         let client = connector.connect(name, Narrow { io: near, most });
@@ -558,7 +558,7 @@ mod tests {
             &[0; 300],
         ] {
             let (mut near, far) = duplex(1000);
-            let mut server = Session::new(far, Arc::clone(&configs.server)).unwrap();
+            let mut server = TlsConnection::new(far, Arc::clone(&configs.server)).unwrap();
             near.write_all(garbage).await.unwrap();
             let error = poll_fn(|cx| server.poll_handshake(cx)).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -581,7 +581,7 @@ mod tests {
     async fn writing_while_a_handshake_message_is_incomplete_is_safe() {
         let configs = configs(&rustls::version::TLS13);
         let (near, far) = duplex(100_000);
-        let mut server = Session::new(far, Arc::clone(&configs.server)).unwrap();
+        let mut server = TlsConnection::new(far, Arc::clone(&configs.server)).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let client = TlsConnector::from(Arc::clone(&configs.client)).connect(name, near);
         let (client, done) = tokio::join!(client, poll_fn(|cx| server.poll_handshake(cx)));
