@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::rustls;
 
 use super::connection::TlsConnection;
 use super::{ServerConfig, Stream};
@@ -21,59 +22,46 @@ pub struct Failure {
     pub detail: String,
 }
 
-/// Performs the handshake. A client that speaks plain HTTP gets a readable answer.
-pub async fn accept(
-    mut tcp: TcpStream,
-    config: Arc<ServerConfig>,
-    limit: Duration,
-) -> Result<Stream, Failure> {
-    let handshake = async {
-        if speaks_http(&tcp).await {
-            let answer = plain_http_answer();
-            // Whether it arrives is up to the client.
-            drop(tcp.write_all(answer.as_bytes()).await);
-            crate::io::linger(&mut tcp).await;
-            return Err(Failure {
-                reason: CloseReason::PlainHttp,
-                detail: String::new(),
-            });
+/// Performs the handshake. A client that speaks plain HTTP gets a readable answer. Whoever fails is left a moment to read why; that
+/// time is not the handshake's.
+pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) -> Result<Stream, Failure> {
+    let failure = |reason, detail| Failure { reason, detail };
+    let (reason, detail, mut tcp) = match timeout(limit, handshake(tcp, config)).await {
+        Ok(Ok(connection)) => return Ok(Stream::tls(connection)),
+        Ok(Err(Broken::Refused(error))) => return Err(failure(CloseReason::TlsFailed, error.to_string())),
+        Ok(Err(Broken::Http(mut tcp))) => {
+            // Whether it arrives is up to the client; a socket that nothing was written to has room for it.
+            drop(tcp.write_all(plain_http_answer().as_bytes()).await);
+            (CloseReason::PlainHttp, String::new(), tcp)
         }
-        let mut connection = Box::new(TlsConnection::new(tcp, config).map_err(|error| failed(&error))?);
-        match poll_fn(|cx| connection.poll_handshake(cx)).await {
-            Ok(()) => Ok(Stream::tls(connection)),
-            Err(error) if is_gone(&error) => Err(Failure {
-                reason: CloseReason::ClientLeft,
-                detail: error.to_string(),
-            }),
-            Err(error) => {
-                // The alert has been written; it must outlive what the client still sends.
-                crate::io::linger(&mut connection.into_io()).await;
-                Err(failed(&error))
-            }
+        Ok(Err(Broken::Tls(error, tcp))) => {
+            use std::io::ErrorKind as K;
+            let left = matches!(error.kind(), K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe);
+            let reason = if left { CloseReason::ClientLeft } else { CloseReason::TlsFailed };
+            (reason, error.to_string(), tcp)
         }
+        Err(_) => return Err(failure(CloseReason::TlsTimeout, String::new())),
     };
-    let late = || {
-        Err(Failure {
-            reason: CloseReason::TlsTimeout,
-            detail: String::new(),
-        })
-    };
-    timeout(limit, handshake).await.unwrap_or_else(|_| late())
+    crate::io::linger(&mut tcp).await;
+    Err(failure(reason, detail))
 }
 
-fn failed(error: &dyn std::fmt::Display) -> Failure {
-    Failure {
-        reason: CloseReason::TlsFailed,
-        detail: error.to_string(),
+/// How a handshake can fail, with the socket where it can still carry an answer.
+enum Broken {
+    Http(TcpStream),
+    Tls(std::io::Error, TcpStream),
+    Refused(rustls::Error),
+}
+
+async fn handshake(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<Box<TlsConnection>, Broken> {
+    if speaks_http(&tcp).await {
+        return Err(Broken::Http(tcp));
     }
-}
-
-fn is_gone(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind as K;
-    matches!(
-        error.kind(),
-        K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe
-    )
+    let mut connection = Box::new(TlsConnection::new(tcp, config).map_err(Broken::Refused)?);
+    match poll_fn(|cx| connection.poll_handshake(cx)).await {
+        Ok(()) => Ok(connection),
+        Err(error) => Err(Broken::Tls(error, connection.into_io())),
+    }
 }
 
 /// True when the first byte is that of an HTTP method; a TLS record starts with 22 (RFC 8446 §5.1).
