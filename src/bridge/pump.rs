@@ -394,7 +394,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         self.life.wrote(Side::Backend, now, waiting > 0, progress);
         if waiting == 0 && self.life.finish_backend() {
             // Half a message never leaves.
-            self.up.abandon(&mut self.to_backend, &mut self.counters);
+            self.up.abandon(&mut self.counters);
+            self.to_backend.discard_held();
             if Pin::new(backend).poll_shutdown(cx).is_ready() {
                 self.life.backend_finished(now);
                 progress = true;
@@ -534,7 +535,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// Drops, and counts, what the backend will never get.
     fn drop_uplink(&mut self) {
-        self.up.abandon(&mut self.to_backend, &mut self.counters);
+        self.up.abandon(&mut self.counters);
         self.counters.lost_up += self.to_backend.clear() as u64;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Accept, Counters, HalfClose, Settings};
 use crate::close::CloseReason;
-use crate::framing::{Empty, EncodeError, EncodeState};
+use crate::framing::{Empty, EncodeError, EncodeState, Framing};
 use crate::message::{Begin, Kind, Part};
 use crate::outbox::Outbox;
 use crate::websocket::{self, CloseCode, Decoder, Encoder, Event, ProtocolError};
@@ -22,9 +22,9 @@ pub(super) struct Uplink {
     /// The kind of the client's first message.
     first: Option<Kind>,
     half_closed: bool,
-    /// Bytes of the current message that were counted and may still have to be taken back.
-    held: u64,
     pong: Option<Box<[u8]>>,
+    /// Bytes of the current message that were counted as delivered.
+    counted: u64,
 }
 
 /// What is done with messages.
@@ -66,8 +66,8 @@ impl Uplink {
             kind: Kind::Binary,
             first: None,
             half_closed: false,
-            held: 0,
             pong: None,
+            counted: 0,
         }
     }
 
@@ -152,14 +152,6 @@ impl Uplink {
         self.encode(&part, pass)
     }
 
-    /// Takes back what is held of an unfinished message: it will never be finished.
-    pub(super) fn abandon(&mut self, to_backend: &mut Outbox, counters: &mut Counters) {
-        to_backend.discard_held();
-        counters.bytes_up -= self.held;
-        counters.lost_up += self.held;
-        self.held = 0;
-    }
-
     fn begin(&mut self, begin: Begin, settings: &Settings) -> Result<(), CloseReason> {
         if self.half_closed {
             return Err(CloseReason::AfterHalfClose);
@@ -189,24 +181,23 @@ impl Uplink {
 
     fn encode(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
         let settings = pass.settings;
-        match settings
+        let encoded = settings
             .to_backend
-            .encode(&mut self.encode, &settings.embedded, part, pass.to_backend)
-        {
+            .encode(&mut self.encode, &settings.embedded, part, pass.to_backend);
+        match encoded {
             Ok(()) => {
-                let len = part.data.len() as u64;
-                pass.counters.bytes_up += len;
+                pass.counters.bytes_up += part.data.len() as u64;
+                self.counted += part.data.len() as u64;
                 pass.counters.messages_up += u64::from(part.end);
-                self.held = if pass.to_backend.held().is_empty() {
-                    0
-                } else {
-                    self.held + len
-                };
+                // Without records the backend has no use for a message's end.
+                if part.end || settings.to_backend == Framing::Raw {
+                    self.counted = 0;
+                }
                 None
             }
             Err(error) => {
-                self.abandon(pass.to_backend, pass.counters);
                 pass.counters.lost_up += part.data.len() as u64;
+                self.abandon(pass.counters);
                 Some(Stop::Fail(match (error, self.kind) {
                     (EncodeError::DelimiterInside, Kind::Text) => CloseReason::DelimiterInText,
                     (EncodeError::DelimiterInside, Kind::Binary) => CloseReason::DelimiterInBinary,
@@ -216,6 +207,13 @@ impl Uplink {
                 }))
             }
         }
+    }
+
+    /// The rest of the current message will not come: what was counted of it is lost.
+    pub(super) fn abandon(&mut self, counters: &mut Counters) {
+        counters.bytes_up -= self.counted;
+        counters.lost_up += self.counted;
+        self.counted = 0;
     }
 }
 
