@@ -136,6 +136,7 @@ impl Uplink {
         if let Some(begin) = part.begin
             && let Err(reason) = self.begin(begin, pass.settings)
         {
+            pass.counters.lost_up += part.data.len() as u64;
             return Some(Stop::Fail(reason));
         }
         part.begin = part.begin.or(self.unopened.take());
