@@ -322,7 +322,13 @@ impl Lifecycle {
         self.backend_reads = false;
         self.inside_down = None;
         let forward = self.backend_writes == Output::Open;
-        self.tell(result.err().unwrap_or(CloseReason::BackendClosed), forward);
+        let reason = match result {
+            Err(reason) => reason,
+            // A socket tells of its reset once. When that was a write, reading on ends like an orderly stream.
+            Ok(()) if self.backend_writes == Output::Lost => CloseReason::BackendReset,
+            Ok(()) => CloseReason::BackendClosed,
+        };
+        self.tell(reason, forward);
     }
 
     /// The backend's connection failed, or what it sent cannot be used: it is given up.
