@@ -75,16 +75,11 @@ impl Downlink {
                 }
             };
             used += decoded.consumed;
+            counters.lost_down += self.decode.take_dropped();
             match decoded.event {
-                Event::More => {
-                    if self.decode.is_discarding() {
-                        counters.lost_down += decoded.consumed as u64;
-                    }
-                    break;
-                }
+                Event::More => break,
                 Event::Discarded => {
                     counters.oversized += 1;
-                    counters.lost_down += decoded.consumed as u64;
                     self.abandon(out, counters);
                 }
                 Event::Part(part) => {

@@ -149,6 +149,7 @@ impl Delimiter {
             state.examined += if end { consumed } else { input.len() } as u64;
         }
         if state.discarding {
+            state.dropped += consumed as u64;
             if end {
                 state.discarding = false;
                 state.inside = false;
@@ -179,6 +180,7 @@ impl Delimiter {
             // When its end is here already there is nothing left to drop.
             state.discarding = !end;
             state.seen = 0;
+            state.dropped += consumed as u64;
             return Ok(Decoded {
                 consumed,
                 event: Event::Discarded,

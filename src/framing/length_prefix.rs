@@ -178,6 +178,7 @@ impl LengthPrefix {
                 .len()
                 .min(usize::try_from(state.remaining).unwrap_or(usize::MAX));
             state.remaining -= skipped as u64;
+            state.dropped += skipped as u64;
             if state.remaining > 0 {
                 return Ok(Decoded {
                     consumed: skipped,
@@ -212,6 +213,7 @@ impl LengthPrefix {
                 }
                 state.inside = true;
                 state.discarding = true;
+                state.dropped += header as u64;
                 return Ok(Decoded {
                     consumed: skipped + header,
                     event: Event::Discarded,

@@ -165,6 +165,8 @@ pub struct DecodeState {
     remaining: u64,
     /// Bytes of the current record seen so far, where it is not.
     seen: u64,
+    /// Input bytes that were used up without being delivered, since the caller last asked.
+    dropped: u64,
     /// Input bytes looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
@@ -182,6 +184,11 @@ impl DecodeState {
     /// True while the start of a record has been delivered (or dropped) and its end has not been seen.
     pub fn is_inside(&self) -> bool {
         self.inside
+    }
+
+    /// How many bytes of records over the limit were used up since this was last asked.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
     /// True while the current record is being dropped.
