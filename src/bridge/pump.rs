@@ -521,6 +521,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             if self.life.reset(Side::Client) {
                 client.reset_on_drop();
             }
+            self.down.abandon(&mut self.to_client, &mut self.counters);
             self.counters.lost_down += self.to_client.clear() as u64;
         }
         if self.life.backend_is_closed()
