@@ -1,8 +1,9 @@
 //! A backend that does what the test says.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::soon;
@@ -41,6 +42,20 @@ impl Backend {
             .await
             .unwrap()
             .0
+    }
+}
+
+/// Ends a connection with a reset.
+pub fn reset(stream: TcpStream) {
+    stream.set_zero_linger().unwrap();
+}
+
+/// Writes until the other side has gone; returns the error that told so.
+pub async fn flood(mut stream: impl AsyncWrite + Unpin, bytes: &[u8]) -> ErrorKind {
+    loop {
+        if let Err(error) = stream.write_all(bytes).await {
+            return error.kind();
+        }
     }
 }
 

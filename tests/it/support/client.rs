@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 
-use super::{soon, tls_connect};
+use super::{connect, soon, tls_connect};
 
 pub const CONTINUATION: u8 = 0;
 pub const TEXT: u8 = 1;
@@ -45,6 +44,27 @@ pub struct Frame {
     pub fin: bool,
     pub opcode: u8,
     pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// A control frame.
+    pub fn control(opcode: u8, payload: &[u8]) -> Self {
+        Self {
+            fin: true,
+            opcode,
+            payload: payload.to_vec(),
+        }
+    }
+
+    /// A Close frame; 1005 stands for one that says nothing.
+    pub fn close(code: u16, reason: &str) -> Self {
+        let code = if code == 1005 {
+            vec![]
+        } else {
+            code.to_be_bytes().to_vec()
+        };
+        Self::control(CLOSE, &[&code, reason.as_bytes()].concat())
+    }
 }
 
 impl Request {
@@ -95,8 +115,7 @@ impl Request {
 
     /// Sends it in the clear.
     pub async fn plain(&self, address: SocketAddr) -> Result<Client, Refusal> {
-        self.over(Box::new(TcpStream::connect(address).await.unwrap()), &[])
-            .await
+        self.over(Box::new(connect(address).await), &[]).await
     }
 
     /// Sends it with TLS.
@@ -257,29 +276,55 @@ impl Client {
         }
     }
 
-    /// Reads on to the Close frame, which must say this, and answers it.
-    pub async fn expect_close(&mut self, code: u16, reason: &str) {
+    /// Reads on to the Close frame, which must say this, and does not answer.
+    pub async fn read_to_close(&mut self, code: u16, reason: &str) {
         loop {
-            let frame = self
-                .frame()
-                .await
-                .unwrap_or_else(|| panic!("the stream ended without Close {code}"));
+            let frame = self.frame().await;
+            let frame = frame.unwrap_or_else(|| panic!("the stream ended without Close {code}"));
             if frame.opcode == CLOSE {
                 assert_eq!(close_payload(&frame.payload), (code, reason.to_owned()));
-                // The server may have ended its stream by now.
-                drop(
-                    self.stream
-                        .write_all(&super::frame(true, CLOSE, &code.to_be_bytes()))
-                        .await,
-                );
                 return;
             }
         }
     }
 
+    /// Reads on to the Close frame, which must say this, and answers it.
+    pub async fn expect_close(&mut self, code: u16, reason: &str) {
+        self.read_to_close(code, reason).await;
+        // The server may have ended its stream by now.
+        drop(
+            self.stream
+                .write_all(&frame(true, CLOSE, &code.to_be_bytes()))
+                .await,
+        );
+    }
+
     /// Asserts that nothing but the end of the stream follows.
     pub async fn expect_end(&mut self) {
         assert_eq!(self.frame().await, None);
+    }
+
+    /// Asserts that this Close frame comes next, and the end of the stream behind it; then leaves without an answer.
+    pub async fn expect_refusal(mut self, code: u16, reason: &str) {
+        assert_eq!(self.frame().await, Some(Frame::close(code, reason)));
+        self.expect_end().await;
+    }
+
+    /// Waits until sealock has sent this many pings, and answers none: how tests let time pass.
+    pub async fn pings(&mut self, count: usize) {
+        for _ in 0..count {
+            assert_eq!(self.frame().await, Some(Frame::control(PING, b"")));
+        }
+    }
+
+    /// Splits it into one half that only reads frames and one that only writes bytes.
+    pub fn split(self) -> (Self, WriteHalf<Box<dyn Stream>>) {
+        let (read, write) = tokio::io::split(self.stream);
+        let reader = Self {
+            stream: Box::new(tokio::io::join(read, tokio::io::sink())),
+            head: self.head,
+        };
+        (reader, write)
     }
 }
 

@@ -3,12 +3,14 @@
 mod backend;
 mod client;
 mod program;
+mod scene;
 
-pub use backend::{Backend, read, read_to_end, write};
+pub use backend::{Backend, flood, read, read_to_end, reset, write};
 pub use client::{
-    BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Refusal, Request, TEXT, answer, frame,
+    BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Request, Stream, TEXT, answer, frame,
 };
-pub use program::{Program, certificate, tls_connect};
+pub use program::{Program, certificate, connect, sealock, tls_connect};
+pub use scene::Scene;
 
 use std::future::Future;
 use std::time::Duration;

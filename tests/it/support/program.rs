@@ -2,17 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::{Arc, LazyLock};
+use std::process::{Output, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use sealock::tls::DevelopmentCa;
-use sealock::tls::client::{Trust, connect};
+use sealock::tls::client::{self, Trust};
 
 use super::soon;
 
@@ -35,7 +35,7 @@ pub struct Program {
     pub tls: SocketAddr,
     child: Child,
     records: mpsc::UnboundedReceiver<Value>,
-    everything: Arc<std::sync::Mutex<String>>,
+    log: watch::Receiver<String>,
     _dir: tempfile::TempDir,
 }
 
@@ -47,6 +47,11 @@ impl Program {
 
     /// The same with lines at the top of the file, and settings of both listeners written as `listener.key = value` lines in `top`.
     pub async fn start_with(top: &str, config: &str) -> Self {
+        Self::start_file(&Self::file(top, config)).await
+    }
+
+    /// The file that [`Program::start_with`] uses.
+    pub fn file(top: &str, config: &str) -> String {
         let (settings, top): (Vec<&str>, Vec<&str>) =
             top.lines().partition(|line| line.starts_with("listener."));
         let settings: String = settings
@@ -54,34 +59,38 @@ impl Program {
             .map(|line| format!("{}\n", &line["listener.".len()..]))
             .collect();
         let (cert, key) = (certificate("dev.pem"), certificate("dev.key"));
-        let file = format!(
+        format!(
             "{}\n[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n{settings}\n\
              [[listener]]\nbind = \"127.0.0.1:0\"\ncert_file = {cert:?}\nkey_file = {key:?}\n{settings}\n{config}",
             top.join("\n"),
-        );
-        Self::start_file(&file).await
+        )
     }
 
     /// Starts sealock with a whole file, which must have two listeners.
     pub async fn start_file(file: &str) -> Self {
+        Self::launch(file, "json", &[]).await
+    }
+
+    /// The same with a format of the log, and variables in its environment.
+    pub async fn launch(file: &str, log_format: &str, environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sealock.toml");
         std::fs::write(&path, file).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_sealock"))
-            .args(["run", "--log-format", "json", "--log-level", "debug", "-c"])
+            .args(["run", "--log-format", log_format, "--log-level", "debug", "-c"])
             .arg(&path)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let everything = Arc::new(std::sync::Mutex::new(String::new()));
         let (sender, records) = mpsc::unbounded_channel();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let all = Arc::clone(&everything);
+        let (all, log) = watch::channel(String::new());
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         tokio::spawn(async move {
-            while let Ok(Some(line)) = log.next_line().await {
-                all.lock().unwrap().push_str(&format!("{line}\n"));
+            while let Ok(Some(line)) = lines.next_line().await {
+                all.send_modify(|all| all.push_str(&format!("{line}\n")));
                 if let Ok(value) = serde_json::from_str::<Value>(&line)
                     && value.get("cause").is_some()
                 {
@@ -95,7 +104,7 @@ impl Program {
         while addresses.len() < 2 {
             let line = soon("sealock's addresses", said.next_line()).await.unwrap();
             let Some(line) = line else {
-                panic!("sealock did not start:\n{}", everything.lock().unwrap())
+                panic!("sealock did not start:\n{}", *log.borrow())
             };
             if let Some((_, address)) = line.split_once("://") {
                 addresses.push(address.parse().unwrap());
@@ -106,7 +115,7 @@ impl Program {
             tls: addresses[1],
             child,
             records,
-            everything,
+            log,
             _dir: dir,
         }
     }
@@ -125,7 +134,30 @@ impl Program {
 
     /// Everything that was logged so far.
     pub fn log(&self) -> String {
-        self.everything.lock().unwrap().clone()
+        self.log.borrow().clone()
+    }
+
+    /// Waits until something has been logged, and gives the whole log.
+    pub async fn logged(&mut self, what: &str) -> String {
+        let waited = soon(what, self.log.wait_for(|log| log.contains(what))).await;
+        waited.expect("sealock runs").clone()
+    }
+
+    /// The most memory that the process has had so far, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Asserts that the process has not grown with what passed through it since it had this peak. What it may still have grown by is
+    /// the buffers of its threads, and code that had not run before.
+    pub fn expect_no_growth(&self, before: u64) {
+        let grown = self.peak_memory() - before;
+        assert!(grown < 8 * 1024, "{grown} KiB more");
     }
 
     /// The process id.
@@ -149,15 +181,31 @@ impl Program {
     }
 }
 
+/// Runs a command of sealock that is expected to end by itself.
+pub async fn sealock(args: &[&str]) -> Output {
+    let command = Command::new(env!("CARGO_BIN_EXE_sealock"))
+        .args(args)
+        .kill_on_drop(true)
+        .output();
+    soon("sealock's end", command).await.unwrap()
+}
+
 /// The path of a file of the run's certificates: `ca.pem`, `dev.pem`, `dev.key`.
 pub fn certificate(name: &str) -> PathBuf {
     CERTS.0.path().join(name)
 }
 
+/// A connection whose small writes leave at once.
+pub async fn connect(address: SocketAddr) -> TcpStream {
+    let tcp = soon("a connection", TcpStream::connect(address)).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    tcp
+}
+
 /// A TLS connection that trusts the run's CA.
 pub async fn tls_connect(address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let tcp = TcpStream::connect(address).await.unwrap();
-    connect(tcp, "localhost", &Trust::File(certificate("ca.pem")))
+    let tcp = connect(address).await;
+    client::connect(tcp, "localhost", &Trust::File(certificate("ca.pem")))
         .await
         .unwrap()
 }

@@ -1,0 +1,201 @@
+//! Peers that do not read: what waits is bounded, the other direction goes on, and patience ends.
+
+use std::io::ErrorKind;
+
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{BINARY, Backend, CLOSE, Client, Scene, TEXT, flood, frame, read, soon, write};
+
+/// Reads to the reset that must come.
+async fn read_to_reset(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        match soon("the reset", stream.read(&mut bytes)).await {
+            Ok(got) => assert_ne!(got, 0, "an orderly end"),
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_given_up_and_costs_no_memory() {
+    tokio::join!(
+        flood_the_client("raw", &[]),
+        flood_the_client("lines", &[]),
+        flood_the_client("u32be", b"\x02\0\0\0"),
+    );
+}
+
+/// The 0x0200_0000 bytes that are announced: far more than a session may hold.
+const RECORD: usize = 32 << 20;
+
+async fn flood_the_client(framing: &str, header: &[u8]) {
+    let settings = format!(
+        "framing = \"{framing}\"\nwrite_timeout = \"700ms\"\nlinger = \"300ms\"\nmax_message = \"64 MiB\""
+    );
+    let mut scene = Scene::start(&settings).await;
+    let (mut client, mut service) = scene.open().await;
+    let before = scene.program.peak_memory();
+    write(&mut service, header).await;
+    let flooded = tokio::spawn(async move { flood(service, &vec![b'x'; RECORD]).await });
+    // The uplink goes on meanwhile.
+    client.send(TEXT, b"hello").await;
+    scene.neighbour().await;
+    let fields = json!({"state": "cD", "code": null, "level": "INFO", "messages_up": 1});
+    let record = scene.ended("client_not_reading", fields).await;
+    assert!(record["lost_down"].as_u64().unwrap() > 0, "{record}");
+    scene.program.expect_no_growth(before);
+    soon("the end of the flood", flooded).await.unwrap();
+    // What had left can be read; then there is no orderly end.
+    read_to_reset(&mut client.stream).await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_never_reads_is_given_up_and_costs_no_memory() {
+    tokio::join!(
+        flood_the_backend("raw", b"hello"),
+        flood_the_backend("lines", b"hello\n"),
+        flood_the_backend("u32be", b"\0\0\0\x05hello"),
+    );
+}
+
+async fn flood_the_backend(framing: &str, record: &[u8]) {
+    let settings = format!("framing = \"{framing}\"\nwrite_timeout = \"700ms\"\nclose_timeout = \"300ms\"");
+    let mut scene = Scene::start(&settings).await;
+    let (client, mut service) = scene.open().await;
+    let (mut client, writer) = client.split();
+    let before = scene.program.peak_memory();
+    let message = frame(true, BINARY, &[b'x'; 100_000]);
+    let flooded = tokio::spawn(async move { flood(writer, &message).await });
+    // The downlink goes on meanwhile.
+    write(&mut service, record).await;
+    assert_eq!(client.frame().await.unwrap().payload, b"hello");
+    scene.neighbour().await;
+    client.read_to_close(1014, "backend does not read").await;
+    let fields = json!({"state": "sD", "code": 1014, "level": "WARN", "messages_down": 1});
+    let record = scene.ended("backend_not_reading", fields).await;
+    assert!(record["lost_up"].as_u64().unwrap() > 0, "{record}");
+    scene.program.expect_no_growth(before);
+    soon("the end of the flood", flooded).await.unwrap();
+    // Half a record may be there.
+    read_to_reset(&mut service).await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_read_is_not_blamed_for_its_silence() {
+    // Long after both timeouts the client still waits for the backend, which is none of its fault.
+    let settings =
+        "framing = \"u32be\"\nping_interval = \"100ms\"\npong_timeout = \"1s\"\nrecord_timeout = \"1s\"";
+    const MESSAGES: usize = 400;
+    let mut scene = Scene::start(settings).await;
+    let (client, mut service) = scene.open().await;
+    let (mut client, mut write) = client.split();
+    let message = frame(true, BINARY, &[b'x'; 100_000]);
+    let sender = tokio::spawn(async move {
+        for _ in 0..MESSAGES {
+            write.write_all(&message).await.unwrap();
+        }
+        write
+    });
+    client.pings(16).await;
+    assert!(!sender.is_finished(), "everything fitted somewhere");
+    scene.neighbour().await;
+    for _ in 0..MESSAGES {
+        let record = read(&mut service, 4 + 100_000).await;
+        assert_eq!(&record[..4], 100_000_u32.to_be_bytes());
+    }
+    let mut write = soon("the sender", sender).await.unwrap();
+    write
+        .write_all(&frame(true, CLOSE, &1000_u16.to_be_bytes()))
+        .await
+        .unwrap();
+    client.read_to_close(1000, "").await;
+    drop(service);
+    scene
+        .ended("client_closed", json!({"messages_up": MESSAGES}))
+        .await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_not_read_is_not_blamed_for_its_silence() {
+    // Another route's pings tell the time, as this client does not read its own.
+    let settings = "framing = \"u32be\"\nping_interval = \"off\"\nrecord_timeout = \"1s\"";
+    let echo = Backend::echo().await;
+    let clock = format!(
+        "{settings}\n[[route]]\nname = \"clock\"\npath = \"/clock\"\nbackend = \"tcp://{echo}\"\nframing = \"raw\"\nping_interval = \"100ms\""
+    );
+    const RECORDS: usize = 400;
+    let mut scene = Scene::start(&clock).await;
+    let (mut client, mut service) = scene.open().await;
+    let sender = tokio::spawn(async move {
+        let record = [&100_000_u32.to_be_bytes()[..], &[b'x'; 100_000]].concat();
+        for _ in 0..RECORDS {
+            service.write_all(&record).await.unwrap();
+        }
+        service
+    });
+    let mut clock = Client::plain(scene.program.plain, "/clock").await;
+    clock.pings(16).await;
+    drop(clock);
+    scene.ended("client_gone", json!({"route": "clock"})).await;
+    assert!(!sender.is_finished(), "everything fitted somewhere");
+    for _ in 0..RECORDS {
+        assert_eq!(client.message().await, (BINARY, vec![b'x'; 100_000]));
+    }
+    drop(soon("the sender", sender).await.unwrap());
+    client.expect_close(1000, "backend closed").await;
+    scene
+        .ended("backend_closed", json!({"messages_down": RECORDS}))
+        .await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn both_directions_at_full_speed_do_not_wait_for_each_other() {
+    const MESSAGES: usize = 128;
+    let echo = Backend::echo().await;
+    for framing in ["u32be", "lines"] {
+        for tls in [false, true] {
+            let settings =
+                format!("backend = \"tcp://{echo}\"\nframing = \"{framing}\"\nmessage = \"binary\"");
+            let mut scene = Scene::start(&settings).await;
+            let client = if tls {
+                Client::tls(scene.program.tls, "/test").await
+            } else {
+                Client::plain(scene.program.plain, "/test").await
+            };
+            let (mut client, mut write) = client.split();
+            let message = |at: usize| vec![b'a' + (at % 26) as u8; 64 * 1024];
+            let sender = tokio::spawn(async move {
+                for at in 0..MESSAGES {
+                    write.write_all(&frame(true, BINARY, &message(at))).await.unwrap();
+                    write.flush().await.unwrap();
+                }
+                write
+            });
+            for at in 0..MESSAGES {
+                let (kind, payload) = client.message().await;
+                assert!(kind == BINARY && payload == message(at), "message {at}");
+            }
+            let mut write = soon("the sender", sender).await.unwrap();
+            write
+                .write_all(&frame(true, CLOSE, &1000_u16.to_be_bytes()))
+                .await
+                .unwrap();
+            write.flush().await.unwrap();
+            client.read_to_close(1000, "").await;
+            drop((client, write));
+            let bytes = MESSAGES * 64 * 1024;
+            let fields = json!({
+                "messages_up": MESSAGES, "bytes_up": bytes, "messages_down": MESSAGES, "bytes_down": bytes,
+                "lost_up": 0, "lost_down": 0,
+            });
+            scene.ended("client_closed", fields).await;
+            scene.done().await;
+        }
+    }
+}
