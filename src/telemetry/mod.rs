@@ -27,6 +27,8 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A line that cannot be written is lost. To complain of it on the same stream would panic, and end the session that logs.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let done = if format == LogFormat::Json || (format == LogFormat::Auto && !terminal) {
         builder
