@@ -352,7 +352,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.from_client.keep(rest);
         }
         let message = self.counters != before;
-        self.life.client_received(now, self.up.is_inside(), message);
+        let inside = self.up.is_inside() || !self.from_client.left.is_empty();
+        self.life.client_received(now, inside, message);
         match stop {
             Some(Stop::Close(code)) => {
                 if mode == Mode::Open {
