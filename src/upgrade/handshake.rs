@@ -1,5 +1,7 @@
 //! The checks of the opening handshake: pure (RFC 6455 §4.2.1, RFC 9110 §7.8).
 
+use std::collections::BTreeSet;
+
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Method, Version};
 
@@ -73,14 +75,14 @@ pub(super) fn choose_subprotocol<'a>(
     offered: &'a [String],
 ) -> Result<Option<&'a str>, CloseReason> {
     let bad = CloseReason::BadRequest(BadRequest::Subprotocol);
-    let mut asked = Vec::new();
+    // A set: a head may hold thousands of names.
+    let mut asked = BTreeSet::new();
     for line in head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
         for item in line.to_str().map_err(|_| bad)?.split(',') {
             let item = item.trim_matches([' ', '\t']);
-            if !is_token(item) || asked.contains(&item) {
+            if !is_token(item) || !asked.insert(item) {
                 return Err(bad);
             }
-            asked.push(item);
         }
     }
     Ok(offered
