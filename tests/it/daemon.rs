@@ -114,6 +114,27 @@ async fn sessions_that_do_not_end_are_cut_at_the_deadline_or_by_a_second_signal(
 }
 
 #[tokio::test]
+async fn a_log_that_nobody_takes_harms_no_session() {
+    let mut program = Program::start(&echo_route().await).await;
+    let mut before = Client::plain(program.plain, "/echo").await;
+    program.close_log().await;
+    for _ in 0..3 {
+        let mut client = Client::tls(program.tls, "/echo").await;
+        client.send(TEXT, b"hello").await;
+        assert_eq!(client.message().await, (TEXT, b"hello".to_vec()));
+        client.close(1000, "").await;
+        client.expect_refusal(1000, "").await;
+    }
+    before.send(TEXT, b"still here").await;
+    assert_eq!(before.message().await, (TEXT, b"still here".to_vec()));
+    program.signal("TERM").await;
+    expect_shutdown(&mut before).await;
+    before.close(1001, "").await;
+    before.expect_end().await;
+    assert_eq!(program.exit().await, Some(0));
+}
+
+#[tokio::test]
 async fn exit_codes_tell_a_bad_configuration_from_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -215,8 +236,14 @@ const HOSTILE: &[(&str, &[u8])] = &[
         b"BREW-marker-5 /x HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ),
     // hyper refuses these by itself; nothing of them is logged.
-    ("invalid", b"GET /\x1B[2J\x07 HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-    ("invalid", b"GET /x HTTP/1.1\r\nHost: local\x1Bhost\r\n\r\n"),
+    (
+        "invalid URI",
+        b"GET /\x1B[2J\x07 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ),
+    (
+        "invalid HTTP header",
+        b"GET /x HTTP/1.1\r\nHost: local\x1Bhost\r\n\r\n",
+    ),
 ];
 
 #[tokio::test]

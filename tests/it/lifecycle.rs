@@ -179,6 +179,23 @@ async fn any_byte_of_the_client_is_a_sign_of_life() {
 }
 
 #[tokio::test]
+async fn half_a_frame_header_is_a_stall_too() {
+    let mut scene =
+        Scene::start("framing = \"u32be\"\nrecord_timeout = \"300ms\"\nping_interval = \"off\"").await;
+    for started in [1, 2, 5] {
+        let (mut client, mut service) = scene.open().await;
+        client.raw(&frame(true, BINARY, b"hello")[..started]).await;
+        client.expect_refusal(1008, "stalled inside a message").await;
+        assert_eq!(read_to_end(&mut service).await.unwrap(), b"");
+        drop(service);
+        scene
+            .ended("client_stalled", json!({"state": "cD", "code": 1008}))
+            .await;
+    }
+    scene.done().await;
+}
+
+#[tokio::test]
 async fn only_a_pause_inside_a_message_or_record_is_a_stall() {
     let settings = format!("framing = \"u32be\"\nrecord_timeout = \"600ms\"\n{CLOCK}");
     let mut scene = Scene::start(&settings).await;

@@ -299,9 +299,11 @@ impl Client {
         );
     }
 
-    /// Asserts that nothing but the end of the stream follows.
+    /// Asserts that the orderly end of the stream is next: no frame, no reset, and with TLS a close_notify.
     pub async fn expect_end(&mut self) {
-        assert_eq!(self.frame().await, None);
+        let mut byte = [0];
+        let end = soon("the end of the stream", self.stream.read(&mut byte)).await;
+        assert!(matches!(end, Ok(0)), "{end:?} {byte:?}");
     }
 
     /// Asserts that this Close frame comes next, and the end of the stream behind it; then leaves without an answer.

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use sealock::tls::DevelopmentCa;
 use sealock::tls::client::{self, Trust};
@@ -36,6 +37,7 @@ pub struct Program {
     child: Child,
     records: mpsc::UnboundedReceiver<Value>,
     log: watch::Receiver<String>,
+    log_reader: JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
 
@@ -88,7 +90,7 @@ impl Program {
         let (sender, records) = mpsc::unbounded_channel();
         let (all, log) = watch::channel(String::new());
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        tokio::spawn(async move {
+        let log_reader = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 all.send_modify(|all| all.push_str(&format!("{line}\n")));
                 if let Ok(value) = serde_json::from_str::<Value>(&line)
@@ -116,6 +118,7 @@ impl Program {
             child,
             records,
             log,
+            log_reader,
             _dir: dir,
         }
     }
@@ -141,6 +144,12 @@ impl Program {
     pub async fn logged(&mut self, what: &str) -> String {
         let waited = soon(what, self.log.wait_for(|log| log.contains(what))).await;
         waited.expect("sealock runs").clone()
+    }
+
+    /// Stops reading the log, and closes the pipe that it comes through.
+    pub async fn close_log(&mut self) {
+        self.log_reader.abort();
+        drop((&mut self.log_reader).await);
     }
 
     /// The most memory that the process has had so far, in KiB.
