@@ -65,13 +65,13 @@ impl Scene {
         assert_eq!(self.neighbour.message().await, (BINARY, message));
     }
 
-    /// The record of the session under test, which has these fields.
+    /// The record of the session under test, which has these fields. Meanwhile the neighbour exchanges a message.
     pub async fn ended(&mut self, cause: &str, fields: Value) -> Value {
+        self.neighbour().await;
         let record = self.program.ended(cause).await;
         for (name, value) in fields.as_object().unwrap() {
             assert_eq!(&record[name], value, "{name} in {record}");
         }
-        self.neighbour().await;
         record
     }
 
