@@ -89,10 +89,11 @@ async fn a_backend_that_cannot_be_reached_is_told_before_or_after_the_upgrade() 
         client.expect_close(1014, text).await;
         client.expect_end().await;
         let fields = json!({
-            "state": state, "code": 1014, "level": "WARN", "backend": "-",
+            "state": state, "code": 1014, "level": "WARN", "backend": null,
             "messages_up": 0, "bytes_up": 0, "lost_up": 10,
         });
-        scene.ended(cause, fields).await;
+        let record = scene.ended(cause, fields).await;
+        assert!(record["detail"].as_str().unwrap().starts_with(&backend), "{record}");
         scene.done().await;
     }
 }
