@@ -477,9 +477,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             return false;
         }
         let before = self.to_client.ready().len() + client.backlog();
-        let had = self.to_client.ready().len();
+        let unflushed = self.unflushed;
+        let any = unflushed || !self.to_client.ready().is_empty();
         let flushed = match write_out(client, cx, &mut self.to_client) {
-            Ok(()) if self.to_client.ready().len() < had || self.unflushed => {
+            Ok(()) if any => {
                 let flush = Pin::new(&mut *client).poll_flush(cx);
                 self.unflushed = flush.is_pending();
                 match flush {
@@ -494,7 +495,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             return true;
         }
         let waiting = self.to_client.ready().len() + client.backlog();
-        let mut progress = waiting < before;
+        // A flush that has come to its end may move no byte here, but the backend may be read again: nothing else would wake us for it.
+        let mut progress = waiting < before || (unflushed && !self.unflushed);
         if waiting > 0 || self.unflushed {
             self.from_backend.window = MIN_WINDOW;
             self.life.wrote(Side::Client, now, true, progress);
