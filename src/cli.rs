@@ -49,7 +49,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct LogArgs {
     /// How log lines look
-    #[arg(long, value_enum, default_value_t, env = "SEALOCK_LOG_FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, env = "SEALOCK_LOG_FORMAT")]
     log_format: LogFormat,
     /// Log level: error, warn, info, debug, trace, or a list of target=level
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "SEALOCK_LOG")]
@@ -59,7 +59,7 @@ struct LogArgs {
 #[derive(Debug, Args)]
 struct DemoArgs {
     /// Address to listen on; port 0 lets the system choose
-    #[arg(long, default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8443")]
     bind: SocketAddr,
     /// Certificate (PEM) to use instead of one made in memory
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -249,10 +249,21 @@ fn cert(args: &CertArgs) -> ExitCode {
         Err(error) => return fail(FAILED, &error.to_string()),
     };
     let file = |name: &str| args.out.join(name);
-    let written = std::fs::create_dir_all(&args.out)
-        .and_then(|()| write_new(&file("dev.key"), &made.key_pem, 0o600))
-        .and_then(|()| write_new(&file("dev.pem"), &made.cert_pem, 0o644))
-        .and_then(|()| write_new(&file("ca.pem"), &made.ca_pem, 0o644));
+    let files = [
+        (file("dev.key"), &made.key_pem, 0o600),
+        (file("dev.pem"), &made.cert_pem, 0o644),
+        (file("ca.pem"), &made.ca_pem, 0o644),
+    ];
+    // All of them first: a new key beside an old certificate would be worse than nothing.
+    let written = files
+        .iter()
+        .try_for_each(|(path, ..)| absent(path))
+        .and_then(|()| std::fs::create_dir_all(&args.out))
+        .and_then(|()| {
+            files
+                .iter()
+                .try_for_each(|(path, text, mode)| write_new(path, text, *mode))
+        });
     if let Err(error) = written {
         let help = "remove the old files first, or choose another folder with --out";
         return fail(
@@ -271,6 +282,15 @@ fn cert(args: &CertArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Fails when a file is there.
+fn absent(path: &Path) -> std::io::Result<()> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(named(path, error)),
+        Ok(_) => Err(named(path, std::io::ErrorKind::AlreadyExists.into())),
+    }
+}
+
 /// Writes a file that must not exist yet, with its mode from the first moment.
 fn write_new(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -279,11 +299,13 @@ fn write_new(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
         .create_new(true)
         .mode(mode)
         .open(path);
-    let named =
-        |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     opened
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(named)
+        .map_err(|error| named(path, error))
+}
+
+fn named(path: &Path, error: std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {
