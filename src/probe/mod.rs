@@ -40,11 +40,11 @@ pub struct Probe {
     /// Read lines of hex from standard input and send them as binary messages
     #[arg(long)]
     hex: bool,
-    /// End after this many messages have come back, instead of reading standard input
+    /// End after this many messages have come back, instead of at the end of standard input
     #[arg(long, value_name = "N")]
     expect: Option<usize>,
     /// The Origin header, such as `https://app.example.com`
-    #[arg(long)]
+    #[arg(long, value_name = "URL")]
     origin: Option<String>,
     /// Subprotocols to offer, in order
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
@@ -65,7 +65,8 @@ pub async fn run(args: Probe) -> ExitCode {
     match probe(&args).await {
         Ok(code) => code,
         Err(problem) => {
-            show(&format!("error: {problem}"));
+            // A reader that has gone is no reason to stop.
+            drop(writeln!(std::io::stderr(), "error: {problem}"));
             ExitCode::FAILURE
         }
     }
@@ -204,6 +205,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         socket.send(Message::text(text)).await.map_err(failed)?;
     }
     let mut typed = BufReader::new(tokio::io::stdin()).lines();
+    let mut typing = true;
     let mut left = args.expect;
     let mut closing = left == Some(0);
     if closing {
@@ -212,13 +214,15 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         let came = tokio::select! {
             came = next(&mut socket, closing.then_some(args.timeout)) => came?,
-            line = typed.next_line(), if !closing && args.expect.is_none() => {
+            line = typed.next_line(), if typing && !closing => {
                 match line.map_err(|error| format!("standard input: {error}"))? {
                     Some(line) if args.hex => match from_hex(&line) {
                         Ok(bytes) => socket.send(Message::binary(bytes)).await.map_err(failed)?,
                         Err(problem) => show(&format!("not sent: {problem}")),
                     },
                     Some(line) => socket.send(Message::text(line)).await.map_err(failed)?,
+                    // What was asked for may be on its way still.
+                    None if args.expect.is_some() => typing = false,
                     None => {
                         closing = true;
                         socket.close(Some(normal())).await.map_err(failed)?;
