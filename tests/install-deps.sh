@@ -12,6 +12,7 @@ readonly needed=(
   dropbear:dropbear-bin   # an SSH server for the raw framing; this package starts no service
   ngircd:ngircd           # an IRC server
   openssl:openssl         # a TLS client that is not ours
+  ssh:openssh-client      # an SSH client
   python3:python3         # the conformance and browser scripts
 )
 

@@ -176,17 +176,17 @@ async fn exit_codes_tell_a_bad_configuration_from_a_failure() {
         std::fs::write(&path, &text).unwrap();
         let path = path.to_str().unwrap();
         for (command, code) in [("check", check), ("run", run)] {
-            let output = sealock(&[command, "-c", path]).await;
-            let told = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(code), "{command}: {told}\n{text}");
+            let output = sealock([command, "-c", path], "").await;
+            let told = output.stderr;
+            assert_eq!(output.code, Some(code), "{command}: {told}\n{text}");
             assert!(code == 0 || told.contains(says), "{command}: {told}\n{text}");
         }
     }
     drop(held);
     let missing = missing.to_str().unwrap();
-    assert_eq!(sealock(&["check", "-c", missing]).await.status.code(), Some(78));
-    assert_eq!(sealock(&["run", "-c", missing]).await.status.code(), Some(78));
-    assert_eq!(sealock(&["run", "--no-such-option"]).await.status.code(), Some(2));
+    assert_eq!(sealock(["check", "-c", missing], "").await.code, Some(78));
+    assert_eq!(sealock(["run", "-c", missing], "").await.code, Some(78));
+    assert_eq!(sealock(["run", "--no-such-option"], "").await.code, Some(2));
 }
 
 #[tokio::test]

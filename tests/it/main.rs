@@ -2,24 +2,33 @@
 //!
 //! Every test starts its own sealock on ports that the system chooses, and reads what it logs; nothing sleeps to be in step.
 
-#![allow(unreachable_pub, reason = "a test has no outside")]
+#![allow(
+    unreachable_pub,
+    reason = "nothing is reachable in a test's crate; `pub` says what a module offers to the others"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "helpers of tests are tests"
+    reason = "a test fails by panicking"
 )]
 
 mod support;
 
-mod docs;
 mod bad_backend;
 mod bad_frames;
 mod bad_messages;
 mod bad_records;
 mod bad_request;
 mod bad_tls;
+mod browser;
 mod daemon;
+mod dns;
+mod docs;
 mod early_and_late;
+mod irc;
 mod lifecycle;
+mod probe;
 mod slow_peers;
 mod smoke;
+mod ssh;
+mod unix;

@@ -1,16 +1,20 @@
-//! What the tests share: the program under test, a WebSocket client that can do wrong things, and scripted backends.
+//! What the tests share: the program under test, a WebSocket client that can do wrong things, a browser, scripted backends, and real ones.
 
 mod backend;
+mod chromium;
 mod client;
 mod program;
 mod scene;
+mod service;
 
 pub use backend::{Backend, flood, read, read_to_end, reset, write};
+pub use chromium::{Chromium, Tab, empty_page};
 pub use client::{
     BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Request, Stream, TEXT, answer, frame,
 };
-pub use program::{Program, certificate, connect, sealock, tls_connect};
+pub use program::{Output, Program, certificate, connect, sealock, tls_connect};
 pub use scene::Scene;
+pub use service::{Service, free_address, missing, program};
 
 use std::future::Future;
 use std::time::Duration;

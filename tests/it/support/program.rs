@@ -1,12 +1,13 @@
 //! The program under test, as a process of its own.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
@@ -17,9 +18,9 @@ use sealock::tls::client::{self, Trust};
 
 use super::soon;
 
-/// One development CA for the whole run, made now and gone with it.
+/// One development CA for the whole run. What is static is not dropped, so its files stay behind, where `cargo clean` finds them.
 static CERTS: LazyLock<(tempfile::TempDir, DevelopmentCa)> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let made = DevelopmentCa::make(&names).unwrap();
     std::fs::write(dir.path().join("ca.pem"), &made.ca_pem).unwrap();
@@ -30,7 +31,7 @@ static CERTS: LazyLock<(tempfile::TempDir, DevelopmentCa)> = LazyLock::new(|| {
 
 /// A running sealock with two listeners, one in the clear and one with TLS. Killed when dropped.
 pub struct Program {
-    /// The listener in the clear.
+    /// The listener in the clear, where there is one.
     pub plain: SocketAddr,
     /// The listener with TLS.
     pub tls: SocketAddr,
@@ -78,10 +79,21 @@ impl Program {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sealock.toml");
         std::fs::write(&path, file).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sealock"))
-            .args(["run", "--log-format", log_format, "--log-level", "debug", "-c"])
-            .arg(&path)
-            .envs(environment.iter().copied())
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
+        command.args(["run", "--log-format", log_format, "-c"]).arg(&path).envs(environment.iter().copied());
+        Self::spawn(command, 2, dir).await
+    }
+
+    /// Starts the demo, whose one listener has TLS.
+    pub async fn demo() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
+        command.args(["demo", "--bind", "127.0.0.1:0", "--log-format", "json"]);
+        Self::spawn(command, 1, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn spawn(mut command: Command, listeners: usize, dir: tempfile::TempDir) -> Self {
+        let mut child = command
+            .args(["--log-level", "debug"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -103,7 +115,7 @@ impl Program {
         });
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut addresses = Vec::new();
-        while addresses.len() < 2 {
+        while addresses.len() < listeners {
             let line = soon("sealock's addresses", said.next_line()).await.unwrap();
             let Some(line) = line else {
                 panic!("sealock did not start:\n{}", *log.borrow())
@@ -114,7 +126,7 @@ impl Program {
         }
         Self {
             plain: addresses[0],
-            tls: addresses[1],
+            tls: addresses[listeners - 1],
             child,
             records,
             log,
@@ -190,13 +202,33 @@ impl Program {
     }
 }
 
-/// Runs a command of sealock that is expected to end by itself.
-pub async fn sealock(args: &[&str]) -> Output {
-    let command = Command::new(env!("CARGO_BIN_EXE_sealock"))
+/// What a command of sealock printed, and its exit code.
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command of sealock to its end, with this on its standard input, as on a terminal of 80 columns.
+pub async fn sealock<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sealock"))
         .args(args)
+        .env("COLUMNS", "80")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output();
-    soon("sealock's end", command).await.unwrap()
+        .spawn()
+        .unwrap();
+    // A command that reads nothing may be gone by now.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()).await);
+    let output = soon("sealock's end", child.wait_with_output()).await.unwrap();
+    Output {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
 }
 
 /// The path of a file of the run's certificates: `ca.pem`, `dev.pem`, `dev.key`.

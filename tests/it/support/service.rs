@@ -1,0 +1,93 @@
+//! A real server of somebody else, as a process of its own behind sealock.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use super::soon;
+
+/// A free port may be taken by somebody else before the server has it.
+const ATTEMPTS: usize = 5;
+
+/// A running server. Killed when dropped.
+pub struct Service {
+    pub address: SocketAddr,
+    _child: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts a server on a free port of loopback. `command` gets the port and an empty folder; the server is up once it prints
+    /// `ready`, which it must not do before it listens.
+    pub async fn start(ready: &str, command: impl Fn(u16, &Path) -> Command) -> Self {
+        let mut said = String::new();
+        for _ in 0..ATTEMPTS {
+            let dir = tempfile::tempdir().unwrap();
+            let address = free_address();
+            let mut command = command(address.port(), dir.path());
+            let mut child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap_or_else(|error| missing(&command, &error));
+            let mut lines = lines(&mut child);
+            while let Some(line) = soon("the server to start", lines.recv()).await {
+                if line.contains(ready) {
+                    return Self {
+                        address,
+                        _child: child,
+                        _dir: dir,
+                    };
+                }
+                said += &format!("{line}\n");
+            }
+        }
+        panic!("the server ended {ATTEMPTS} times:\n{said}");
+    }
+}
+
+/// An address where nobody listens.
+pub fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// A program of Debian, whose daemons lie where an ordinary user's path may not lead.
+pub fn program(name: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(name);
+    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+    command
+}
+
+/// Fails the test: it was to run with a program that is not there.
+pub fn missing(command: &Command, error: &std::io::Error) -> ! {
+    let name = command.as_std().get_program().display();
+    panic!("{name}: {error}: tests/install-deps.sh installs what the tests run beside sealock")
+}
+
+/// All that a child prints, until both its outputs end. It is read on when nobody listens any more, so that no pipe fills up.
+fn lines(child: &mut Child) -> mpsc::UnboundedReceiver<String> {
+    let (sender, lines) = mpsc::unbounded_channel();
+    if let Some(out) = child.stdout.take() {
+        tokio::spawn(forward(out, sender.clone()));
+    }
+    if let Some(err) = child.stderr.take() {
+        tokio::spawn(forward(err, sender));
+    }
+    lines
+}
+
+async fn forward(output: impl AsyncRead + Unpin, to: mpsc::UnboundedSender<String>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        // The test may have heard enough.
+        drop(to.send(line));
+    }
+}
