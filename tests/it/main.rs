@@ -21,6 +21,7 @@ mod bad_records;
 mod bad_request;
 mod bad_tls;
 mod browser;
+mod bulk;
 mod daemon;
 mod dns;
 mod docs;
