@@ -49,7 +49,13 @@ enum Command {
 #[derive(Debug, Args)]
 struct LogArgs {
     /// How log lines look
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, env = "SEALOCK_LOG_FORMAT")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        env = "SEALOCK_LOG_FORMAT"
+    )]
     log_format: LogFormat,
     /// Log level: error, warn, info, debug, trace, or a list of target=level
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "SEALOCK_LOG")]

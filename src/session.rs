@@ -53,7 +53,10 @@ struct Opened {
 /// How an upgraded connection goes on.
 enum Way {
     /// As a session.
-    Backend { backend: backend::Stream, place: OwnedSemaphorePermit },
+    Backend {
+        backend: backend::Stream,
+        place: OwnedSemaphorePermit,
+    },
     /// To be told over the open WebSocket why there is none (`on_dial_failure = "close"`).
     Refuse { reason: CloseReason, detail: String },
 }
@@ -92,21 +95,40 @@ async fn open(
     _handshake: OwnedSemaphorePermit,
 ) -> Option<Box<Ready>> {
     let start = Instant::now();
-    let visit = Visit { service, route: OnceLock::new(), detail: OnceLock::new() };
+    let visit = Visit {
+        service,
+        route: OnceLock::new(),
+        detail: OnceLock::new(),
+    };
     let opening = async {
         let stream = match &port.tls {
             None => tls::Stream::plain(tcp),
             Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
                 .await
-                .map_err(|failure| upgrade::Refused { reason: failure.reason, detail: failure.detail })?,
+                .map_err(|failure| upgrade::Refused {
+                    reason: failure.reason,
+                    detail: failure.detail,
+                })?,
         };
         upgrade::serve(stream, port.bounds, &visit).await
     };
     let refused = match service.stop.run_until_cancelled(opening).await {
-        Some(Ok(Upgraded { stream, early, opened: Opened { route, way }, subprotocol })) => {
+        Some(Ok(Upgraded {
+            stream,
+            early,
+            opened: Opened { route, way },
+            subprotocol,
+        })) => {
             match way {
                 Way::Backend { backend, place } => {
-                    return Some(Box::new(Ready { stream, early, subprotocol, route, backend, place }));
+                    return Some(Box::new(Ready {
+                        stream,
+                        early,
+                        subprotocol,
+                        route,
+                        backend,
+                        place,
+                    }));
                 }
                 Way::Refuse { reason, detail } => {
                     let settings = Arc::clone(&route.settings);
@@ -126,7 +148,10 @@ async fn open(
             };
         }
         Some(Err(refused)) => refused,
-        None => upgrade::Refused { reason: CloseReason::Shutdown, detail: String::new() },
+        None => upgrade::Refused {
+            reason: CloseReason::Shutdown,
+            detail: String::new(),
+        },
     };
     log_refusal(&Refusal {
         reason: refused.reason,
@@ -141,7 +166,14 @@ async fn open(
 /// The session itself, and its record.
 async fn bridge(service: &Service, peer: SocketAddr, ready: Box<Ready>) {
     let start = Instant::now();
-    let Ready { stream, early, subprotocol, route, backend, place: _place } = *ready;
+    let Ready {
+        stream,
+        early,
+        subprotocol,
+        route,
+        backend,
+        place: _place,
+    } = *ready;
     let address = backend.peer();
     tracing::debug!(
         route = route.name,
@@ -189,11 +221,19 @@ impl Gate for Visit<'_> {
 
     async fn open(&self, route: Arc<Route>) -> Result<Opened, CloseReason> {
         let (reason, detail) = match self.reach(&route).await {
-            Ok((backend, place)) => return Ok(Opened { route, way: Way::Backend { backend, place } }),
+            Ok((backend, place)) => {
+                return Ok(Opened {
+                    route,
+                    way: Way::Backend { backend, place },
+                });
+            }
             Err(failure) => failure,
         };
         match route.policy.on_dial_failure {
-            OnDialFailure::Close => Ok(Opened { route, way: Way::Refuse { reason, detail } }),
+            OnDialFailure::Close => Ok(Opened {
+                route,
+                way: Way::Refuse { reason, detail },
+            }),
             OnDialFailure::Status => {
                 // The first failure of a connection is the one that is told.
                 self.detail.get_or_init(|| detail);

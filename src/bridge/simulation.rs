@@ -5,7 +5,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -21,41 +21,79 @@ use crate::io::Connection;
 const SEEDS: u64 = 400;
 const MAX_MESSAGE: u64 = 5000;
 
-/// A connection that remembers whether it was to be reset.
+/// A connection that remembers whether it was to be reset, and may hold what it is given until it is flushed, as TLS does.
 struct Wire {
     io: DuplexStream,
     reset: Arc<AtomicBool>,
+    /// Takes this much without having handed it on.
+    room: usize,
+    held: Vec<u8>,
+}
+
+impl Wire {
+    fn new(io: DuplexStream, reset: &Arc<AtomicBool>, room: usize) -> Self {
+        Self {
+            io,
+            reset: Arc::clone(reset),
+            room,
+            held: Vec::new(),
+        }
+    }
+
+    fn poll_hand_on(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while !self.held.is_empty() {
+            let count = ready!(Pin::new(&mut self.io).poll_write(cx, &self.held))?;
+            self.held.drain(..count);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Connection for Wire {
     fn reset_on_drop(&self) {
         self.reset.store(true, Ordering::Relaxed);
     }
+
+    fn backlog(&self) -> usize {
+        self.held.len()
+    }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let this = self.get_mut();
+        // As TLS does, whose answers may wait for no write.
+        if let Poll::Ready(Err(error)) = this.poll_hand_on(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut this.io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        let this = self.get_mut();
+        if this.room == 0 {
+            return Pin::new(&mut this.io).poll_write(cx, buf);
+        }
+        ready!(this.poll_hand_on(cx))?;
+        let take = buf.len().min(this.room);
+        this.held.extend_from_slice(&buf[..take]);
+        Poll::Ready(Ok(take))
     }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_hand_on(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
     }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_hand_on(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
 
@@ -301,14 +339,9 @@ async fn simulate(seed: u64) {
     let (client_io, client_wire) = duplex(room);
     let (backend_io, backend_wire) = duplex(room);
     let resets = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-    let client_wire = Wire {
-        io: client_wire,
-        reset: Arc::clone(&resets[0]),
-    };
-    let backend_wire = Wire {
-        io: backend_wire,
-        reset: Arc::clone(&resets[1]),
-    };
+    let held = [0, 100, 50_000][random.usize(..3)];
+    let client_wire = Wire::new(client_wire, &resets[0], held);
+    let backend_wire = Wire::new(backend_wire, &resets[1], 0);
     let (client_seen, backend_seen) = (Shared::default(), Shared::default());
     let client_reads = random.u8(..10) > 0;
     let backend_reads = random.u8(..10) > 0;
@@ -433,5 +466,84 @@ async fn sessions_end_in_order_whatever_the_peers_do() {
     let seeds = only.map_or(0..SEEDS, |seed| seed..seed + 1);
     for seed in seeds {
         simulate(seed).await;
+    }
+}
+
+/// On a virtual clock that stands still while anything moves: whoever waits for a timer here has missed a wake-up.
+#[tokio::test(start_paused = true)]
+async fn bulk_in_both_directions_waits_for_no_timer() {
+    const BYTES: usize = 3_000_000;
+    for (room, held) in [
+        (64, 0),
+        (1000, 100),
+        (1000, 50_000),
+        (300_000, 50_000),
+        (50_000, 50_000),
+    ] {
+        let mut settings = settings(&mut Rng::with_seed(1));
+        settings.to_backend = Framing::Raw;
+        settings.to_client = Framing::Raw;
+        settings.deliver = Deliver::Binary;
+        settings.max_message = 1 << 30;
+        settings.timeouts.ping = None;
+        let (client_io, client_wire) = duplex(room);
+        let (backend_io, backend_wire) = duplex(room);
+        let reset = Arc::new(AtomicBool::new(false));
+        let client_wire = Wire::new(client_wire, &reset, held);
+        let backend_wire = Wire::new(backend_wire, &reset, 0);
+        let stop = CancellationToken::new();
+        let session = run(client_wire, Vec::new(), backend_wire, Arc::new(settings), &stop);
+
+        let (mut client_read, mut client_write) = tokio::io::split(client_io);
+        let (mut backend_read, mut backend_write) = tokio::io::split(backend_io);
+        let upload = async {
+            for _ in 0..BYTES / 3000 {
+                client_write.write_all(&frame(true, 2, &[7; 3000])).await.unwrap();
+            }
+            client_write
+        };
+        let uploaded = async {
+            let mut bytes = vec![0; BYTES];
+            backend_read.read_exact(&mut bytes).await.unwrap();
+            // The end of the stream, after all of it.
+            assert_eq!(backend_read.read(&mut [0; 1]).await.unwrap(), 0);
+        };
+        let download = async {
+            backend_write.write_all(&vec![7; BYTES]).await.unwrap();
+            backend_write
+        };
+        let downloaded = async {
+            let mut seen = 0;
+            while seen < BYTES {
+                let [_, second] = client_read.read_u16().await.unwrap().to_be_bytes();
+                let len = match second {
+                    126 => usize::from(client_read.read_u16().await.unwrap()),
+                    127 => client_read.read_u64().await.unwrap() as usize,
+                    len => usize::from(len),
+                };
+                let mut payload = vec![0; len];
+                client_read.read_exact(&mut payload).await.unwrap();
+                seen += len;
+            }
+        };
+        let peers = async {
+            let upload = async {
+                let (mut client_write, ()) = tokio::join!(upload, downloaded);
+                client_write
+                    .write_all(&frame(true, 8, &[0x03, 0xE8]))
+                    .await
+                    .unwrap();
+            };
+            let backend = async {
+                let ((), mut backend_write) = tokio::join!(uploaded, download);
+                backend_write.shutdown().await.unwrap();
+            };
+            tokio::join!(upload, backend);
+        };
+        let both = async { tokio::join!(session, peers) };
+        let (ended, ()) = timeout(Duration::from_secs(1), both)
+            .await
+            .unwrap_or_else(|_| panic!("{room} {held}"));
+        assert_eq!(ended.counters.bytes_up, BYTES as u64);
     }
 }

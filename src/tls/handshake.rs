@@ -36,8 +36,15 @@ pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) 
         }
         Ok(Err(Broken::Tls(error, tcp))) => {
             use std::io::ErrorKind as K;
-            let left = matches!(error.kind(), K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe);
-            let reason = if left { CloseReason::ClientLeft } else { CloseReason::TlsFailed };
+            let left = matches!(
+                error.kind(),
+                K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe
+            );
+            let reason = if left {
+                CloseReason::ClientLeft
+            } else {
+                CloseReason::TlsFailed
+            };
             (reason, error.to_string(), tcp)
         }
         Err(_) => return Err(failure(CloseReason::TlsTimeout, String::new())),

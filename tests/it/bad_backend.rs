@@ -93,7 +93,10 @@ async fn a_backend_that_cannot_be_reached_is_told_before_or_after_the_upgrade() 
             "messages_up": 0, "bytes_up": 0, "lost_up": 10,
         });
         let record = scene.ended(cause, fields).await;
-        assert!(record["detail"].as_str().unwrap().starts_with(&backend), "{record}");
+        assert!(
+            record["detail"].as_str().unwrap().starts_with(&backend),
+            "{record}"
+        );
         scene.done().await;
     }
 }

@@ -86,7 +86,10 @@ impl Program {
         let path = dir.path().join("sealock.toml");
         std::fs::write(&path, file).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
-        command.args(["run", "--log-format", log_format, "-c"]).arg(&path).envs(environment.iter().copied());
+        command
+            .args(["run", "--log-format", log_format, "-c"])
+            .arg(&path)
+            .envs(environment.iter().copied());
         Self::spawn(command, 2, dir).await
     }
 
