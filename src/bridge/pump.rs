@@ -530,7 +530,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         if self.life.backend_is_closed()
             && let Some(backend) = self.backend.take()
         {
-            if self.life.reset(Side::Backend) {
+            // Whatever the cause: what follows part of a record must not look like its end.
+            let cut = self.up.is_cut() || !self.to_backend.ready().is_empty();
+            if cut || self.life.reset(Side::Backend) {
                 backend.reset_on_drop();
             }
             self.drop_uplink();
