@@ -22,4 +22,5 @@ mod daemon;
 mod early_and_late;
 mod lifecycle;
 mod slow_peers;
+mod layering;
 mod smoke;
