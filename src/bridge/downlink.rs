@@ -185,8 +185,11 @@ impl Downlink {
                 }
                 return result;
             }
-            // The start of a header belongs to the message only where the message keeps its header.
-            Partial::Deliver if keeps_header(&settings.to_client) => {
+            // The start of a header belongs to the message only where the message keeps its header, and where a message may be as
+            // long as that.
+            Partial::Deliver
+                if keeps_header(&settings.to_client) && rest.len() as u64 <= settings.max_message =>
+            {
                 self.text = if settings.deliver == Deliver::Binary {
                     Text::No
                 } else {

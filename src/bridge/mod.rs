@@ -2,8 +2,9 @@
 //!
 //! - `uplink` and `downlink` are the two translators: pure, bytes in, bytes out.
 //! - `lifecycle` decides: pure, events and `now` in, orders and one deadline out.
-//! - `pump` obeys: the only file here that awaits.
+//! - `pump` obeys: the only file here that awaits. Its bytes are in `buffers`.
 
+mod buffers;
 mod counters;
 mod downlink;
 mod lifecycle;

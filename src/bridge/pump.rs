@@ -4,39 +4,27 @@
 //! left; so backpressure is simply not reading, and what a session holds is bounded by one read. Reads land in a scratch buffer of the
 //! thread, results in another; the session keeps only what is left over.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::buffers::{Inlet, MIN_WINDOW, SCRATCH, poll_read, write_out};
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
 use super::uplink::{Mode, Pass, Stop, Uplink};
-use super::{Counters, Settings, downlink, uplink};
+use super::{Counters, Settings};
 use crate::close::CloseReason;
 use crate::io::Connection;
 use crate::outbox::Outbox;
 use crate::websocket::{CloseCode, CloseFrame, Encoder};
 
-/// The most that is read at once. Large reads make bulk transfer cheap; they cost no session memory, as the buffer is the thread's.
-const MAX_WINDOW: usize = 256 * 1024;
-/// What a session reads at once at first, and after its sink was full: so a peer that does not read pins little.
-const MIN_WINDOW: usize = 16 * 1024;
 /// Reads and writes of one session before other sessions get their turn.
 const TURNS: usize = 8;
-
-/// Room in front of a read for what the last one left.
-const MAX_LEFT: usize = if uplink::MAX_LEFT > downlink::MAX_LEFT {
-    uplink::MAX_LEFT
-} else {
-    downlink::MAX_LEFT
-};
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,55 +35,6 @@ pub struct Ended {
     pub code: Option<CloseCode>,
     /// What was moved.
     pub counters: Counters,
-}
-
-/// The buffers of a thread.
-struct Scratch {
-    input: Vec<u8>,
-    to_backend: Vec<u8>,
-    to_client: Vec<u8>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
-        input: vec![0; MAX_LEFT + MAX_WINDOW],
-        to_backend: Vec::with_capacity(MAX_WINDOW),
-        to_client: Vec::with_capacity(MAX_WINDOW),
-    });
-}
-
-/// One direction's input.
-struct Inlet {
-    /// What the translator left; it leads the next input.
-    left: Vec<u8>,
-    /// `left` holds bytes that the translator has not seen yet.
-    fresh: bool,
-    window: usize,
-    /// It was read in the last turn.
-    reading: bool,
-}
-
-impl Inlet {
-    fn new(left: Vec<u8>) -> Self {
-        Self {
-            fresh: !left.is_empty(),
-            left,
-            window: MIN_WINDOW,
-            reading: true,
-        }
-    }
-
-    fn keep(&mut self, rest: &[u8]) {
-        debug_assert!(rest.len() <= MAX_LEFT);
-        self.left = rest.to_vec();
-    }
-
-    fn grow(&mut self, got: usize) {
-        // TLS fills a buffer in steps of a record, so half full is as good as full.
-        if got >= self.window / 2 {
-            self.window = (self.window * 2).min(MAX_WINDOW);
-        }
-    }
 }
 
 struct Pump<C, B> {
@@ -530,7 +469,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         if self.life.backend_is_closed()
             && let Some(backend) = self.backend.take()
         {
-            if self.life.reset(Side::Backend) {
+            // Whatever the cause: what follows part of a record must not look like its end.
+            let cut = self.up.is_cut() || !self.to_backend.ready().is_empty();
+            if cut || self.life.reset(Side::Backend) {
                 backend.reset_on_drop();
             }
             self.drop_uplink();
@@ -542,30 +483,4 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         self.up.abandon(&mut self.counters);
         self.counters.lost_up += self.to_backend.clear() as u64;
     }
-}
-
-fn poll_read<S: Connection>(
-    stream: Option<&mut S>,
-    cx: &mut Context<'_>,
-    buffer: &mut [u8],
-) -> Poll<std::io::Result<usize>> {
-    let Some(stream) = stream else {
-        return Poll::Ready(Ok(0));
-    };
-    let mut buffer = ReadBuf::new(buffer);
-    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
-    Poll::Ready(Ok(buffer.filled().len()))
-}
-
-/// Writes until nothing is ready or the stream takes no more.
-fn write_out<S: Connection>(stream: &mut S, cx: &mut Context<'_>, out: &mut Outbox) -> std::io::Result<()> {
-    while !out.ready().is_empty() {
-        match Pin::new(&mut *stream).poll_write(cx, out.ready()) {
-            Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
-            Poll::Ready(Ok(count)) => out.advance(count),
-            Poll::Ready(Err(error)) => return Err(error),
-            Poll::Pending => break,
-        }
-    }
-    Ok(())
 }

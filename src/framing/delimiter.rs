@@ -260,13 +260,14 @@ impl Delimiter {
         if *embedded == Embedded::Split {
             return Ok(());
         }
-        // The body itself is clean but for its last bytes, which might form a delimiter with what was appended.
+        // The body itself is clean but for its last bytes, which might form a delimiter with what was appended, or start a longer one
+        // that the next message completes.
         let from = if *embedded == Embedded::Reject {
             body.saturating_sub(MAX_LEN - 1)
         } else {
             0
         };
-        match self.find(out.held(), from, true) {
+        match self.find(out.held(), from, false) {
             Found::At { start, len } if start == body && len == self.written.len() => Ok(()),
             _ => Err(EncodeError::DelimiterInside),
         }
@@ -295,19 +296,25 @@ impl Delimiter {
         let Some(found) = ends.find(|one| !is_start_of_another(one, &self.all)) else {
             return Err(EncodeError::DelimiterMissing);
         };
-        let end = out.held().len();
-        match (self.find(out.held(), 0, true), embedded) {
-            (Found::At { start, len }, _) if start + len == end => Ok(()),
-            (_, Embedded::Split) => Ok(()),
-            (_, Embedded::Replace(with)) => {
-                let tail = found.to_vec();
-                out.replace_held_from(end - tail.len(), &[]);
-                self.replace(with, out);
-                out.push(&tail);
-                Ok(())
-            }
-            (_, Embedded::Reject) => Err(EncodeError::DelimiterInside),
+        if *embedded == Embedded::Split || self.is_one_record(out.held()) {
+            return Ok(());
         }
+        if let Embedded::Replace(with) = embedded {
+            let tail = found.to_vec();
+            out.replace_held_from(out.held().len() - tail.len(), &[]);
+            self.replace(with, out);
+            out.push(&tail);
+            // The body is clean now, but its last bytes might form a delimiter with the tail.
+            if self.is_one_record(out.held()) {
+                return Ok(());
+            }
+        }
+        Err(EncodeError::DelimiterInside)
+    }
+
+    /// True when the first delimiter is the end, and no longer one has begun that the next message could complete.
+    fn is_one_record(&self, record: &[u8]) -> bool {
+        matches!(self.find(record, 0, false), Found::At { start, len } if start + len == record.len())
     }
 }
 

@@ -404,6 +404,9 @@ fn messages_that_would_not_come_back_are_refused() {
             b"a\r",
             Err(E::DelimiterMissing),
         ),
+        (&delimiter(&["b", "abc"], false), b"a", Err(E::DelimiterInside)),
+        (&delimiter(&["b", "abc"], false), b"c", Ok(b"cb")),
+        (&delimiter(&["b", "abc"], true), b"ab", Err(E::DelimiterInside)),
         (&u8be, &[7; 256], Err(E::LengthDoesNotFit)),
         (&tpkt, b"ab", Ok(b"\x03\0\0\x06ab")),
         (&mysql, b"\x02\0\0\x07ab", Ok(b"\x02\0\0\x07ab")),
@@ -422,6 +425,19 @@ fn messages_that_would_not_come_back_are_refused() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_replacement_does_not_leave_a_delimiter_at_the_end() {
+    let kept = delimiter(&["aa"], true);
+    let with = Embedded::Replace(b" "[..].into());
+    for (message, expected) in [
+        (&b"xaayaa"[..], Ok(b"x yaa".to_vec())),
+        (b"xaa", Ok(b"xaa".to_vec())),
+        (b"xaaa", Err(EncodeError::DelimiterInside)),
+    ] {
+        assert_eq!(encode(&kept, &with, &[message], true), expected, "{message:?}");
     }
 }
 

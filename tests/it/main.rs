@@ -30,6 +30,7 @@ mod irc;
 mod lifecycle;
 mod probe;
 mod slow_peers;
+mod layering;
 mod smoke;
 mod ssh;
 mod unix;
