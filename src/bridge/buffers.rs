@@ -17,8 +17,11 @@ const MAX_WINDOW: usize = 256 * 1024;
 pub(super) const MIN_WINDOW: usize = 16 * 1024;
 
 /// Room in front of a read for what the last one left.
-const MAX_LEFT: usize =
-    if uplink::MAX_LEFT > downlink::MAX_LEFT { uplink::MAX_LEFT } else { downlink::MAX_LEFT };
+const MAX_LEFT: usize = if uplink::MAX_LEFT > downlink::MAX_LEFT {
+    uplink::MAX_LEFT
+} else {
+    downlink::MAX_LEFT
+};
 
 /// The buffers of a thread.
 pub(super) struct Scratch {
@@ -48,7 +51,12 @@ pub(super) struct Inlet {
 
 impl Inlet {
     pub(super) fn new(left: Vec<u8>) -> Self {
-        Self { fresh: !left.is_empty(), left, window: MIN_WINDOW, reading: true }
+        Self {
+            fresh: !left.is_empty(),
+            left,
+            window: MIN_WINDOW,
+            reading: true,
+        }
     }
 
     pub(super) fn keep(&mut self, rest: &[u8]) {

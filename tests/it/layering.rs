@@ -77,8 +77,16 @@ impl Source {
         let (text, _) = split_tests(text);
         let code = uncommented(&text);
         let module = module_of(file);
-        let paths = paths(&code).into_iter().map(|path| resolve(&module, &path)).collect();
-        Self { module, lines: text.lines().count(), code, paths }
+        let paths = paths(&code)
+            .into_iter()
+            .map(|path| resolve(&module, &path))
+            .collect();
+        Self {
+            module,
+            lines: text.lines().count(),
+            code,
+            paths,
+        }
     }
 
     fn is_in(&self, modules: &[&str]) -> bool {
@@ -95,12 +103,20 @@ fn first(path: &str) -> &str {
 }
 
 fn is_under(path: &str, module: &str) -> bool {
-    path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 fn module_of(file: &str) -> String {
-    let bare = file.trim_end_matches(".rs").trim_end_matches("mod").trim_end_matches('/');
-    if matches!(bare, "lib" | "main") { String::new() } else { bare.replace('/', "::") }
+    let bare = file
+        .trim_end_matches(".rs")
+        .trim_end_matches("mod")
+        .trim_end_matches('/');
+    if matches!(bare, "lib" | "main") {
+        String::new()
+    } else {
+        bare.replace('/', "::")
+    }
 }
 
 /// Takes the test modules out of a file; the second result names those that are files of their own.
@@ -127,7 +143,9 @@ fn split_tests(text: &str) -> (String, Vec<String>) {
 
 fn uncommented(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.map(|line| line.split(" // ").next().unwrap_or_default().to_owned() + "\n").collect()
+    lines
+        .map(|line| line.split(" // ").next().unwrap_or_default().to_owned() + "\n")
+        .collect()
 }
 
 /// Every path in the code: those of `use`, one for each leaf, and those written out where they are used.
@@ -148,7 +166,10 @@ fn paths(code: &str) -> Vec<String> {
         paths.extend(written_out(&before.join("\n")));
         let whole: Vec<&str> = statement.lines().skip(start).collect();
         let whole = whole.join(" ");
-        let tree = whole.split_once("use ").map_or("", |(_, tree)| tree).trim_end_matches(';');
+        let tree = whole
+            .split_once("use ")
+            .map_or("", |(_, tree)| tree)
+            .trim_end_matches(';');
         leaves("", tree, &mut paths);
     }
     paths
@@ -188,7 +209,10 @@ fn leaves(prefix: &str, tree: &str, into: &mut Vec<String>) {
 
 /// Gives a piece of a tree the braces back that were trimmed off its end.
 fn closed(piece: &str) -> String {
-    let missing = piece.matches('{').count().saturating_sub(piece.matches('}').count());
+    let missing = piece
+        .matches('{')
+        .count()
+        .saturating_sub(piece.matches('}').count());
     piece.to_owned() + &"}".repeat(missing)
 }
 
@@ -249,7 +273,12 @@ fn stages_do_not_know_each_other(source: &Source) -> Vec<String> {
         let top = first(path);
         top != stage && (STAGES.contains(&top) || ABOVE.contains(&top))
     };
-    source.paths.iter().filter(other).map(|path| format!("is a stage, and uses {path}")).collect()
+    source
+        .paths
+        .iter()
+        .filter(other)
+        .map(|path| format!("is a stage, and uses {path}"))
+        .collect()
 }
 
 fn crates_have_homes(source: &Source) -> Vec<String> {
@@ -257,7 +286,8 @@ fn crates_have_homes(source: &Source) -> Vec<String> {
     for (crates, homes) in HOMES {
         let used = source.paths.iter().filter(|path| crates.contains(&first(path)));
         found.extend(
-            used.filter(|_| !source.is_in(homes)).map(|path| format!("uses {path}, as only {homes:?} may")),
+            used.filter(|_| !source.is_in(homes))
+                .map(|path| format!("uses {path}, as only {homes:?} may")),
         );
     }
     found
@@ -265,7 +295,10 @@ fn crates_have_homes(source: &Source) -> Vec<String> {
 
 fn rooms_are_small(source: &Source) -> Vec<String> {
     let too_large = source.lines > MOST_LINES;
-    too_large.then(|| format!("has {} lines without its tests", source.lines)).into_iter().collect()
+    too_large
+        .then(|| format!("has {} lines without its tests", source.lines))
+        .into_iter()
+        .collect()
 }
 
 fn nothing_panics(source: &Source) -> Vec<String> {
@@ -280,7 +313,10 @@ fn root() -> &'static Path {
 /// The names in `[dependencies]`, as code writes them.
 fn dependencies() -> Vec<String> {
     let manifest = include_str!("../../Cargo.toml");
-    let section = manifest.split("\n[").find(|section| section.starts_with("dependencies]")).unwrap();
+    let section = manifest
+        .split("\n[")
+        .find(|section| section.starts_with("dependencies]"))
+        .unwrap();
     let names = section.lines().filter_map(|line| line.split_once(" = "));
     names.map(|(name, _)| name.replace('-', "_")).collect()
 }
@@ -288,7 +324,9 @@ fn dependencies() -> Vec<String> {
 /// The modules at the root of the library.
 fn program_modules() -> Vec<String> {
     let library = include_str!("../../src/lib.rs");
-    let names = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let names = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
     names.map(str::to_owned).collect()
 }
 
@@ -298,7 +336,12 @@ fn files(folder: &Path, into: &mut BTreeMap<String, String>) {
         if path.is_dir() {
             files(&path, into);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path.strip_prefix(root().join("src")).unwrap().to_str().unwrap().to_owned();
+            let name = path
+                .strip_prefix(root().join("src"))
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
             into.insert(name, std::fs::read_to_string(path).unwrap());
         }
     }
@@ -317,19 +360,26 @@ fn program(files: &BTreeMap<String, String>) -> Vec<Source> {
         })
         .collect();
     let sources = files.iter().map(|(file, text)| Source::read(file, text));
-    sources.filter(|source| !tests.iter().any(|test| is_under(&source.module, test))).collect()
+    sources
+        .filter(|source| !tests.iter().any(|test| is_under(&source.module, test)))
+        .collect()
 }
 
 fn findings(sources: &[Source]) -> Vec<String> {
     let of = |source: &Source| -> Vec<String> {
         let found = RULES.iter().flat_map(|rule| rule(source));
-        found.map(|finding| format!("{} {finding}", source.module)).collect()
+        found
+            .map(|finding| format!("{} {finding}", source.module))
+            .collect()
     };
     sources.iter().flat_map(of).collect()
 }
 
 fn tells_of_a_machine(text: &str) -> Option<String> {
-    MACHINE.iter().map(|parts| parts.concat()).find(|word| text.contains(word))
+    MACHINE
+        .iter()
+        .map(|parts| parts.concat())
+        .find(|word| text.contains(word))
 }
 
 #[test]
@@ -339,7 +389,10 @@ fn the_sources_keep_the_rules() {
     let sources = program(&all);
     // Everything was found and read: else nothing would be proved.
     for module in PURE.iter().chain(STAGES) {
-        assert!(sources.iter().any(|source| is_under(&source.module, module)), "there is no {module}");
+        assert!(
+            sources.iter().any(|source| is_under(&source.module, module)),
+            "there is no {module}"
+        );
     }
     assert!(
         sources
@@ -353,16 +406,30 @@ fn the_sources_keep_the_rules() {
 
 #[test]
 fn no_file_tells_of_the_machine_it_was_written_on() {
-    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
+    let listed = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output();
     // A source archive has no history; what is in it was in one.
-    let Some(listed) = listed.ok().filter(|output| output.status.success()) else { return };
+    let Some(listed) = listed.ok().filter(|output| output.status.success()) else {
+        return;
+    };
     let listed = String::from_utf8(listed.stdout).unwrap();
     let mut read = 0;
-    for name in listed.split_terminator('\0').filter(|name| !name.ends_with("Cargo.lock")) {
+    for name in listed
+        .split_terminator('\0')
+        .filter(|name| !name.ends_with("Cargo.lock"))
+    {
         // Removed, and not yet committed.
-        let Ok(bytes) = std::fs::read(root().join(name)) else { continue };
+        let Ok(bytes) = std::fs::read(root().join(name)) else {
+            continue;
+        };
         read += 1;
-        assert_eq!(tells_of_a_machine(&String::from_utf8_lossy(&bytes)), None, "{name}");
+        assert_eq!(
+            tells_of_a_machine(&String::from_utf8_lossy(&bytes)),
+            None,
+            "{name}"
+        );
     }
     assert!(read > 50);
 }
@@ -376,19 +443,31 @@ fn check(file: &str, text: &str) -> Vec<String> {
 fn each_rule_can_be_broken() {
     let long = "let x = 1;\n".repeat(MOST_LINES + 1);
     for (file, text, finding) in [
-        ("outbox.rs", "use tokio::io::AsyncRead;\n", "outbox is pure, and uses tokio::io::AsyncRead"),
+        (
+            "outbox.rs",
+            "use tokio::io::AsyncRead;\n",
+            "outbox is pure, and uses tokio::io::AsyncRead",
+        ),
         (
             "framing/raw.rs",
             "fn f() { tracing::info!(\"x\") }\n",
             "framing::raw is pure, and uses tracing::info",
         ),
-        ("framing/raw.rs", "use std::{fmt, fs};\n", "framing::raw is pure, and uses std::fs"),
+        (
+            "framing/raw.rs",
+            "use std::{fmt, fs};\n",
+            "framing::raw is pure, and uses std::fs",
+        ),
         (
             "close.rs",
             "use crate::{\n    units,\n    websocket::{self, CloseCode},\n    telemetry::log_session,\n};\n",
             "close is pure, and uses telemetry::log_session",
         ),
-        ("bridge/uplink.rs", "use super::pump::run;\n", "bridge::uplink is pure, and uses bridge::pump::run"),
+        (
+            "bridge/uplink.rs",
+            "use super::pump::run;\n",
+            "bridge::uplink is pure, and uses bridge::pump::run",
+        ),
         (
             "bridge/lifecycle.rs",
             "let now = Instant::now();\n",
@@ -399,14 +478,26 @@ fn each_rule_can_be_broken() {
             "use std::time::{Duration, SystemTime};\n",
             "bridge::lifecycle is pure, and uses std::time::SystemTime",
         ),
-        ("route/mod.rs", "use crate::addr::tune;\n", "route is pure, and uses addr::tune"),
+        (
+            "route/mod.rs",
+            "use crate::addr::tune;\n",
+            "route is pure, and uses addr::tune",
+        ),
         (
             "websocket/decode.rs",
             "let x: std::net::SocketAddr;\n",
             "websocket::decode is pure, and uses std::net::SocketAddr",
         ),
-        ("accept/mod.rs", "use crate::tls;\n", "accept is a stage, and uses tls"),
-        ("tls/mod.rs", "use super::upgrade::Page;\n", "tls is a stage, and uses upgrade::Page"),
+        (
+            "accept/mod.rs",
+            "use crate::tls;\n",
+            "accept is a stage, and uses tls",
+        ),
+        (
+            "tls/mod.rs",
+            "use super::upgrade::Page;\n",
+            "tls is a stage, and uses upgrade::Page",
+        ),
         (
             "tls/client.rs",
             "use super::super::backend::Stream;\n",
@@ -449,10 +540,22 @@ fn each_rule_can_be_broken() {
         ),
         ("app.rs", &long, "app has 501 lines without its tests"),
         ("app.rs", "let x = y.unwrap();\n", "app holds .unwrap()"),
-        ("app.rs", "let x = y\n    .expect(\"there\");\n", "app holds .expect("),
+        (
+            "app.rs",
+            "let x = y\n    .expect(\"there\");\n",
+            "app holds .expect(",
+        ),
         ("app.rs", "fn f() { todo!() }\n", "app holds todo!("),
-        ("app.rs", "fn f() { unimplemented!(\"later\") }\n", "app holds unimplemented!("),
-        ("app.rs", "#[cfg(test)]\nmod tests {\n    use x;\n}\n\nfn f() { dbg!(1) }\n", "app holds dbg!("),
+        (
+            "app.rs",
+            "fn f() { unimplemented!(\"later\") }\n",
+            "app holds unimplemented!(",
+        ),
+        (
+            "app.rs",
+            "#[cfg(test)]\nmod tests {\n    use x;\n}\n\nfn f() { dbg!(1) }\n",
+            "app holds dbg!(",
+        ),
     ] {
         assert_eq!(check(file, text), [finding]);
     }
@@ -464,13 +567,28 @@ fn each_rule_can_be_broken() {
 #[test]
 fn what_is_allowed_is_not_found() {
     for (file, text) in [
-        ("tls/mod.rs", "use rustls::ServerConfig;\nuse crate::close::CloseReason;\n"),
-        ("upgrade/serve.rs", "use hyper::{Method, Version};\nuse super::handshake;\n"),
+        (
+            "tls/mod.rs",
+            "use rustls::ServerConfig;\nuse crate::close::CloseReason;\n",
+        ),
+        (
+            "upgrade/serve.rs",
+            "use hyper::{Method, Version};\nuse super::handshake;\n",
+        ),
         ("probe.rs", "use tokio_tungstenite::tungstenite::Message;\n"),
-        ("route/pattern.rs", "use crate::addr::normalize_host;\nuse std::time::{Duration, Instant};\n"),
-        ("bridge/downlink.rs", "use super::{Counters, Settings};\nuse crate::framing::Framing;\n"),
+        (
+            "route/pattern.rs",
+            "use crate::addr::normalize_host;\nuse std::time::{Duration, Instant};\n",
+        ),
+        (
+            "bridge/downlink.rs",
+            "use super::{Counters, Settings};\nuse crate::framing::Framing;\n",
+        ),
         ("bridge/pump.rs", "let now = tokio::time::Instant::now();\n"),
-        ("framing/mod.rs", "// tokio::io would be wrong here, as would .unwrap()\nlet x = 1; // std::fs\n"),
+        (
+            "framing/mod.rs",
+            "// tokio::io would be wrong here, as would .unwrap()\nlet x = 1; // std::fs\n",
+        ),
         (
             "framing/mod.rs",
             "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use tokio::time;\n    fn g() { x.unwrap() }\n}\n",
@@ -485,7 +603,10 @@ fn what_is_allowed_is_not_found() {
             "mod raw;\n#[cfg(test)]\nmod tests;\n\nuse crate::message::Part;\n".to_owned(),
         ),
         ("framing/tests.rs".to_owned(), "use tokio::time;\n".to_owned()),
-        ("framing/tests/deep.rs".to_owned(), "fn f() { todo!() }\n".to_owned()),
+        (
+            "framing/tests/deep.rs".to_owned(),
+            "fn f() { todo!() }\n".to_owned(),
+        ),
     ]);
     assert_eq!(findings(&program(&with_tests)), Vec::<String>::new());
 }

@@ -9,8 +9,10 @@
 //! backend:  reads: yes -> no       writes: Open -> Finishing (flush) -> Finished (FIN)
 //! ```
 
+mod timers;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Settings;
 use crate::close::CloseReason;
@@ -391,128 +393,4 @@ impl Lifecycle {
         self.inside_down = None;
         self.stop_forwarding();
     }
-
-    fn plan_ping(&mut self, now: Instant) {
-        // ±10 %
-        let spread = 0.9 + 0.2 * self.random.f64();
-        self.next_ping = self.settings.timeouts.ping.map(|ping| now + ping.mul_f64(spread));
-    }
-
-    // Time.
-
-    /// The moment at which [`Lifecycle::tick`] has something to do. `reading_client` and `reading_backend` tell whether that side
-    /// is being read: timers that wait for a side stand still while it is not.
-    pub(super) fn deadline(&self, reading_client: bool, reading_backend: bool) -> Option<Instant> {
-        self.timers(reading_client, reading_backend)
-            .map(|(at, _)| at)
-            .min()
-    }
-
-    /// Acts on every deadline that has passed. `cut`: the backend has part of a record.
-    pub(super) fn tick(&mut self, now: Instant, reading_client: bool, reading_backend: bool, cut: bool) {
-        // One at a time: each may move the others.
-        while let Some((_, timer)) = self
-            .timers(reading_client, reading_backend)
-            .filter(|(at, _)| *at <= now)
-            .min_by_key(|(at, _)| *at)
-        {
-            self.fire(timer, now, cut);
-        }
-    }
-
-    fn timers(
-        &self,
-        reading_client: bool,
-        reading_backend: bool,
-    ) -> impl Iterator<Item = (Instant, Timer)> + use<> {
-        let t = &self.settings.timeouts;
-        let open = self.client == Client::Open;
-        let after = |since: Option<Instant>, wait: Duration| since.map(|since| since + wait);
-        let when = |condition: bool, at: Option<Instant>| if condition { at } else { None };
-        let waiting = matches!(self.client, Client::Told { .. } | Client::Refused);
-        [
-            (when(open, self.next_ping), Timer::Ping),
-            (
-                when(open && reading_client, after(self.ping_sent, t.pong)),
-                Timer::Pong,
-            ),
-            (
-                when(open, t.idle.map(|idle| self.last_message + idle)),
-                Timer::Idle,
-            ),
-            (
-                when(open && reading_client, after(self.inside_up, t.record)),
-                Timer::RecordUp,
-            ),
-            (
-                when(open && reading_backend, after(self.inside_down, t.record)),
-                Timer::RecordDown,
-            ),
-            (
-                when(!self.client_is_closed(), after(self.client_blocked, t.write)),
-                Timer::ClientWrite,
-            ),
-            (
-                when(!self.backend_is_closed(), after(self.backend_blocked, t.write)),
-                Timer::BackendWrite,
-            ),
-            (when(waiting, after(self.close_sent, t.close)), Timer::Close),
-            (
-                when(!self.backend_is_closed(), after(self.lingering, t.linger)),
-                Timer::Linger,
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(at, timer)| at.map(|at| (at, timer)))
-    }
-
-    fn fire(&mut self, timer: Timer, now: Instant, cut: bool) {
-        match timer {
-            Timer::Ping => {
-                // Behind data that the client does not take, a ping would say nothing new.
-                if self.client_blocked.is_none() {
-                    self.order = Some(Order::Ping);
-                    self.ping_sent.get_or_insert(now);
-                }
-                self.plan_ping(now);
-            }
-            Timer::Pong => {
-                self.ping_sent = None;
-                self.tell(CloseReason::PongTimeout, false);
-                self.finish_uplink(now, cut);
-            }
-            Timer::Idle => self.stop(CloseReason::Idle),
-            Timer::RecordUp => self.refuse(now, CloseReason::ClientStalled, cut),
-            Timer::RecordDown => self.backend_failed(CloseReason::BackendStalled),
-            Timer::ClientWrite => {
-                self.reason.get_or_insert(CloseReason::ClientNotReading);
-                self.reset_client = true;
-                self.client = Client::Closed;
-                self.client_blocked = None;
-                self.finish_uplink(now, cut);
-            }
-            Timer::BackendWrite => {
-                self.reset_backend = true;
-                self.backend_failed(CloseReason::BackendNotReading);
-            }
-            Timer::Close => {
-                self.client = Client::Closed;
-                self.finish_uplink(now, cut);
-            }
-            Timer::Linger => self.close_backend(),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Timer {
-    Ping,
-    Pong,
-    Idle,
-    RecordUp,
-    RecordDown,
-    ClientWrite,
-    BackendWrite,
-    Close,
-    Linger,
 }
