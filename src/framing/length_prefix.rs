@@ -24,6 +24,30 @@ pub enum Endian {
     Little,
 }
 
+impl Endian {
+    /// Reads a field of 1 to 8 bytes. The usual widths are spelled out, because each is a single load.
+    fn read(self, field: &[u8]) -> u64 {
+        match (self, field) {
+            (_, [a]) => u64::from(*a),
+            (Self::Big, [a, b]) => u64::from(u16::from_be_bytes([*a, *b])),
+            (Self::Little, [a, b]) => u64::from(u16::from_le_bytes([*a, *b])),
+            (Self::Big, [a, b, c, d]) => u64::from(u32::from_be_bytes([*a, *b, *c, *d])),
+            (Self::Little, [a, b, c, d]) => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
+            (Self::Big, _) => field.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)),
+            (Self::Little, _) => field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)),
+        }
+    }
+
+    /// Writes the low bytes of a value into a field of 1 to 8 bytes.
+    fn write(self, value: u64, field: &mut [u8]) {
+        let width = field.len();
+        match self {
+            Self::Big => field.copy_from_slice(&value.to_be_bytes()[8 - width..]),
+            Self::Little => field.copy_from_slice(&value.to_le_bytes()[..width]),
+        }
+    }
+}
+
 /// Whether the header belongs to the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
@@ -111,58 +135,31 @@ impl LengthPrefix {
         self.offset + self.width
     }
 
-    /// What the value of the field is smaller than the body by.
-    fn bias(&self) -> i128 {
-        let counted = if self.includes_header {
-            self.header_len() as i128
-        } else {
-            0
-        };
-        i128::from(self.adjustment) - counted
+    /// What is added to the value of the field to get the length of the body. Both parts are bounded by [`Self::check`].
+    fn bias(&self) -> i64 {
+        let counted = if self.includes_header { self.header_len() as i64 } else { 0 };
+        self.adjustment - counted
     }
 
     /// The length of the body that a complete header announces.
     fn body_len(&self, header: &[u8]) -> Result<u64, DecodeError> {
-        if !header.starts_with(&self.template) {
+        // Not `starts_with` alone: comparing with the dangling pointer of an empty box is slow on some processors.
+        if !self.template.is_empty() && !header.starts_with(&self.template) {
             return Err(DecodeError::BadHeader);
         }
         let field = &header[self.offset..self.header_len()];
-        let mut bytes = [0; 8];
-        let value = match self.endian {
-            Endian::Big => {
-                bytes[8 - self.width..].copy_from_slice(field);
-                u64::from_be_bytes(bytes)
-            }
-            Endian::Little => {
-                bytes[..self.width].copy_from_slice(field);
-                u64::from_le_bytes(bytes)
-            }
-        };
-        let body = i128::from(value) + self.bias();
-        if body < 0 {
-            return Err(DecodeError::BadHeader);
-        }
-        u64::try_from(body).map_err(|_| DecodeError::TooBig)
+        let bias = self.bias();
+        let wrong = if bias < 0 { DecodeError::BadHeader } else { DecodeError::TooBig };
+        self.endian.read(field).checked_add_signed(bias).ok_or(wrong)
     }
 
     /// Writes the header for a body of this length into `header`, which has [`Self::header_len`] bytes.
     fn write_header(&self, body: u64, header: &mut [u8]) -> Result<(), EncodeError> {
-        let value = i128::from(body) - self.bias();
-        let limit = if self.width == 8 {
-            i128::from(u64::MAX)
-        } else {
-            (1 << (8 * self.width)) - 1
-        };
-        if value < 0 || value > limit {
-            return Err(EncodeError::LengthDoesNotFit);
-        }
-        let value = value as u64;
+        let limit = if self.width == 8 { u64::MAX } else { (1 << (8 * self.width)) - 1 };
+        let value = body.checked_sub_signed(self.bias()).filter(|value| *value <= limit);
+        let value = value.ok_or(EncodeError::LengthDoesNotFit)?;
         header[..self.template.len()].copy_from_slice(&self.template);
-        let field = &mut header[self.offset..];
-        match self.endian {
-            Endian::Big => field.copy_from_slice(&value.to_be_bytes()[8 - self.width..]),
-            Endian::Little => field.copy_from_slice(&value.to_le_bytes()[..self.width]),
-        }
+        self.endian.write(value, &mut header[self.offset..]);
         Ok(())
     }
 

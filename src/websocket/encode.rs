@@ -79,21 +79,19 @@ impl Encoder {
     }
 
     fn header(&mut self, fin: bool, len: usize, out: &mut Outbox) {
-        let (bytes, size) = header(fin, self.opcode(), len);
-        out.push(&bytes[..size]);
+        Header::new(fin, self.opcode(), len).push(out);
     }
 
     fn header_before_held(&mut self, fin: bool, out: &mut Outbox) {
-        let (bytes, size) = header(fin, self.opcode(), out.held().len());
-        out.insert_zeros_before_held(size);
-        out.held_mut()[..size].copy_from_slice(&bytes[..size]);
+        let header = Header::new(fin, self.opcode(), out.held().len());
+        out.insert_zeros_before_held(header.size);
+        out.held_mut()[..header.size].copy_from_slice(header.bytes());
     }
 
     /// Writes a control frame before whatever is held; it may stand between the fragments of a message (RFC 6455 §5.4).
     fn control(opcode: u8, payload: &[u8], out: &mut Outbox) {
         debug_assert!(payload.len() <= MAX_CONTROL);
-        let (bytes, size) = header(true, opcode, payload.len());
-        out.insert_committed(&bytes[..size]);
+        out.insert_committed(Header::new(true, opcode, payload.len()).bytes());
         out.insert_committed(payload);
     }
 
@@ -118,22 +116,41 @@ impl Encoder {
     }
 }
 
-/// A frame header in its shortest form (RFC 6455 §5.2), and its size.
-fn header(fin: bool, opcode: u8, len: usize) -> ([u8; 10], usize) {
-    let mut bytes = [0; 10];
-    bytes[0] = if fin { 0x80 | opcode } else { opcode };
-    let len = len as u64;
-    let size = if len < 126 {
-        bytes[1] = len as u8;
-        2
-    } else if len <= u64::from(u16::MAX) {
-        bytes[1] = 126;
-        bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-        4
-    } else {
-        bytes[1] = 127;
-        bytes[2..10].copy_from_slice(&len.to_be_bytes());
-        10
-    };
-    (bytes, size)
+/// A frame header in its shortest form (RFC 6455 §5.2).
+struct Header {
+    bytes: [u8; 10],
+    size: usize,
+}
+
+impl Header {
+    fn new(fin: bool, opcode: u8, len: usize) -> Self {
+        let mut bytes = [0; 10];
+        bytes[0] = if fin { 0x80 | opcode } else { opcode };
+        let len = len as u64;
+        let size = if len < 126 {
+            bytes[1] = len as u8;
+            2
+        } else if len <= u64::from(u16::MAX) {
+            bytes[1] = 126;
+            bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+            4
+        } else {
+            bytes[1] = 127;
+            bytes[2..10].copy_from_slice(&len.to_be_bytes());
+            10
+        };
+        Self { bytes, size }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.size]
+    }
+
+    /// Appends it. Small frames are many: for them this is a single store.
+    fn push(&self, out: &mut Outbox) {
+        match self.size {
+            2 => out.push(&[self.bytes[0], self.bytes[1]]),
+            _ => out.push(self.bytes()),
+        }
+    }
 }
