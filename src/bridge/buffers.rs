@@ -12,7 +12,7 @@ use crate::io::Connection;
 use crate::outbox::Outbox;
 
 /// The most that is read at once. Large reads make bulk transfer cheap; they cost no session memory, as the buffer is the thread's.
-const MAX_WINDOW: usize = 256 * 1024;
+const MAX_WINDOW: usize = 128 * 1024;
 /// What a session reads at once at first, and after its sink was full: so a peer that does not read pins little.
 pub(super) const MIN_WINDOW: usize = 16 * 1024;
 
