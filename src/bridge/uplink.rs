@@ -7,7 +7,8 @@ use crate::message::{Begin, Kind, Part};
 use crate::outbox::Outbox;
 use crate::websocket::{self, CloseCode, Decoder, Encoder, Event, ProtocolError};
 
-/// Pongs are written as long as less than this waits for the client; then only the newest is kept (RFC 6455 §5.5.3).
+/// Pongs are written as long as less than this waits for the client, held bytes included: a pong goes in front of those, so each
+/// one moves them. Then only the newest ping is kept (RFC 6455 §5.5.3).
 const PONG_ROOM: usize = 64 * 1024;
 
 /// The translator of one session's uplink.
@@ -111,7 +112,7 @@ impl Uplink {
                 None => return (used, None),
                 Some(Event::Message(part)) => self.message(mode, part, pass),
                 Some(Event::Ping(payload)) if mode == Mode::Open => {
-                    if pass.to_client.ready().len() < PONG_ROOM {
+                    if pass.to_client.len() < PONG_ROOM {
                         self.pong = None;
                         Encoder::pong(payload, pass.to_client);
                     } else {
@@ -228,3 +229,47 @@ fn reason(error: ProtocolError) -> CloseReason {
 
 /// The most bytes that [`Uplink::translate`] leaves.
 pub(super) const MAX_LEFT: usize = websocket::MAX_LEFT;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::{Embedded, Oversized, Partial};
+
+    fn settings() -> Settings {
+        Settings {
+            to_backend: Framing::Raw,
+            to_client: Framing::Raw,
+            accept: Accept::Any,
+            deliver: super::super::Deliver::Auto,
+            max_message: u64::MAX,
+            embedded: Embedded::Reject,
+            oversized: Oversized::Close,
+            partial: Partial::Error,
+            empty: Empty::Deliver,
+            half_close: HalfClose::Never,
+            timeouts: super::super::Timeouts::default(),
+        }
+    }
+
+    /// Each pong goes in front of what is held. With a large record held, a flood of pings must not move it once for each of them.
+    #[test]
+    fn a_flood_of_pings_does_not_move_a_held_record_for_each() {
+        let settings = settings();
+        let mut uplink = Uplink::new(&settings);
+        let (mut to_backend, mut to_client) = (Outbox::default(), Outbox::default());
+        to_client.push(&[7; PONG_ROOM]);
+        let mut pings: Vec<u8> = (0..9u8).flat_map(|n| [0x89, 0x81, 0, 0, 0, 0, n]).collect();
+        let mut pass = Pass {
+            settings: &settings,
+            to_backend: &mut to_backend,
+            to_client: &mut to_client,
+            counters: &mut Counters::default(),
+        };
+        let len = pings.len();
+        assert_eq!(uplink.translate(Mode::Open, &mut pings, &mut pass), (len, None));
+        assert_eq!(to_client.ready(), b"");
+        uplink.answer_ping(&mut to_client);
+        assert_eq!(to_client.ready(), [0x8A, 1, 8], "the newest");
+        assert_eq!(to_client.held().len(), PONG_ROOM);
+    }
+}
