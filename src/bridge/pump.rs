@@ -448,9 +448,15 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         } else {
             self.life.client_flushed(now);
         }
-        if self.life.finish_client() && Pin::new(client).poll_shutdown(cx).is_ready() {
-            self.life.client_finished();
-            progress = true;
+        if self.life.finish_client() {
+            if Pin::new(client).poll_shutdown(cx).is_ready() {
+                self.life.client_finished();
+                progress = true;
+            } else {
+                // The last bytes of TLS wait for room: they are flushed, and have a deadline, as all before them.
+                self.unflushed = true;
+                self.life.wrote(Side::Client, now, true, false);
+            }
         }
         progress
     }

@@ -28,6 +28,8 @@ struct Wire {
     /// Takes this much without having handed it on.
     room: usize,
     held: Vec<u8>,
+    /// What it says at its end, as TLS says close_notify.
+    farewell: Vec<u8>,
 }
 
 impl Wire {
@@ -37,6 +39,7 @@ impl Wire {
             reset: Arc::clone(reset),
             room,
             held: Vec::new(),
+            farewell: Vec::new(),
         }
     }
 
@@ -92,6 +95,8 @@ impl AsyncWrite for Wire {
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_hand_on(cx))?;
+        this.held = std::mem::take(&mut this.farewell);
         ready!(this.poll_hand_on(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
@@ -550,4 +555,41 @@ async fn bulk_in_both_directions_waits_for_no_timer() {
             .unwrap_or_else(|_| panic!("{room} {held} {up}"));
         assert_eq!(ended.unwrap().counters.bytes_up, up as u64);
     }
+}
+
+/// The last bytes of TLS may find the socket full, when everything else has left.
+#[tokio::test(start_paused = true)]
+async fn an_end_of_stream_that_has_to_wait_is_not_forgotten() {
+    let close = frame(true, 8, &[0x03, 0xE8]);
+    let echo = [0x88, 2, 0x03, 0xE8];
+    let mut settings = settings(&mut Rng::with_seed(1));
+    settings.timeouts.ping = None;
+    settings.timeouts.idle = None;
+    let (mut client, client_wire) = duplex(echo.len());
+    let (mut backend, backend_wire) = duplex(100);
+    let reset = Arc::new(AtomicBool::new(false));
+    let mut client_wire = Wire::new(client_wire, &reset, 100);
+    client_wire.farewell = b"bye".to_vec();
+    let backend_wire = Wire::new(backend_wire, &Arc::default(), 0);
+    let session = tokio::spawn(async move {
+        let stop = CancellationToken::new();
+        run(client_wire, Vec::new(), backend_wire, Arc::new(settings), &stop).await
+    });
+    let peers = async {
+        client.write_all(&close).await.unwrap();
+        assert_eq!(backend.read(&mut [0; 1]).await.unwrap(), 0);
+        drop(backend);
+        // Now nothing but the client itself can wake the session.
+        sleep(Duration::from_millis(100)).await;
+        let mut got = [0; 7];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(got[..], [&echo[..], b"bye"].concat());
+        assert_eq!(client.read(&mut got).await.unwrap(), 0);
+        session.await.unwrap()
+    };
+    let ended = timeout(Duration::from_secs(1), peers)
+        .await
+        .expect("the end of the stream was forgotten");
+    assert_eq!(ended.reason, CloseReason::ClientClosed);
+    assert!(!reset.load(Ordering::Relaxed));
 }
