@@ -65,6 +65,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
             stream(&[frame(0x82, &[7; 1000]), frame(0x02, &[7; 999]), frame(0x80, &[7; 2])]),
         ),
         ("length-not-minimal", stream(&[vec![0x82, 0xFE, 0x00, 0x7D, 0, 0, 0, 0]])),
+        ("pong-with-a-length-not-minimal", stream(&[b"\x8A\xFE\x00\x01\0\0\0\0a".to_vec()])),
         ("length-of-2-to-the-63", stream(&[vec![0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]])),
         ("length-in-eight-bytes", [&[0, 2, 255, 7][..], &frame(0x82, &[0; 65_536])].concat()),
         ("not-masked", stream(&[frame(0x81, b"a"), b"\x81\x01a".to_vec()])),
