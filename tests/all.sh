@@ -50,7 +50,7 @@ part() {
 
 part "programs that tests run" tests/install-deps.sh
 part "tests" cargo test --locked
-part "fuzz seeds" cargo test --locked --manifest-path fuzz/Cargo.toml
+part "fuzz seeds" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir target
 if [[ -z $fast ]]; then
   part "fuzzer" fuzz/run.sh "${FUZZ_SECONDS:-10}"
   part "conformance" tests/conformance/run.sh

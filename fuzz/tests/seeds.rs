@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use sealock_fuzz::{TARGETS, is_upgraded};
 
+/// Seeds by name.
+type Seeds = Vec<(&'static str, Vec<u8>)>;
+
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 /// A client's frame. `first` is FIN, RSV and the opcode.
@@ -43,7 +46,7 @@ fn stream(frames: &[Vec<u8>]) -> Vec<u8> {
     [&[5, 3, 1, 2, 40], &frames.concat()[..]].concat()
 }
 
-fn frames() -> Vec<(&'static str, Vec<u8>)> {
+fn frames() -> Seeds {
     let long = "ä€😀".repeat(90);
     vec![
         ("text-and-binary", stream(&[frame(0x81, "hello €".as_bytes()), frame(0x82, &[0xFF; 130])])),
@@ -86,7 +89,7 @@ fn traffic(manner: &[u8], messages: &[&[u8]], stream: &[u8]) -> Vec<u8> {
     [manner, &[messages.len() as u8], &texts(messages), stream].concat()
 }
 
-fn raw() -> Vec<(&'static str, Vec<u8>)> {
+fn raw() -> Seeds {
     let text = "a€😀b".as_bytes();
     vec![
         ("binary", [&[0][..], &traffic(TRAFFIC, &[b"hello", b""], b"\x00\xFF\xFEany bytes")].concat()),
@@ -96,7 +99,7 @@ fn raw() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn delimiter() -> Vec<(&'static str, Vec<u8>)> {
+fn delimiter() -> Seeds {
     let rule = |keep: u8, policy: &[u8], listed: &[&[u8]]| -> Vec<u8> {
         [&[keep], policy, &[listed.len() as u8 - 1], &texts(listed)].concat()
     };
@@ -149,7 +152,7 @@ fn prefix(width: u8, flags: [u8; 3], offset: u8, adjustment: [u8; 2], template: 
     [&[width], &flags[..], &[offset], &adjustment, &text(template)].concat()
 }
 
-fn length_prefix() -> Vec<(&'static str, Vec<u8>)> {
+fn length_prefix() -> Seeds {
     let plain = |width, little| prefix(width, [little, 0, 0], 0, [0, 0], b"");
     let long = [7; 255];
     vec![
@@ -195,7 +198,7 @@ const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const USUAL: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
 
 /// Names that start with `right` are upgraded; the others are not.
-fn request_head() -> Vec<(&'static str, Vec<u8>)> {
+fn request_head() -> Seeds {
     let ask = |line: &str, headers: &str| format!("{line}\r\n{headers}\r\n").into_bytes();
     let get = |headers: &str| ask("GET /ws HTTP/1.1", &format!("Host: a.com\r\n{headers}"));
     let good = get(&format!("{USUAL}{KEY}"));
@@ -251,7 +254,7 @@ fn setup(framings: [u8; 2], policies: [u8; 3], limit: u16, ends: [u8; 5], manner
     [&framings[..], &policies, &limit.to_be_bytes(), &ends, &[manner, room, 0]].concat()
 }
 
-fn session() -> Vec<(&'static str, Vec<u8>)> {
+fn session() -> Seeds {
     let client = |first: u8, payload: &[u8]| [&[1, first][..], &text(payload)].concat();
     let bulk_up = |first: u8, len: u16| [&[2, first][..], &len.to_be_bytes(), b"x"].concat();
     let backend = |bytes: &[u8]| [&[3][..], &text(bytes)].concat();
@@ -362,7 +365,7 @@ fn session() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn made() -> Vec<(&'static str, Vec<(&'static str, Vec<u8>)>)> {
+fn made() -> Vec<(&'static str, Seeds)> {
     vec![
         ("frames", frames()),
         ("framing_delimiter", delimiter()),

@@ -129,5 +129,5 @@ fn decoded_len(text: &str) -> Option<usize> {
         _ => return None,
     };
     let clean = values.last().is_none_or(|value| value % (1 << spare) == 0);
-    (text.len() % 4 == 0 && clean).then_some(digits.len() * 6 / 8)
+    (text.len().is_multiple_of(4) && clean).then_some(digits.len() * 6 / 8)
 }
