@@ -23,18 +23,17 @@ const MAX_LEFT: usize = if uplink::MAX_LEFT > downlink::MAX_LEFT {
     downlink::MAX_LEFT
 };
 
-/// The buffers of a thread.
+/// The buffers of a thread. The directions take turns with them: what a thread touches stays resident, so there are no more than one
+/// pass needs.
 pub(super) struct Scratch {
     pub(super) input: Vec<u8>,
-    pub(super) to_backend: Vec<u8>,
-    pub(super) to_client: Vec<u8>,
+    pub(super) output: Vec<u8>,
 }
 
 thread_local! {
     pub(super) static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         input: vec![0; MAX_LEFT + MAX_WINDOW],
-        to_backend: Vec::with_capacity(MAX_WINDOW),
-        to_client: Vec::with_capacity(MAX_WINDOW),
+        output: Vec::with_capacity(MAX_WINDOW),
     });
 }
 

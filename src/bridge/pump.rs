@@ -13,7 +13,7 @@ use std::time::Instant;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::buffers::{Inlet, MIN_WINDOW, SCRATCH, poll_read, write_out};
+use super::buffers::{Inlet, MIN_WINDOW, SCRATCH, Scratch, poll_read, write_out};
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
 use super::uplink::{Mode, Pass, Stop, Uplink};
@@ -100,14 +100,7 @@ fn drive<C: Connection, B: Connection>(
                 pump.stopped = true;
                 pump.life.stop(CloseReason::Shutdown);
             }
-            SCRATCH.with_borrow_mut(|scratch| {
-                pump.to_backend.borrow(&mut scratch.to_backend);
-                pump.to_client.borrow(&mut scratch.to_client);
-                let polled = pump.poll(cx, timer.as_mut(), &mut scratch.input);
-                pump.to_backend.settle(&mut scratch.to_backend);
-                pump.to_client.settle(&mut scratch.to_client);
-                polled
-            })
+            SCRATCH.with_borrow_mut(|scratch| pump.poll(cx, timer.as_mut(), scratch))
         })
         .await;
         Ended {
@@ -147,7 +140,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
-        scratch: &mut [u8],
+        scratch: &mut Scratch,
     ) -> Poll<CloseReason> {
         let now = now();
         for _ in 0..TURNS {
@@ -156,11 +149,16 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 let (client, backend) = (self.from_client.reading, self.from_backend.reading);
                 self.life.tick(now, client, backend, self.up.is_cut());
             }
-            let mut progress = self.read_client(cx, now, scratch);
+            let Scratch { input, output } = &mut *scratch;
+            self.to_backend.borrow(output);
+            let mut progress = self.read_client(cx, now, input);
             progress |= self.write_backend(cx, now);
-            progress |= self.read_backend(cx, now, scratch);
+            self.to_backend.settle(output);
+            self.to_client.borrow(output);
+            progress |= self.read_backend(cx, now, input);
             progress |= self.obey();
             progress |= self.write_client(cx, now);
+            self.to_client.settle(output);
             self.drop_closed();
             if let Some(reason) = self.life.over() {
                 return Poll::Ready(reason);

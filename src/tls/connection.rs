@@ -19,18 +19,21 @@ use tokio_rustls::rustls::unbuffered::{
 };
 use tokio_rustls::rustls::{self, ServerConfig};
 
-/// The most plaintext that is sealed at once.
-const MAX_SEAL: usize = 256 * 1024;
+/// The most plaintext that is sealed at once: what the bridge reads in one pass, with room for the frame headers it adds.
+const MAX_SEAL: usize = 144 * 1024;
 /// The most ciphertext that is read at once.
-const MAX_READ: usize = 256 * 1024;
+const MAX_READ: usize = 128 * 1024;
 /// The least, so that a record that is almost whole does not make for tiny reads.
 const MIN_READ: usize = 4 * 1024;
 /// Room for what an earlier read left: a record, or a handshake message of up to 64 KiB in pieces.
 const MAX_LEFT: usize = 96 * 1024;
 
+/// The buffers of a thread. What was read is opened, and what is to leave is sealed, in the same one, one after the other: what a
+/// thread touches stays resident.
 struct Scratch {
-    incoming: Vec<u8>,
-    sealed: Sealed,
+    bulk: Sealed,
+    /// What TLS itself has to say while input is opened: handshake messages, alerts.
+    answers: Sealed,
 }
 
 /// Ciphertext in the making. The buffer stays initialised, so that reusing it costs nothing.
@@ -42,8 +45,8 @@ struct Sealed {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
-        incoming: vec![0; MAX_LEFT + MAX_READ],
-        sealed: Sealed { buf: vec![0; MAX_SEAL + 16 * 1024], len: 0 },
+        bulk: Sealed { buf: vec![0; MAX_LEFT + MAX_READ], len: 0 },
+        answers: Sealed { buf: vec![0; 8 * 1024], len: 0 },
     });
 }
 
@@ -146,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
         limit: usize,
         sink: &mut dyn FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|Scratch { incoming, sealed }| {
+        SCRATCH.with_borrow_mut(|Scratch { bulk: Sealed { buf: incoming, .. }, answers }| {
             let left = self.incoming.len();
             if left > MAX_LEFT {
                 return Poll::Ready(Err(io::Error::new(
@@ -160,10 +163,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
             let got = buf.filled().len();
             let input = &mut incoming[..left + got];
-            let result = self.turn(input, sealed, &mut Goal::Nothing, sink);
+            let result = self.turn(input, answers, &mut Goal::Nothing, sink);
             let used = result.as_ref().map_or(input.len(), |used| *used);
             self.incoming = input[used..].to_vec();
-            let sent = self.poll_write_sealed(cx, sealed);
+            let sent = self.poll_write_sealed(cx, answers);
             result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             sent?;
             Poll::Ready(Ok(got))
@@ -274,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     }
 
     fn poll_seal(&mut self, cx: &mut Context<'_>, mut goal: Goal<'_>) -> io::Result<()> {
-        SCRATCH.with_borrow_mut(|Scratch { sealed, .. }| {
+        SCRATCH.with_borrow_mut(|Scratch { bulk: sealed, .. }| {
             let mut input = std::mem::take(&mut self.incoming);
             let mut plain = std::mem::take(&mut self.plain);
             let result = self.turn(&mut input, sealed, &mut goal, &mut |data| {
