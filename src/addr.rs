@@ -35,7 +35,8 @@ pub fn normalize_host(host: &str) -> Option<String> {
             check_port(port)?;
             let name = name.strip_suffix('.').unwrap_or(name);
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-            if name.is_empty() || name.len() > 253 || !name.bytes().all(fits) {
+            let whole = name.len() <= 253 && !name.split('.').any(str::is_empty);
+            if !whole || !name.bytes().all(fits) {
                 return None;
             }
             name.to_owned()
@@ -82,6 +83,10 @@ mod tests {
             "[::1]x",
             "a:1:2",
             "ü.de",
+            ".",
+            ".a",
+            "a..b",
+            "a..",
         ] {
             assert_eq!(normalize_host(header), None, "{header}");
         }
