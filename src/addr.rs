@@ -26,8 +26,9 @@ pub fn normalize_host(host: &str) -> Option<String> {
     let bare = match host.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
+            let address: std::net::Ipv6Addr = address.parse().ok()?;
             check_port(port)?;
+            // In its one canonical form (RFC 5952).
             format!("[{address}]")
         }
         None => {
@@ -67,6 +68,7 @@ mod tests {
             ("example.com:", "example.com"),
             ("127.0.0.1:1", "127.0.0.1"),
             ("[::1]:8443", "[::1]"),
+            ("[0:0::0:1]", "[::1]"),
         ] {
             assert_eq!(normalize_host(header).as_deref(), Some(host), "{header}");
         }

@@ -40,6 +40,8 @@ pub enum CloseReason {
     OriginRefused,
     /// As many sessions as are allowed exist.
     TooManySessions,
+    /// sealock has no file descriptor left for a connection to the backend.
+    OutOfDescriptors,
     /// An answer that needed no session, such as a page of the demo.
     Answered,
 
@@ -203,6 +205,7 @@ impl CloseReason {
             Self::BadVersion => row("bad_version", Some(426), None, Info, "CR", "only WebSocket version 13 is supported"),
             Self::OriginRefused => row("origin_refused", Some(403), None, Info, "CR", "origin not allowed"),
             Self::TooManySessions => row("too_many_sessions", Some(503), on(C::TRY_AGAIN), Warn, "PR", "too many sessions, try again later"),
+            Self::OutOfDescriptors => row("out_of_descriptors", Some(503), on(C::TRY_AGAIN), Warn, "PC", "too many open files, try again later"),
             Self::Answered => row("answered", Some(200), None, Debug, "--", "answered"),
 
             Self::DialName => row("dial_name", Some(502), on(C::BAD_GATEWAY), Warn, "SC", "backend name cannot be resolved"),
@@ -289,6 +292,7 @@ impl CloseReason {
         ]);
         all.extend([
             Self::TooManySessions,
+            Self::OutOfDescriptors,
             Self::Answered,
             Self::DialName,
             Self::DialFailed,

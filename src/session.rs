@@ -174,7 +174,9 @@ async fn bridge(service: &Service, peer: SocketAddr, ready: Box<Ready>) {
         backend,
         place: _place,
     } = *ready;
-    let address = backend.peer();
+    let address = backend
+        .peer()
+        .map_or_else(|| route.backend.to_string(), |peer| peer.to_string());
     tracing::debug!(
         route = route.name,
         backend = address,
@@ -256,6 +258,7 @@ impl Visit<'_> {
         let backend = dialed.map_err(|error| {
             let reason = match error {
                 DialError::Name(_) => CloseReason::DialName,
+                DialError::Failed(ref error) if is_out_of_descriptors(error) => CloseReason::OutOfDescriptors,
                 DialError::Failed(_) => CloseReason::DialFailed,
                 DialError::Timeout(_) => CloseReason::DialTimeout,
             };
@@ -263,6 +266,13 @@ impl Visit<'_> {
         })?;
         Ok((backend, place))
     }
+}
+
+/// The process or the system has no descriptor left: not the backend's fault.
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ mod tests {
             port,
         };
         let stream = dial(&target, Duration::from_secs(5)).await.unwrap();
-        assert_eq!(stream.peer(), format!("127.0.0.1:{port}"));
+        assert_eq!(stream.peer(), Some(([127, 0, 0, 1], port).into()));
     }
 
     #[tokio::test]

@@ -34,7 +34,10 @@ impl Endian {
             (Self::Big, [a, b, c, d]) => u64::from(u32::from_be_bytes([*a, *b, *c, *d])),
             (Self::Little, [a, b, c, d]) => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
             (Self::Big, _) => field.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)),
-            (Self::Little, _) => field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)),
+            (Self::Little, _) => field
+                .iter()
+                .rev()
+                .fold(0, |value, byte| value << 8 | u64::from(*byte)),
         }
     }
 
@@ -137,7 +140,11 @@ impl LengthPrefix {
 
     /// What is added to the value of the field to get the length of the body. Both parts are bounded by [`Self::check`].
     fn bias(&self) -> i64 {
-        let counted = if self.includes_header { self.header_len() as i64 } else { 0 };
+        let counted = if self.includes_header {
+            self.header_len() as i64
+        } else {
+            0
+        };
         self.adjustment - counted
     }
 
@@ -149,14 +156,24 @@ impl LengthPrefix {
         }
         let field = &header[self.offset..self.header_len()];
         let bias = self.bias();
-        let wrong = if bias < 0 { DecodeError::BadHeader } else { DecodeError::TooBig };
+        let wrong = if bias < 0 {
+            DecodeError::BadHeader
+        } else {
+            DecodeError::TooBig
+        };
         self.endian.read(field).checked_add_signed(bias).ok_or(wrong)
     }
 
     /// Writes the header for a body of this length into `header`, which has [`Self::header_len`] bytes.
     fn write_header(&self, body: u64, header: &mut [u8]) -> Result<(), EncodeError> {
-        let limit = if self.width == 8 { u64::MAX } else { (1 << (8 * self.width)) - 1 };
-        let value = body.checked_sub_signed(self.bias()).filter(|value| *value <= limit);
+        let limit = if self.width == 8 {
+            u64::MAX
+        } else {
+            (1 << (8 * self.width)) - 1
+        };
+        let value = body
+            .checked_sub_signed(self.bias())
+            .filter(|value| *value <= limit);
         let value = value.ok_or(EncodeError::LengthDoesNotFit)?;
         header[..self.template.len()].copy_from_slice(&self.template);
         self.endian.write(value, &mut header[self.offset..]);

@@ -39,6 +39,8 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
     } else {
         builder.with_ansi(terminal).with_target(false).try_init()
     };
+    // A panic is a defect, and a record like any other; what panics ends alone.
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect of sealock")));
     done.map_err(|error| error.to_string())
 }
 

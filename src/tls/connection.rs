@@ -149,33 +149,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
         limit: usize,
         sink: &mut dyn FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|Scratch { bulk: Sealed { buf: incoming, .. }, answers }| {
-            let left = self.incoming.len();
-            if left > MAX_LEFT {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "endless TLS message",
-                )));
-            }
-            incoming[..left].copy_from_slice(&self.incoming);
-            let most = limit.saturating_sub(left).clamp(MIN_READ, MAX_READ);
-            let mut buf = ReadBuf::new(&mut incoming[left..left + most]);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
-            let got = buf.filled().len();
-            let input = &mut incoming[..left + got];
-            let result = self.turn(input, answers, &mut Goal::Nothing, sink);
-            let used = result.as_ref().map_or(input.len(), |used| *used);
-            self.incoming = input[used..].to_vec();
-            let sent = self.poll_write_sealed(cx, answers);
-            result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            sent?;
-            Poll::Ready(Ok(got))
-        })
+        SCRATCH.with_borrow_mut(
+            |Scratch {
+                 bulk: Sealed { buf: incoming, .. },
+                 answers,
+             }| {
+                let left = self.incoming.len();
+                if left > MAX_LEFT {
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "endless TLS message",
+                    )));
+                }
+                incoming[..left].copy_from_slice(&self.incoming);
+                let most = limit.saturating_sub(left).clamp(MIN_READ, MAX_READ);
+                let mut buf = ReadBuf::new(&mut incoming[left..left + most]);
+                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+                let got = buf.filled().len();
+                let input = &mut incoming[..left + got];
+                let result = self.turn(input, answers, &mut Goal::Nothing, sink);
+                let used = result.as_ref().map_or(input.len(), |used| *used);
+                self.incoming = input[used..].to_vec();
+                let sent = self.poll_write_sealed(cx, answers);
+                result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                sent?;
+                Poll::Ready(Ok(got))
+            },
+        )
     }
 
     /// Lets rustls work on `input` until it has nothing more to do; tells how much of it was used. A goal that was reached is taken
-    /// away. The whole of what was left before
-    /// must be shown each time: rustls may have looked at the start of a message already.
+    /// away. The whole of what was left before must be shown each time: rustls may have looked at the start of a message already.
     fn turn(
         &mut self,
         input: &mut [u8],

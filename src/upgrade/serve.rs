@@ -281,7 +281,7 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
         CloseReason::BadMethod => {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
-        CloseReason::TooManySessions => {
+        CloseReason::TooManySessions | CloseReason::OutOfDescriptors => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

@@ -106,7 +106,7 @@ async fn measured(program: &Program, what: &str, passage: impl Future<Output = (
 async fn memory_does_not_grow_with_a_message() {
     let backend = Backend::start().await;
     let echo = Backend::echo().await;
-    let program = Program::start_on_one_worker(&format!(
+    let program = Program::start(&format!(
         "[defaults]\nframing = \"u32be\"\nmessage = \"binary\"\nmax_message = \"64 MiB\"\nping_interval = \"off\"\n\
          [[route]]\nname = \"bulk\"\npath = \"/bulk\"\nbackend = \"tcp://{}\"\n\
          [[route]]\nname = \"echo\"\npath = \"/echo\"\nbackend = \"tcp://{echo}\"\n",

@@ -339,12 +339,13 @@ impl Lifecycle {
         self.tell(reason, false);
     }
 
-    /// Writing to the backend failed. What it sent before may still be there to be read; its end will tell the reason.
+    /// Writing to the backend failed. What it sent before may still be there to be read, and its end will tell the reason; but that
+    /// is not waited for longer than `linger`, as the client's messages go nowhere meanwhile.
     pub(super) fn backend_write_failed(&mut self, now: Instant) {
         self.backend_writes = Output::Lost;
         self.backend_blocked = None;
         self.stop_forwarding();
-        self.linger(now);
+        self.lingering.get_or_insert(now);
     }
 
     /// Our end of stream was sent to the backend.

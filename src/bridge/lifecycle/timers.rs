@@ -130,7 +130,8 @@ impl Lifecycle {
                 self.client = Client::Closed;
                 self.finish_uplink(now, cut);
             }
-            Timer::Linger => self.close_backend(),
+            // Does nothing but close the backend once the client has been told.
+            Timer::Linger => self.backend_failed(CloseReason::BackendReset),
         }
     }
 }

@@ -74,12 +74,6 @@ impl Program {
         Self::launch(file, "json", &[]).await
     }
 
-    /// Starts sealock with these lines of configuration and one worker thread. Each worker has scratch buffers, which are first used
-    /// when a session happens to run there: with one, what was measured before can be compared with what is measured after.
-    pub async fn start_on_one_worker(config: &str) -> Self {
-        Self::launch(&Self::file("", config), "json", &[("TOKIO_WORKER_THREADS", "1")]).await
-    }
-
     /// The same with a format of the log, and variables in its environment.
     pub async fn launch(file: &str, log_format: &str, environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
