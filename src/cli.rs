@@ -12,7 +12,7 @@ use crate::config::{self, Config, Diagnostics};
 use crate::probe::{self, Probe};
 use crate::telemetry::{self, LogFormat};
 use crate::tls::{DevelopmentCa, Identity};
-use crate::{demo, signals};
+use crate::{demo, limits, signals};
 
 /// Something failed at run time.
 const FAILED: u8 = 1;
@@ -176,6 +176,7 @@ async fn serve(
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, &format!("cannot listen for signals: {error}")),
     };
+    limits::raise_open_files(config.limits.max_sessions);
     let app = match App::start(config, &identities, pages) {
         Ok(app) => app,
         Err(error @ StartError::Identity(_)) => return fail(BAD_CONFIG, &error.to_string()),

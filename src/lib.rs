@@ -38,6 +38,7 @@ pub mod session;
 pub mod cli;
 pub mod app;
 pub mod signals;
+pub mod limits;
 pub mod config;
 pub mod demo;
 pub mod probe;
