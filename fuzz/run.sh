@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes every target for some time; fails on any finding. Needs Rust nightly, and installs it and cargo-fuzz where they are missing.
 # Corpora grow in fuzz/corpus-work, findings are left in fuzz/artifacts; git ignores both.
-# Exit status: 0 no findings, 1 findings, 2 wrong usage, 3 nothing could run as there is no nightly and no rustup to install it.
+# Exit status: 0 no findings, 1 findings, 2 wrong usage, 3 nothing could run, as Rust nightly or cargo-fuzz cannot be had.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -36,11 +36,17 @@ if ! cargo +nightly --version >/dev/null 2>&1; then
     exit 3
   fi
   say "installing Rust nightly"
-  rustup toolchain install nightly --profile minimal
+  rustup toolchain install nightly --profile minimal || {
+    say "Rust nightly cannot be had here"
+    exit 3
+  }
 fi
 if ! cargo fuzz --version >/dev/null 2>&1; then
   say "installing cargo-fuzz"
-  cargo install --quiet --locked cargo-fuzz
+  cargo install --quiet --locked cargo-fuzz || {
+    say "cargo-fuzz cannot be had here"
+    exit 3
+  }
 fi
 
 say "building ${#targets[@]} targets"
