@@ -237,6 +237,10 @@ fn request_head() -> Seeds {
         ("two-keys", get(&format!("{USUAL}{KEY}{KEY}"))),
         ("key-with-spare-bits", get(&format!("{USUAL}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==\r\n"))),
         ("two-hosts", get(&format!("Host: a.com\r\n{USUAL}{KEY}"))),
+        (
+            "bad-host-behind-an-absolute-target",
+            ask("GET http://a.com/ws HTTP/1.1", &format!("Host: a com\r\n{USUAL}{KEY}")),
+        ),
         ("no-host", ask("GET /ws HTTP/1.1", &format!("{USUAL}{KEY}"))),
         ("with-a-body", [&get(&format!("{USUAL}{KEY}Content-Length: 3\r\n"))[..], b"abc"].concat()),
         ("with-chunks", get(&format!("{USUAL}{KEY}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"))),

@@ -16,9 +16,12 @@ pub(super) type Head = hyper::http::request::Parts;
 pub(super) fn host(head: &Head) -> Result<(String, &str), CloseReason> {
     let bad = CloseReason::BadRequest(BadRequest::Host);
     let raw = only(&head.headers, &header::HOST).ok_or(bad)?.ok_or(bad)?;
-    // An absolute request target overrules the header (RFC 9112 §3.2.2).
-    let raw = head.uri.authority().map_or(raw, |authority| authority.as_str());
-    Ok((normalize_host(raw).ok_or(bad)?, raw))
+    // What is no host is refused even where an absolute request target overrules it (RFC 9112 §3.2.2).
+    let host = normalize_host(raw).ok_or(bad)?;
+    match head.uri.authority() {
+        None => Ok((host, raw)),
+        Some(authority) => Ok((normalize_host(authority.as_str()).ok_or(bad)?, authority.as_str())),
+    }
 }
 
 /// True when the request asks for a WebSocket at all; otherwise it is a visit with a browser or a health check.
@@ -228,6 +231,13 @@ mod tests {
         for values in [&[][..], &["a.com", "a.com"], &["a com"], &[""]] {
             assert_eq!(host(&with("host", values)), refused, "{values:?}");
         }
+        let absolute = |values| {
+            let mut head = with("host", values);
+            head.uri = "http://b.com/x".parse().unwrap();
+            head
+        };
+        assert_eq!(host(&absolute(&["a.com"])), Ok(("b.com".to_owned(), "b.com")));
+        assert_eq!(host(&absolute(&["a com"])), refused);
     }
 
     #[test]
