@@ -21,12 +21,17 @@ const YEAR: Duration = Duration::from_hours(24 * 366);
 
 /// Any text is answered, always the same, and with what can be used or with a reason why not.
 pub fn config(data: &[u8]) {
-    let Ok(source) = std::str::from_utf8(data) else { return };
+    let Ok(source) = std::str::from_utf8(data) else {
+        return;
+    };
     let problems = match read(source) {
         Ok(loaded) => {
             assert_eq!(loaded.warnings.count(Severity::Error), 0);
             check(&loaded.config, source);
-            assert_eq!(read(source).ok().map(|again| again.warnings), Some(loaded.warnings.clone()));
+            assert_eq!(
+                read(source).ok().map(|again| again.warnings),
+                Some(loaded.warnings.clone())
+            );
             loaded.warnings
         }
         Err(problems) => {
@@ -53,13 +58,22 @@ fn print(problems: &Diagnostics, source: &str) {
     for problem in problems.iter() {
         assert!(!problem.title.is_empty());
         for (span, _) in &problem.labels {
-            assert!(source.get(span.clone()).is_some(), "{span:?} is not a place in the file");
+            assert!(
+                source.get(span.clone()).is_some(),
+                "{span:?} is not a place in the file"
+            );
         }
     }
     let plain = problems.render(false);
     assert!(plain.contains(NAME));
-    assert!(!plain.contains(|c: char| c.is_control() && c != '\n'), "a control character is printed");
-    assert!(!plain.contains(SECRET) || source.contains(SECRET), "a secret is printed");
+    assert!(
+        !plain.contains(|c: char| c.is_control() && c != '\n'),
+        "a control character is printed"
+    );
+    assert!(
+        !plain.contains(SECRET) || source.contains(SECRET),
+        "a secret is printed"
+    );
     assert!(!problems.render(true).is_empty());
 }
 
@@ -114,7 +128,10 @@ fn check_route(route: &Route) {
         assert_eq!(host.to_string().parse().as_ref(), Ok(host));
     }
     assert_eq!(route.path.to_string().parse().as_ref(), Ok(&route.path));
-    assert_eq!(route.backend.to_string().parse::<Target>().as_ref(), Ok(&route.backend));
+    assert_eq!(
+        route.backend.to_string().parse::<Target>().as_ref(),
+        Ok(&route.backend)
+    );
     assert!(route.dial_timeout > Duration::ZERO && route.dial_timeout <= YEAR);
     if let Origins::Listed(listed) = &route.policy.origins {
         assert!(!listed.is_empty());
@@ -158,7 +175,10 @@ fn check_settings(settings: &Settings) {
 /// No route is hidden behind the others: there is a host and a path that leads to it. A control character stands where a pattern
 /// leaves it open, as no other pattern can hold one.
 fn check_reach(routes: &[Route]) {
-    let entries = routes.iter().enumerate().map(|(at, route)| (route.hosts.clone(), route.path.clone(), at));
+    let entries = routes
+        .iter()
+        .enumerate()
+        .map(|(at, route)| (route.hosts.clone(), route.path.clone(), at));
     let table = RouteTable::new(entries);
     for (at, route) in routes.iter().enumerate() {
         let path = match &route.path {
@@ -166,7 +186,11 @@ fn check_reach(routes: &[Route]) {
             PathPattern::Prefix(prefix) => format!("{prefix}\u{1}"),
         };
         let any = [HostPattern::Any];
-        for host in if route.hosts.is_empty() { &any } else { &route.hosts[..] } {
+        for host in if route.hosts.is_empty() {
+            &any
+        } else {
+            &route.hosts[..]
+        } {
             let host = match host {
                 HostPattern::Exact(host) => host.clone(),
                 HostPattern::Suffix(suffix) => format!("\u{1}{suffix}"),

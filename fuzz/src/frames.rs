@@ -66,8 +66,10 @@ fn listen(limit: u64, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>
                 Some(Event::Message(part)) => {
                     assert_eq!(part.begin.is_some(), open.is_none(), "a message begins once");
                     assert_eq!(decoder.is_inside_message(), !part.end);
-                    let (begin, mut bytes) =
-                        open.take().or(part.begin.map(|begin| (begin, Vec::new()))).expect("a beginning");
+                    let (begin, mut bytes) = open
+                        .take()
+                        .or(part.begin.map(|begin| (begin, Vec::new())))
+                        .expect("a beginning");
                     bytes.extend_from_slice(part.data);
                     assert!(
                         bytes.len() as u64 <= begin.len.unwrap_or(limit).min(limit),
@@ -137,7 +139,9 @@ impl Write for Wire<'_> {
 /// What tungstenite makes of the same bytes, and whether it took them all.
 fn tungstenite(limit: u64, stream: &[u8]) -> (Vec<Said>, bool) {
     let limit = usize::try_from(limit).ok();
-    let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
+    let config = WebSocketConfig::default()
+        .max_message_size(limit)
+        .max_frame_size(limit);
     let mut socket = WebSocket::from_raw_socket(Wire(Cursor::new(stream)), Role::Server, Some(config));
     let mut said = Vec::new();
     loop {

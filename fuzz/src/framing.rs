@@ -40,13 +40,24 @@ impl<'a> Traffic<'a> {
         let (announced, discard) = (input.flag(), input.flag());
         let rules = DecodeRules {
             max_message: input.number().into(),
-            oversized: if discard { Oversized::Discard } else { Oversized::Close },
+            oversized: if discard {
+                Oversized::Discard
+            } else {
+                Oversized::Close
+            },
             text: false,
         };
         let (message_cuts, stream_cuts) = (input.cuts(), input.cuts());
         let count = input.byte() % 8;
         let messages = (0..count).map(|_| input.text()).collect();
-        Self { announced, rules, message_cuts, stream_cuts, messages, stream: input.rest() }
+        Self {
+            announced,
+            rules,
+            message_cuts,
+            stream_cuts,
+            messages,
+            stream: input.rest(),
+        }
     }
 
     /// Encodes a message: in one piece and in many, which must give the same.
@@ -83,10 +94,21 @@ fn encode(
     out.commit();
     let len = pieces.iter().map(|piece| piece.len() as u64).sum();
     for (at, data) in pieces.iter().enumerate() {
-        let begin = Begin { kind: Kind::Binary, len: announced.then_some(len) };
-        let part = Part { begin: (at == 0).then_some(begin), data, end: at + 1 == pieces.len() };
+        let begin = Begin {
+            kind: Kind::Binary,
+            len: announced.then_some(len),
+        };
+        let part = Part {
+            begin: (at == 0).then_some(begin),
+            data,
+            end: at + 1 == pieces.len(),
+        };
         if let Err(error) = framing.encode(&mut state, embedded, &part, &mut out) {
-            assert_eq!((out.ready(), out.held()), (BEFORE, &b""[..]), "some of a refused message is left");
+            assert_eq!(
+                (out.ready(), out.held()),
+                (BEFORE, &b""[..]),
+                "some of a refused message is left"
+            );
             assert!(!state.is_cut());
             return Err(error);
         }
@@ -117,20 +139,31 @@ impl Read {
     /// Whole records and nothing else.
     fn of<R: AsRef<[u8]>>(records: &[R]) -> Self {
         Self {
-            records: records.iter().map(|record| Some(record.as_ref().to_vec())).collect(),
+            records: records
+                .iter()
+                .map(|record| Some(record.as_ref().to_vec()))
+                .collect(),
             ..Self::default()
         }
     }
 
     /// Takes what is unfinished for a record, as the end of a stream of lines is.
     fn finish(&mut self) {
-        let rest = [self.open.take().unwrap_or_default(), std::mem::take(&mut self.left)].concat();
+        let rest = [
+            self.open.take().unwrap_or_default(),
+            std::mem::take(&mut self.left),
+        ]
+        .concat();
         self.records.extend((!rest.is_empty()).then_some(Some(rest)));
     }
 }
 
 fn rules(max_message: u64) -> DecodeRules {
-    DecodeRules { max_message, oversized: Oversized::Close, text: false }
+    DecodeRules {
+        max_message,
+        oversized: Oversized::Close,
+        text: false,
+    }
 }
 
 /// Reads the pieces as a stream that ends behind them, as the bridge does.
@@ -146,7 +179,11 @@ fn decode(framing: &Framing, rules: DecodeRules, pieces: &[&[u8]]) -> Read {
                 Ok(decoded) => decoded,
                 Err(error) => {
                     // How much of the bad record was seen before depends on the cuts.
-                    return Read { records: read.records, error: Some(error), ..Read::default() };
+                    return Read {
+                        records: read.records,
+                        error: Some(error),
+                        ..Read::default()
+                    };
                 }
             };
             used += decoded.consumed;
@@ -163,7 +200,10 @@ fn decode(framing: &Framing, rules: DecodeRules, pieces: &[&[u8]]) -> Read {
                     assert_eq!(state.is_inside(), !part.end);
                     let mut record = read.open.take().unwrap_or_default();
                     record.extend_from_slice(part.data);
-                    assert!(record.len() as u64 <= rules.max_message, "a record over the limit");
+                    assert!(
+                        record.len() as u64 <= rules.max_message,
+                        "a record over the limit"
+                    );
                     if part.end {
                         read.records.push(Some(record));
                     } else {
@@ -173,7 +213,11 @@ fn decode(framing: &Framing, rules: DecodeRules, pieces: &[&[u8]]) -> Read {
             }
         }
         read.left = input.split_off(used);
-        assert!(read.left.len() <= MAX_HEADER, "{} bytes are left", read.left.len());
+        assert!(
+            read.left.len() <= MAX_HEADER,
+            "{} bytes are left",
+            read.left.len()
+        );
     }
     read
 }

@@ -57,7 +57,12 @@ impl<'a> Input<'a> {
     /// How a stream is cut: a count (0 to 7), then so many sizes, which are taken in turn.
     pub fn cuts(&mut self) -> Cuts {
         let count = self.byte() % 8;
-        Cuts(self.take(count.into()).iter().map(|size| usize::from(*size).max(1)).collect())
+        Cuts(
+            self.take(count.into())
+                .iter()
+                .map(|size| usize::from(*size).max(1))
+                .collect(),
+        )
     }
 }
 

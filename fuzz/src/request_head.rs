@@ -19,7 +19,11 @@ use asked::Asked;
 /// The only path that there is.
 const PATH: &str = "/ws";
 const SUBPROTOCOLS: [&str; 2] = ["chat", "text.ircv3.net"];
-const BOUNDS: Bounds = Bounds { request_timeout: Duration::from_secs(5), max_head: 1024, tls: false };
+const BOUNDS: Bounds = Bounds {
+    request_timeout: Duration::from_secs(5),
+    max_head: 1024,
+    tls: false,
+};
 /// A head, an answer that hyper cannot send, one that we cannot send, and the drain behind it.
 const LONGEST: Duration = Duration::from_secs(5 + 5 + 5 + 2);
 
@@ -45,21 +49,50 @@ struct Visit {
 /// Any bytes get an answer or a close in time; a 101 only where [`Asked`] sees a right request, and then no early byte is lost.
 pub fn request_head(data: &[u8]) {
     let asked = Asked::read(data);
-    let sum = data.iter().fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte));
+    let sum = data
+        .iter()
+        .fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte));
     let piece = 1 + usize::from(sum % 64);
-    let whole = Manner { piece: data.len().max(1), leaves: false, reads: true };
+    let whole = Manner {
+        piece: data.len().max(1),
+        leaves: false,
+        reads: true,
+    };
     let first = check(data, asked.as_ref(), whole);
     let second = check(data, asked.as_ref(), Manner { piece, ..whole });
     if first.end.is_ok() || second.end.is_ok() {
         assert_eq!(first, second, "cuts changed the answer");
     }
-    check(data, asked.as_ref(), Manner { leaves: true, ..whole });
-    check(data, asked.as_ref(), Manner { reads: false, ..whole });
+    check(
+        data,
+        asked.as_ref(),
+        Manner {
+            leaves: true,
+            ..whole
+        },
+    );
+    check(
+        data,
+        asked.as_ref(),
+        Manner {
+            reads: false,
+            ..whole
+        },
+    );
 }
 
 /// True when the request is upgraded: for the seeds, which say what they expect.
 pub fn is_upgraded(data: &[u8]) -> bool {
-    visit(data, Manner { piece: data.len().max(1), leaves: false, reads: true }).end.is_ok()
+    visit(
+        data,
+        Manner {
+            piece: data.len().max(1),
+            leaves: false,
+            reads: true,
+        },
+    )
+    .end
+    .is_ok()
 }
 
 fn check(data: &[u8], asked: Option<&Asked<'_>>, manner: Manner) -> Visit {
@@ -78,10 +111,15 @@ fn check(data: &[u8], asked: Option<&Asked<'_>>, manner: Manner) -> Visit {
             );
             if manner.reads {
                 assert_eq!(status, Some(101));
-                let accept = format!("sec-websocket-accept: {}\r\n", derive_accept_key(asked.key.as_bytes()));
+                let accept = format!(
+                    "sec-websocket-accept: {}\r\n",
+                    derive_accept_key(asked.key.as_bytes())
+                );
                 let head = String::from_utf8_lossy(&visit.answer);
                 assert!(head.contains(&accept), "{head}");
-                let line = subprotocol.as_ref().map(|name| format!("sec-websocket-protocol: {name}\r\n"));
+                let line = subprotocol
+                    .as_ref()
+                    .map(|name| format!("sec-websocket-protocol: {name}\r\n"));
                 assert_eq!(line.is_some(), head.contains("sec-websocket-protocol"));
                 assert!(line.is_none_or(|line| head.contains(&line)), "{head}");
             }
@@ -105,9 +143,15 @@ fn status(answer: &[u8], to_head: bool) -> u16 {
     let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
     let mut lines = head.split("\r\n");
     let line = lines.next().unwrap_or_default();
-    let status =
-        line.strip_prefix("HTTP/1.1 ").or_else(|| line.strip_prefix("HTTP/1.0 ")).expect("a status line");
-    let status: u16 = status.split(' ').next().and_then(|status| status.parse().ok()).expect("a status");
+    let status = line
+        .strip_prefix("HTTP/1.1 ")
+        .or_else(|| line.strip_prefix("HTTP/1.0 "))
+        .expect("a status line");
+    let status: u16 = status
+        .split(' ')
+        .next()
+        .and_then(|status| status.parse().ok())
+        .expect("a status");
     let mut announced = None;
     for line in lines {
         let (name, value) = line.split_once(": ").expect("a header");
@@ -117,7 +161,10 @@ fn status(answer: &[u8], to_head: bool) -> u16 {
         }
     }
     let expected = if status == 101 { 0 } else { announced.unwrap_or(0) };
-    assert!(body.len() == expected || (to_head && body.is_empty()), "the body is not as long as announced");
+    assert!(
+        body.len() == expected || (to_head && body.is_empty()),
+        "the body is not as long as announced"
+    );
     status
 }
 
@@ -165,7 +212,9 @@ async fn meet(data: &[u8], manner: Manner) -> Visit {
     }));
     let start = Instant::now();
     let serving = async {
-        let served_in_time = timeout(LONGEST, serve(server, BOUNDS, &door)).await.expect("it hangs");
+        let served_in_time = timeout(LONGEST, serve(server, BOUNDS, &door))
+            .await
+            .expect("it hangs");
         assert!(start.elapsed() <= LONGEST);
         served.notify_waiters();
         match served_in_time {

@@ -25,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use crate::input::Input;
 use heard::Heard;
 
-const PRESETS: &[&str] =
-    &["lines", "crlf", "nul", "u8", "u16be", "u32le", "tpkt", "mysql", "mongodb", "modbus"];
+const PRESETS: &[&str] = &[
+    "lines", "crlf", "nul", "u8", "u16be", "u32le", "tpkt", "mysql", "mongodb", "modbus",
+];
 const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUTS: Timeouts = Timeouts {
     record: Duration::from_secs(11),
@@ -73,7 +74,10 @@ impl Setup {
             partial: input.pick(&[Partial::Error, Partial::Deliver, Partial::Drop]),
             empty: input.pick(&[Empty::Deliver, Empty::Skip]),
             half_close: input.pick(&[HalfClose::Never, HalfClose::EmptyMessage]),
-            timeouts: Timeouts { idle: input.flag().then_some(SECOND * 20), ..TIMEOUTS },
+            timeouts: Timeouts {
+                idle: input.flag().then_some(SECOND * 20),
+                ..TIMEOUTS
+            },
         };
         let manner = input.byte();
         Self {
@@ -153,7 +157,12 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     bytes.extend(MASK);
-    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     bytes
 }
 
@@ -162,7 +171,10 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 pub fn session(data: &[u8]) {
     // The jitter of pings is the only chance in a session.
     fastrand::seed(0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     runtime.expect("a runtime").block_on(meet(data));
 }
 
@@ -189,12 +201,24 @@ async fn meet(data: &[u8]) {
     let (mut backend_read, backend_write) = split(backend);
 
     let bridge = async {
-        let ended = run(client_wire, early.clone(), backend_wire, Arc::clone(&settings), &stop).await;
+        let ended = run(
+            client_wire,
+            early.clone(),
+            backend_wire,
+            Arc::clone(&settings),
+            &stop,
+        )
+        .await;
         over.cancel();
         (ended, Instant::now())
     };
     let script = async {
-        let mut sides = Sides { client: client_write, backend: backend_write, sent_up: 0, sent_down: 0 };
+        let mut sides = Sides {
+            client: client_write,
+            backend: backend_write,
+            sent_up: 0,
+            sent_down: 0,
+        };
         while let Some(step) = Step::read(&mut input) {
             sides.act(step, &settings, &stop).await;
         }
@@ -284,24 +308,39 @@ async fn listen(side: &mut (impl AsyncRead + Unpin), reads: bool, over: &Cancell
 
 fn check(setup: &Setup, seen: &Seen) {
     let settings = &setup.settings;
-    let Ended { reason, code, counters } = seen.ended;
+    let Ended {
+        reason,
+        code,
+        counters,
+    } = seen.ended;
     assert_ne!(reason, CloseReason::Internal);
 
     let heard = Heard::read(&seen.client);
     for (kind, message) in &heard.messages {
-        assert!(message.len() as u64 <= settings.max_message, "the client got {} bytes", message.len());
+        assert!(
+            message.len() as u64 <= settings.max_message,
+            "the client got {} bytes",
+            message.len()
+        );
         assert!(
             settings.deliver == Deliver::Auto
                 || (settings.deliver == Deliver::Text) == (*kind == sealock::message::Kind::Text)
         );
     }
     if let Some(told) = heard.close {
-        assert_eq!(told, code.map(|code| code.0), "what was told is not what is logged");
+        assert_eq!(
+            told,
+            code.map(|code| code.0),
+            "what was told is not what is logged"
+        );
     }
     let bytes: usize = heard.messages.iter().map(|(_, message)| message.len()).sum();
     assert!(counters.messages_down >= heard.messages.len() as u64 && counters.bytes_down >= bytes as u64);
     assert!(counters.bytes_up <= seen.sent_up, "more went up than was sent");
-    assert!(counters.bytes_down <= seen.sent_down, "more went down than was sent");
+    assert!(
+        counters.bytes_down <= seen.sent_down,
+        "more went down than was sent"
+    );
 
     let records = whole_records(&settings.to_backend, &seen.backend);
     if settings.to_backend == Framing::Raw {
@@ -321,7 +360,11 @@ fn check(setup: &Setup, seen: &Seen) {
 
 /// How many whole records a stream has, and where the last of them ends.
 fn whole_records(framing: &Framing, stream: &[u8]) -> (u64, usize) {
-    let rules = DecodeRules { max_message: u64::MAX, oversized: Oversized::Close, text: false };
+    let rules = DecodeRules {
+        max_message: u64::MAX,
+        oversized: Oversized::Close,
+        text: false,
+    };
     let (mut state, mut at, mut count, mut end) = (DecodeState::default(), 0, 0, 0);
     while let Ok(decoded) = framing.decode(&mut state, &rules, &stream[at..], true) {
         at += decoded.consumed;
@@ -346,7 +389,13 @@ struct Wire {
 impl Wire {
     fn new(room: usize) -> (DuplexStream, Self) {
         let (far, io) = duplex(room);
-        (far, Self { io, reset: Arc::default() })
+        (
+            far,
+            Self {
+                io,
+                reset: Arc::default(),
+            },
+        )
     }
 }
 

@@ -28,7 +28,12 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     bytes.extend(MASK);
-    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     bytes
 }
 
@@ -49,34 +54,85 @@ fn stream(frames: &[Vec<u8>]) -> Vec<u8> {
 fn frames() -> Seeds {
     let long = "ä€😀".repeat(90);
     vec![
-        ("text-and-binary", stream(&[frame(0x81, "hello €".as_bytes()), frame(0x82, &[0xFF; 130])])),
+        (
+            "text-and-binary",
+            stream(&[frame(0x81, "hello €".as_bytes()), frame(0x82, &[0xFF; 130])]),
+        ),
         (
             "fragments-with-a-ping-between",
-            stream(&[frame(0x01, b"\xE2\x82"), frame(0x89, b"?"), frame(0x00, b""), frame(0x80, b"\xAC")]),
+            stream(&[
+                frame(0x01, b"\xE2\x82"),
+                frame(0x89, b"?"),
+                frame(0x00, b""),
+                frame(0x80, b"\xAC"),
+            ]),
         ),
-        ("empty-messages", stream(&[frame(0x81, b""), frame(0x02, b""), frame(0x80, b"")])),
+        (
+            "empty-messages",
+            stream(&[frame(0x81, b""), frame(0x02, b""), frame(0x80, b"")]),
+        ),
         (
             "close-with-a-reason",
-            stream(&[frame(0x88, "\u{3}\u{FFFD}".as_bytes()), frame(0x88, b"\x03\xE8bye")]),
+            stream(&[
+                frame(0x88, "\u{3}\u{FFFD}".as_bytes()),
+                frame(0x88, b"\x03\xE8bye"),
+            ]),
         ),
-        ("close-1014", stream(&[frame(0x88, b"\x03\xF6gateway"), vec![0xFF; 9]])),
-        ("close-of-one-byte", stream(&[frame(0x8A, b""), frame(0x88, b"\x03")])),
-        ("text-cut-inside-a-character", stream(&[frame(0x81, b"ab\xE2\x82")])),
-        ("text-that-is-no-utf8-in-its-first-fragment", stream(&[frame(0x01, b"\xF4\x90"), frame(0x89, b"")])),
+        (
+            "close-1014",
+            stream(&[frame(0x88, b"\x03\xF6gateway"), vec![0xFF; 9]]),
+        ),
+        (
+            "close-of-one-byte",
+            stream(&[frame(0x8A, b""), frame(0x88, b"\x03")]),
+        ),
+        (
+            "text-cut-inside-a-character",
+            stream(&[frame(0x81, b"ab\xE2\x82")]),
+        ),
+        (
+            "text-that-is-no-utf8-in-its-first-fragment",
+            stream(&[frame(0x01, b"\xF4\x90"), frame(0x89, b"")]),
+        ),
         (
             "message-at-the-limit-and-one-over-it",
-            stream(&[frame(0x82, &[7; 1000]), frame(0x02, &[7; 999]), frame(0x80, &[7; 2])]),
+            stream(&[
+                frame(0x82, &[7; 1000]),
+                frame(0x02, &[7; 999]),
+                frame(0x80, &[7; 2]),
+            ]),
         ),
-        ("length-not-minimal", stream(&[vec![0x82, 0xFE, 0x00, 0x7D, 0, 0, 0, 0]])),
-        ("pong-with-a-length-not-minimal", stream(&[b"\x8A\xFE\x00\x01\0\0\0\0a".to_vec()])),
-        ("length-of-2-to-the-63", stream(&[vec![0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]])),
-        ("length-in-eight-bytes", [&[0, 2, 255, 7][..], &frame(0x82, &[0; 65_536])].concat()),
+        (
+            "length-not-minimal",
+            stream(&[vec![0x82, 0xFE, 0x00, 0x7D, 0, 0, 0, 0]]),
+        ),
+        (
+            "pong-with-a-length-not-minimal",
+            stream(&[b"\x8A\xFE\x00\x01\0\0\0\0a".to_vec()]),
+        ),
+        (
+            "length-of-2-to-the-63",
+            stream(&[vec![0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]),
+        ),
+        (
+            "length-in-eight-bytes",
+            [&[0, 2, 255, 7][..], &frame(0x82, &[0; 65_536])].concat(),
+        ),
         ("not-masked", stream(&[frame(0x81, b"a"), b"\x81\x01a".to_vec()])),
         ("reserved-bit", stream(&[frame(0xC1, b"a")])),
-        ("continuation-of-nothing", stream(&[frame(0x82, b"a"), frame(0x80, b"b")])),
-        ("message-inside-a-message", stream(&[frame(0x01, long.as_bytes()), frame(0x81, b"b")])),
+        (
+            "continuation-of-nothing",
+            stream(&[frame(0x82, b"a"), frame(0x80, b"b")]),
+        ),
+        (
+            "message-inside-a-message",
+            stream(&[frame(0x01, long.as_bytes()), frame(0x81, b"b")]),
+        ),
         ("fragmented-ping", stream(&[frame(0x09, b"a")])),
-        ("limit-of-nothing", [&[1, 0][..], &frame(0x82, b""), &frame(0x82, b"a")].concat()),
+        (
+            "limit-of-nothing",
+            [&[1, 0][..], &frame(0x82, b""), &frame(0x82, b"a")].concat(),
+        ),
     ]
 }
 
@@ -92,10 +148,26 @@ fn traffic(manner: &[u8], messages: &[&[u8]], stream: &[u8]) -> Vec<u8> {
 fn raw() -> Seeds {
     let text = "a€😀b".as_bytes();
     vec![
-        ("binary", [&[0][..], &traffic(TRAFFIC, &[b"hello", b""], b"\x00\xFF\xFEany bytes")].concat()),
-        ("text-with-long-characters", [&[1][..], &traffic(TRAFFIC, &[text], text)].concat()),
-        ("text-that-ends-inside-a-character", [&[1][..], &traffic(TRAFFIC, &[], &text[..6])].concat()),
-        ("text-wider-than-the-limit", [&[1][..], &traffic(&[0, 0, 0, 2, 0, 0], &[], text)].concat()),
+        (
+            "binary",
+            [
+                &[0][..],
+                &traffic(TRAFFIC, &[b"hello", b""], b"\x00\xFF\xFEany bytes"),
+            ]
+            .concat(),
+        ),
+        (
+            "text-with-long-characters",
+            [&[1][..], &traffic(TRAFFIC, &[text], text)].concat(),
+        ),
+        (
+            "text-that-ends-inside-a-character",
+            [&[1][..], &traffic(TRAFFIC, &[], &text[..6])].concat(),
+        ),
+        (
+            "text-wider-than-the-limit",
+            [&[1][..], &traffic(&[0, 0, 0, 2, 0, 0], &[], text)].concat(),
+        ),
     ]
 }
 
@@ -108,42 +180,90 @@ fn delimiter() -> Seeds {
     let messages: &[&[u8]] = &[b"hello", b"", b"a\nb", b"a\r", b"x\r\n"];
     let ends: &[u8] = b"a\r\nb\rc\n\r\nd\r";
     vec![
-        ("lines", [rule(0, reject, &[b"\n"]), traffic(TRAFFIC, messages, b"one\ntwo\n\nthree")].concat()),
+        (
+            "lines",
+            [
+                rule(0, reject, &[b"\n"]),
+                traffic(TRAFFIC, messages, b"one\ntwo\n\nthree"),
+            ]
+            .concat(),
+        ),
         (
             "every-end-of-line",
-            [rule(0, reject, &[b"\r\n", b"\n", b"\r"]), traffic(FRAGMENTS, messages, ends)].concat(),
+            [
+                rule(0, reject, &[b"\r\n", b"\n", b"\r"]),
+                traffic(FRAGMENTS, messages, ends),
+            ]
+            .concat(),
         ),
         (
             "kept",
-            [rule(1, reject, &[b"\r\n", b"\r"]), traffic(TRAFFIC, &[b"a\r", b"a\r\n", b"a\rb\r\n"], ends)]
-                .concat(),
+            [
+                rule(1, reject, &[b"\r\n", b"\r"]),
+                traffic(TRAFFIC, &[b"a\r", b"a\r\n", b"a\rb\r\n"], ends),
+            ]
+            .concat(),
         ),
-        ("split", [rule(0, split, &[b"\n"]), traffic(TRAFFIC, messages, b"\n\n")].concat()),
+        (
+            "split",
+            [rule(0, split, &[b"\n"]), traffic(TRAFFIC, messages, b"\n\n")].concat(),
+        ),
         (
             "replaced-by-a-space",
-            [rule(0, &space, &[b"\r\n", b"\n"]), traffic(TRAFFIC, messages, ends)].concat(),
+            [
+                rule(0, &space, &[b"\r\n", b"\n"]),
+                traffic(TRAFFIC, messages, ends),
+            ]
+            .concat(),
         ),
         (
             "kept-and-replaced-where-the-end-overlaps-itself",
-            [rule(1, &space, &[b"aa"]), traffic(TRAFFIC, &[b"xaaa", b"aaxaa", b"xaa"], b"aaa")].concat(),
+            [
+                rule(1, &space, &[b"aa"]),
+                traffic(TRAFFIC, &[b"xaaa", b"aaxaa", b"xaa"], b"aaa"),
+            ]
+            .concat(),
         ),
         (
             "overlapping-itself",
-            [rule(0, reject, &[b"abab"]), traffic(TRAFFIC, &[b"ab", b"xa"], b"xabababab")].concat(),
+            [
+                rule(0, reject, &[b"abab"]),
+                traffic(TRAFFIC, &[b"ab", b"xa"], b"xabababab"),
+            ]
+            .concat(),
         ),
         (
             "longer-one-completed-by-the-next-message",
-            [rule(0, reject, &[b"b", b"abc"]), traffic(TRAFFIC, &[b"a", b"c", b"x"], b"abcb")].concat(),
+            [
+                rule(0, reject, &[b"b", b"abc"]),
+                traffic(TRAFFIC, &[b"a", b"c", b"x"], b"abcb"),
+            ]
+            .concat(),
         ),
         (
             "kept-longer-one-completed-by-the-next-message",
-            [rule(1, reject, &[b"b", b"abc"]), traffic(TRAFFIC, &[b"ab", b"cb"], b"abcb")].concat(),
+            [
+                rule(1, reject, &[b"b", b"abc"]),
+                traffic(TRAFFIC, &[b"ab", b"cb"], b"abcb"),
+            ]
+            .concat(),
         ),
         (
             "message-that-completes-another-delimiter",
-            [rule(0, reject, &[b"\n", b"\r\n"]), traffic(TRAFFIC, &[b"a\r", b"b"], ends)].concat(),
+            [
+                rule(0, reject, &[b"\n", b"\r\n"]),
+                traffic(TRAFFIC, &[b"a\r", b"b"], ends),
+            ]
+            .concat(),
         ),
-        ("ambiguous", [rule(0, reject, &[b"\r", b"\r\n"]), traffic(TRAFFIC, messages, ends)].concat()),
+        (
+            "ambiguous",
+            [
+                rule(0, reject, &[b"\r", b"\r\n"]),
+                traffic(TRAFFIC, messages, ends),
+            ]
+            .concat(),
+        ),
     ]
 }
 
@@ -156,9 +276,26 @@ fn length_prefix() -> Seeds {
     let plain = |width, little| prefix(width, [little, 0, 0], 0, [0, 0], b"");
     let long = [7; 255];
     vec![
-        ("u16be", [plain(2, 0), traffic(TRAFFIC, &[b"hello", b""], b"\0\x02ab\0\0\0\x01c\0")].concat()),
-        ("u24le", [plain(3, 1), traffic(FRAGMENTS, &[b"hello"], b"\x02\0\0ab\x09\0\0far too long")].concat()),
-        ("u64be-that-announces-too-much", [plain(8, 0), traffic(FRAGMENTS, &[b"a"], &[0xFF; 20])].concat()),
+        (
+            "u16be",
+            [
+                plain(2, 0),
+                traffic(TRAFFIC, &[b"hello", b""], b"\0\x02ab\0\0\0\x01c\0"),
+            ]
+            .concat(),
+        ),
+        (
+            "u24le",
+            [
+                plain(3, 1),
+                traffic(FRAGMENTS, &[b"hello"], b"\x02\0\0ab\x09\0\0far too long"),
+            ]
+            .concat(),
+        ),
+        (
+            "u64be-that-announces-too-much",
+            [plain(8, 0), traffic(FRAGMENTS, &[b"a"], &[0xFF; 20])].concat(),
+        ),
         (
             "u8-that-cannot-hold-the-length",
             [prefix(1, [0; 3], 0, [1, 1], b""), traffic(TRAFFIC, &[&long], b"")].concat(),
@@ -175,7 +312,11 @@ fn length_prefix() -> Seeds {
             "header-kept",
             [
                 prefix(3, [1, 0, 1], 0, [1, 0], b""),
-                traffic(TRAFFIC, &[b"\x02\0\0\x07ab", b"\x03\0\0\x07ab", b""], b"\x02\0\0\x07ab"),
+                traffic(
+                    TRAFFIC,
+                    &[b"\x02\0\0\x07ab", b"\x03\0\0\x07ab", b""],
+                    b"\x02\0\0\x07ab",
+                ),
             ]
             .concat(),
         ),
@@ -183,13 +324,21 @@ fn length_prefix() -> Seeds {
             "header-kept-of-a-fragmented-message",
             [
                 prefix(2, [0, 0, 1], 4, [0, 0], b""),
-                traffic(FRAGMENTS, &[b"\0\x01\0\0\0\x02\x11\x03"], b"\0\x01\0\0\0\x02\x11\x03"),
+                traffic(
+                    FRAGMENTS,
+                    &[b"\0\x01\0\0\0\x02\x11\x03"],
+                    b"\0\x01\0\0\0\x02\x11\x03",
+                ),
             ]
             .concat(),
         ),
         (
             "value-less-than-the-header",
-            [prefix(2, [0, 1, 0], 0, [0, 0], b""), traffic(TRAFFIC, &[b"a"], b"\0\x01")].concat(),
+            [
+                prefix(2, [0, 1, 0], 0, [0, 0], b""),
+                traffic(TRAFFIC, &[b"a"], b"\0\x01"),
+            ]
+            .concat(),
         ),
     ]
 }
@@ -205,7 +354,10 @@ fn request_head() -> Seeds {
     let long = "x".repeat(1100);
     vec![
         ("right", good.clone()),
-        ("right-with-early-frames", [&good[..], &frame(0x81, b"hello")].concat()),
+        (
+            "right-with-early-frames",
+            [&good[..], &frame(0x81, b"hello")].concat(),
+        ),
         (
             "right-in-odd-spelling",
             ask(
@@ -215,35 +367,74 @@ fn request_head() -> Seeds {
                 ),
             ),
         ),
-        ("right-with-bare-line-feeds", String::from_utf8_lossy(&good).replace('\r', "").into_bytes()),
+        (
+            "right-with-bare-line-feeds",
+            String::from_utf8_lossy(&good).replace('\r', "").into_bytes(),
+        ),
         (
             "right-of-the-same-origin-with-a-subprotocol",
             get(&format!(
                 "{USUAL}{KEY}Origin: http://a.com\r\nSec-WebSocket-Protocol: x, chat\r\nSec-WebSocket-Protocol: text.ircv3.net\r\n"
             )),
         ),
-        ("other-origin", get(&format!("{USUAL}{KEY}Origin: https://a.com.evil.org\r\n"))),
-        ("other-method", ask("POST /ws HTTP/1.1", &format!("Host: a.com\r\n{USUAL}{KEY}"))),
+        (
+            "other-origin",
+            get(&format!("{USUAL}{KEY}Origin: https://a.com.evil.org\r\n")),
+        ),
+        (
+            "other-method",
+            ask("POST /ws HTTP/1.1", &format!("Host: a.com\r\n{USUAL}{KEY}")),
+        ),
         ("head-method", ask("HEAD /ws HTTP/1.1", "Host: a.com\r\n")),
-        ("other-version", ask("GET /ws HTTP/1.0", &format!("Host: a.com\r\n{USUAL}{KEY}"))),
-        ("http2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec()),
+        (
+            "other-version",
+            ask("GET /ws HTTP/1.0", &format!("Host: a.com\r\n{USUAL}{KEY}")),
+        ),
+        (
+            "http2",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
+        ),
         (
             "other-websocket-version",
-            get(&format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n{KEY}")),
+            get(&format!(
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n{KEY}"
+            )),
         ),
-        ("other-path", ask("GET /wsx HTTP/1.1", &format!("Host: a.com\r\n{USUAL}{KEY}"))),
-        ("no-upgrade", get(&format!("Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{KEY}"))),
+        (
+            "other-path",
+            ask("GET /wsx HTTP/1.1", &format!("Host: a.com\r\n{USUAL}{KEY}")),
+        ),
+        (
+            "no-upgrade",
+            get(&format!(
+                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{KEY}"
+            )),
+        ),
         ("no-key", get(USUAL)),
         ("two-keys", get(&format!("{USUAL}{KEY}{KEY}"))),
-        ("key-with-spare-bits", get(&format!("{USUAL}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==\r\n"))),
+        (
+            "key-with-spare-bits",
+            get(&format!("{USUAL}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==\r\n")),
+        ),
         ("two-hosts", get(&format!("Host: a.com\r\n{USUAL}{KEY}"))),
         (
             "bad-host-behind-an-absolute-target",
-            ask("GET http://a.com/ws HTTP/1.1", &format!("Host: a com\r\n{USUAL}{KEY}")),
+            ask(
+                "GET http://a.com/ws HTTP/1.1",
+                &format!("Host: a com\r\n{USUAL}{KEY}"),
+            ),
         ),
         ("no-host", ask("GET /ws HTTP/1.1", &format!("{USUAL}{KEY}"))),
-        ("with-a-body", [&get(&format!("{USUAL}{KEY}Content-Length: 3\r\n"))[..], b"abc"].concat()),
-        ("with-chunks", get(&format!("{USUAL}{KEY}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"))),
+        (
+            "with-a-body",
+            [&get(&format!("{USUAL}{KEY}Content-Length: 3\r\n"))[..], b"abc"].concat(),
+        ),
+        (
+            "with-chunks",
+            get(&format!(
+                "{USUAL}{KEY}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"
+            )),
+        ),
         ("folded-header", get(&format!("{USUAL}{KEY}X: a\r\n b\r\n"))),
         ("head-over-the-limit", get(&format!("{USUAL}{KEY}X: {long}\r\n"))),
         ("unfinished", good[..good.len() - 3].to_vec()),
@@ -255,7 +446,14 @@ fn request_head() -> Seeds {
 /// Both framings (0 raw, 3 lines, 7 u16be, 10 mysql), embedded, accept, deliver, the limit, oversized, partial, empty, half-close, idle,
 /// manner (1 a deaf client, 2 a deaf backend), room (0 large, 2 small), early bytes.
 fn setup(framings: [u8; 2], policies: [u8; 3], limit: u16, ends: [u8; 5], manner: u8, room: u8) -> Vec<u8> {
-    [&framings[..], &policies, &limit.to_be_bytes(), &ends, &[manner, room, 0]].concat()
+    [
+        &framings[..],
+        &policies,
+        &limit.to_be_bytes(),
+        &ends,
+        &[manner, room, 0],
+    ]
+    .concat()
 }
 
 fn session() -> Seeds {
@@ -276,26 +474,60 @@ fn session() -> Seeds {
         ),
         (
             "client-closes",
-            [&lines[..], &client(0x81, b"bye"), &client(0x88, b"\x03\xE8"), wait, backend_ends].concat(),
+            [
+                &lines[..],
+                &client(0x81, b"bye"),
+                &client(0x88, b"\x03\xE8"),
+                wait,
+                backend_ends,
+            ]
+            .concat(),
         ),
         (
             "backend-ends-inside-a-line",
-            [&lines[..], &backend(b"one\ntw"), backend_ends, &client(0x88, b"\x03\xE8")].concat(),
+            [
+                &lines[..],
+                &backend(b"one\ntw"),
+                backend_ends,
+                &client(0x88, b"\x03\xE8"),
+            ]
+            .concat(),
         ),
-        ("backend-ends-inside-a-record", [&counted[..], &backend(b"\0\x05ab"), backend_ends].concat()),
+        (
+            "backend-ends-inside-a-record",
+            [&counted[..], &backend(b"\0\x05ab"), backend_ends].concat(),
+        ),
         (
             "client-leaves-inside-a-record",
-            [&counted[..], &[0], &text(&frame(0x82, b"a long message")[..9]), client_ends].concat(),
+            [
+                &counted[..],
+                &[0],
+                &text(&frame(0x82, b"a long message")[..9]),
+                client_ends,
+            ]
+            .concat(),
         ),
-        ("delimiter-inside-a-message", [&lines[..], &client(0x81, b"a\nb"), wait].concat()),
+        (
+            "delimiter-inside-a-message",
+            [&lines[..], &client(0x81, b"a\nb"), wait].concat(),
+        ),
         (
             "record-over-the-limit-is-discarded",
-            [&setup([3, 3], [0; 3], 9, [1, 0, 0, 0, 0], 0, 0)[..], &line(b"far too long"), &line(b"ok")]
-                .concat(),
+            [
+                &setup([3, 3], [0; 3], 9, [1, 0, 0, 0, 0], 0, 0)[..],
+                &line(b"far too long"),
+                &line(b"ok"),
+            ]
+            .concat(),
         ),
         (
             "record-over-the-limit",
-            [&setup([7, 7], [0; 3], 9, usual, 0, 0)[..], &line(b"far too long"), wait].concat(),
+            [
+                &setup([7, 7], [0; 3], 9, usual, 0, 0)[..],
+                &line(b"far too long"),
+                wait,
+            ]
+            .concat(),
         ),
         (
             "half-close",
@@ -322,14 +554,31 @@ fn session() -> Seeds {
         ),
         (
             "deaf-backend",
-            [&setup([7, 7], [0; 3], 9999, usual, 2, 2)[..], &bulk_up(0x82, 5000), wait, wait, wait, wait]
-                .concat(),
+            [
+                &setup([7, 7], [0; 3], 9999, usual, 2, 2)[..],
+                &bulk_up(0x82, 5000),
+                wait,
+                wait,
+                wait,
+                wait,
+            ]
+            .concat(),
         ),
-        ("silence-after-a-ping", [&lines[..], &[5, 7], &[5, 7], &[5, 7]].concat()),
+        (
+            "silence-after-a-ping",
+            [&lines[..], &[5, 7], &[5, 7], &[5, 7]].concat(),
+        ),
         (
             "stalled-inside-a-message",
-            [&counted[..], &client(0x02, b"half"), &client(0x8A, b""), &[5, 6], &client(0x8A, b""), &[5, 7]]
-                .concat(),
+            [
+                &counted[..],
+                &client(0x02, b"half"),
+                &client(0x8A, b""),
+                &[5, 6],
+                &client(0x8A, b""),
+                &[5, 7],
+            ]
+            .concat(),
         ),
         (
             "backend-fails-while-a-record-is-on-its-way",
@@ -354,17 +603,30 @@ fn session() -> Seeds {
         ),
         (
             "partial-header",
-            [&setup([10, 10], [0, 0, 2], 99, [0, 1, 0, 0, 0], 0, 0)[..], &backend(b"\x05\0"), backend_ends]
-                .concat(),
+            [
+                &setup([10, 10], [0, 0, 2], 99, [0, 1, 0, 0, 0], 0, 0)[..],
+                &backend(b"\x05\0"),
+                backend_ends,
+            ]
+            .concat(),
         ),
         (
             "partial-header-over-the-limit",
-            [&setup([10, 10], [0, 0, 2], 0, [0, 1, 0, 0, 0], 0, 0)[..], &backend(b"\x05\0"), backend_ends]
-                .concat(),
+            [
+                &setup([10, 10], [0, 0, 2], 0, [0, 1, 0, 0, 0], 0, 0)[..],
+                &backend(b"\x05\0"),
+                backend_ends,
+            ]
+            .concat(),
         ),
         (
             "auto-text-and-binary",
-            [&setup([3, 3], [0, 0, 2], 99, usual, 0, 0)[..], &line("€".as_bytes()), &line(b"\xFF")].concat(),
+            [
+                &setup([3, 3], [0, 0, 2], 99, usual, 0, 0)[..],
+                &line("€".as_bytes()),
+                &line(b"\xFF"),
+            ]
+            .concat(),
         ),
     ]
 }
@@ -389,7 +651,10 @@ fn committed(target: &str) -> BTreeMap<String, Vec<u8>> {
     files
         .map(|file| {
             let path = file.unwrap().path();
-            (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(path).unwrap())
+            (
+                path.file_name().unwrap().to_str().unwrap().to_owned(),
+                std::fs::read(path).unwrap(),
+            )
         })
         .collect()
 }
@@ -397,15 +662,21 @@ fn committed(target: &str) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn committed_seeds_are_what_this_file_makes() {
     for (target, seeds) in made() {
-        let expected: BTreeMap<String, Vec<u8>> =
-            seeds.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let expected: BTreeMap<String, Vec<u8>> = seeds
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), bytes))
+            .collect();
         if std::env::var_os("SEALOCK_WRITE_SEEDS").is_some() {
             std::fs::create_dir_all(folder(target)).unwrap();
             for (name, bytes) in &expected {
                 std::fs::write(folder(target).join(name), bytes).unwrap();
             }
         }
-        assert_eq!(committed(target), expected, "{target}: run this test with SEALOCK_WRITE_SEEDS=1");
+        assert_eq!(
+            committed(target),
+            expected,
+            "{target}: run this test with SEALOCK_WRITE_SEEDS=1"
+        );
     }
 }
 
@@ -437,7 +708,15 @@ fn every_target_has_its_program() {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets");
     let mut found: Vec<String> = std::fs::read_dir(programs)
         .unwrap()
-        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .map(|file| {
+            file.unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     found.sort();
     let known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();

@@ -20,13 +20,18 @@ pub fn framing_delimiter(data: &[u8]) {
     };
     let count = 1 + input.byte() % 4;
     let listed: Vec<Vec<u8>> = (0..count).map(|_| input.text().to_vec()).collect();
-    let Ok(rule) = Delimiter::new(&listed, keep) else { return };
+    let Ok(rule) = Delimiter::new(&listed, keep) else {
+        return;
+    };
     if matches!(&embedded, Embedded::Replace(with) if rule.check_replacement(with).is_err()) {
         return;
     }
     let framing = Framing::Delimiter(rule);
     let traffic = Traffic::read(&mut input);
-    let model = Model { listed: &listed, keep };
+    let model = Model {
+        listed: &listed,
+        keep,
+    };
 
     let (mut sent, mut stream) = (Vec::new(), Vec::new());
     for message in &traffic.messages {
@@ -63,7 +68,11 @@ struct Model<'a> {
 impl Model<'_> {
     /// The longest delimiter at the start of some bytes.
     fn delimiter(&self, bytes: &[u8]) -> Option<usize> {
-        self.listed.iter().filter(|one| bytes.starts_with(one)).map(Vec::len).max()
+        self.listed
+            .iter()
+            .filter(|one| bytes.starts_with(one))
+            .map(Vec::len)
+            .max()
     }
 
     /// Where the first delimiter starts and ends.
@@ -102,10 +111,14 @@ impl Model<'_> {
     /// True when these bytes are read as one record, whatever follows: their first delimiter is their end, and no longer one that
     /// started before could be completed by what comes next.
     fn is_one_record(&self, bytes: &[u8]) -> bool {
-        let Some((start, end)) = self.first(bytes) else { return false };
+        let Some((start, end)) = self.first(bytes) else {
+            return false;
+        };
         let could_grow = |at: usize| {
             let tail = &bytes[at..];
-            self.listed.iter().any(|one| one.len() > tail.len() && one.starts_with(tail))
+            self.listed
+                .iter()
+                .any(|one| one.len() > tail.len() && one.starts_with(tail))
         };
         end == bytes.len() && !(0..=start).any(could_grow)
     }
@@ -119,15 +132,25 @@ impl Model<'_> {
         message: &[u8],
     ) -> Option<Vec<u8>> {
         let encoded = traffic.encode(framing, embedded, message);
-        let plain = if self.keep { message.to_vec() } else { [message, &self.listed[0]].concat() };
+        let plain = if self.keep {
+            message.to_vec()
+        } else {
+            [message, &self.listed[0]].concat()
+        };
         match (&encoded, embedded) {
             (Ok(record), Embedded::Reject | Embedded::Split) => assert_eq!(*record, plain),
             (Ok(record), Embedded::Replace(with)) if !self.keep => {
-                assert_eq!(*record, [&self.replace(message, with), &self.listed[0][..]].concat());
+                assert_eq!(
+                    *record,
+                    [&self.replace(message, with), &self.listed[0][..]].concat()
+                );
             }
             (Ok(_), Embedded::Replace(_)) => {}
             (Err(error), _) => {
-                assert!(matches!(error, EncodeError::DelimiterInside | EncodeError::DelimiterMissing))
+                assert!(matches!(
+                    error,
+                    EncodeError::DelimiterInside | EncodeError::DelimiterMissing
+                ))
             }
         }
         match (embedded, &encoded) {

@@ -48,7 +48,11 @@ pub fn framing_length_prefix(data: &[u8]) {
 
 /// What the value of the length field is more than the length of the body.
 fn excess(rule: &LengthPrefix) -> i128 {
-    let header = if rule.includes_header { rule.offset + rule.width } else { 0 };
+    let header = if rule.includes_header {
+        rule.offset + rule.width
+    } else {
+        0
+    };
     header as i128 - i128::from(rule.adjustment)
 }
 
@@ -69,7 +73,9 @@ fn strip(rule: &LengthPrefix, body: &[u8]) -> Option<Vec<u8>> {
 
 /// True when a message starts with a header that tells its length.
 fn announces_itself(rule: &LengthPrefix, message: &[u8]) -> bool {
-    let Some(field) = message.get(rule.offset..rule.offset + rule.width) else { return false };
+    let Some(field) = message.get(rule.offset..rule.offset + rule.width) else {
+        return false;
+    };
     let add = |value: i128, byte: &u8| value << 8 | i128::from(*byte);
     let value = match rule.endian {
         Endian::Big => field.iter().fold(0, add),

@@ -11,13 +11,23 @@ pub fn framing_raw(data: &[u8]) {
     let text = input.flag();
     let traffic = Traffic::read(&mut input);
     for message in &traffic.messages {
-        assert_eq!(traffic.encode(&Framing::Raw, &Embedded::Reject, message), Ok(message.to_vec()));
+        assert_eq!(
+            traffic.encode(&Framing::Raw, &Embedded::Reject, message),
+            Ok(message.to_vec())
+        );
     }
     // The configuration allows no limit of zero.
-    let rules = DecodeRules { max_message: traffic.rules.max_message.max(1), text, ..traffic.rules };
+    let rules = DecodeRules {
+        max_message: traffic.rules.max_message.max(1),
+        text,
+        ..traffic.rules
+    };
     let read = decode(&Framing::Raw, rules, &traffic.stream_cuts.of(traffic.stream));
-    let records: Vec<Vec<u8>> =
-        read.records.into_iter().map(|record| record.expect("raw discards nothing")).collect();
+    let records: Vec<Vec<u8>> = read
+        .records
+        .into_iter()
+        .map(|record| record.expect("raw discards nothing"))
+        .collect();
     let all = [records.concat(), read.left.clone()].concat();
     assert_eq!(read.open, None);
     assert!(records.iter().all(|record| !record.is_empty()));
@@ -25,7 +35,10 @@ pub fn framing_raw(data: &[u8]) {
         None => assert_eq!(all, traffic.stream),
         Some(error) => {
             assert_eq!(error, DecodeError::TooBig);
-            assert!(text && rules.max_message < 4, "every character fits into four bytes");
+            assert!(
+                text && rules.max_message < 4,
+                "every character fits into four bytes"
+            );
             assert!(traffic.stream.starts_with(&all));
         }
     }

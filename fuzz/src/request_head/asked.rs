@@ -28,7 +28,10 @@ impl<'a> Asked<'a> {
         }
         let (request, headers) = lines.split_first()?;
         let target = request.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1")?;
-        let headers = headers.iter().map(|line| header(line)).collect::<Option<Vec<_>>>()?;
+        let headers = headers
+            .iter()
+            .map(|line| header(line))
+            .collect::<Option<Vec<_>>>()?;
         let lines = |name: &str| -> Vec<&'a [u8]> {
             headers
                 .iter()
@@ -37,7 +40,10 @@ impl<'a> Asked<'a> {
                 .collect()
         };
         let texts = |name: &str| -> Option<Vec<&'a str>> {
-            lines(name).into_iter().map(|value| std::str::from_utf8(value).ok()).collect()
+            lines(name)
+                .into_iter()
+                .map(|value| std::str::from_utf8(value).ok())
+                .collect()
         };
         let only = |name: &str| -> Option<&'a str> {
             match texts(name)?[..] {
@@ -64,13 +70,19 @@ impl<'a> Asked<'a> {
             && lines("transfer-encoding").is_empty()
             && lines("content-length").iter().all(|value| *value == b"0")
             && lines("origin").len() <= 1
-            && texts("origin")?.iter().all(|origin| is_same(origin, target, host));
+            && texts("origin")?
+                .iter()
+                .all(|origin| is_same(origin, target, host));
         let subprotocols: Vec<&str> = texts("sec-websocket-protocol")?
             .into_iter()
             .flat_map(|line| line.split(','))
             .map(str::trim)
             .collect();
-        right.then_some(Self { head_len: at, key, subprotocols })
+        right.then_some(Self {
+            head_len: at,
+            key,
+            subprotocols,
+        })
     }
 }
 
@@ -101,12 +113,17 @@ fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
 
 /// The origin names the host of the request, in whatever case.
 fn is_same(origin: &str, target: &[u8], host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
     let bare = |text: &str| {
         let text = text.to_ascii_lowercase();
-        let colon =
-            text.rfind(':').filter(|at| text[*at..].bytes().skip(1).all(|byte| byte.is_ascii_digit()));
-        text[..colon.unwrap_or(text.len())].trim_end_matches('.').to_owned()
+        let colon = text
+            .rfind(':')
+            .filter(|at| text[*at..].bytes().skip(1).all(|byte| byte.is_ascii_digit()));
+        text[..colon.unwrap_or(text.len())]
+            .trim_end_matches('.')
+            .to_owned()
     };
     let asked = String::from_utf8_lossy(target).to_ascii_lowercase();
     let host = match asked.split_once("://") {
@@ -121,7 +138,10 @@ fn decoded_len(text: &str) -> Option<usize> {
     const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
-    let values = digits.chars().map(|digit| DIGITS.find(digit)).collect::<Option<Vec<_>>>()?;
+    let values = digits
+        .chars()
+        .map(|digit| DIGITS.find(digit))
+        .collect::<Option<Vec<_>>>()?;
     let spare = match padding {
         0 => 0,
         1 => 2,

@@ -44,7 +44,10 @@ impl Heard {
                 opcode => panic!("opcode {opcode}"),
             }
         }
-        assert!(heard.close.is_none() || stream.is_empty(), "bytes behind the Close frame");
+        assert!(
+            heard.close.is_none() || stream.is_empty(),
+            "bytes behind the Close frame"
+        );
         heard
     }
 }
