@@ -132,7 +132,8 @@ impl Outbox {
             // One burst must not make every thread's scratch large for good.
             scratch.shrink_to(MAX_SCRATCH);
         } else if self.is_empty() {
-            self.buf = Vec::new();
+            // The marks too: they may stand behind sent bytes whose followers were taken back.
+            *self = Self::default();
         } else if self.sent > self.buf.len() / 2 {
             // The sent part is the larger one, so the move is paid for by what was sent.
             self.buf.drain(..self.sent);
@@ -194,6 +195,21 @@ mod tests {
         assert!(out.is_empty());
         assert_eq!(out.buf.capacity(), 0);
         assert_eq!(scratch.capacity(), 64);
+    }
+
+    #[test]
+    fn what_is_taken_back_behind_something_sent_leaves_nothing() {
+        let mut out = Outbox::default();
+        out.push(b"pong");
+        out.commit();
+        out.push(b"taken back");
+        out.advance(4);
+        out.discard_held();
+        out.settle(&mut Vec::new());
+        assert!(out.is_empty());
+        out.push(b"next");
+        out.commit();
+        assert_eq!(out.ready(), b"next");
     }
 
     #[test]
