@@ -39,7 +39,7 @@ struct Manner {
 }
 
 /// What the client got.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Visit {
     answer: Vec<u8>,
     /// `Ok`: upgraded, with what came behind the head, and the subprotocol.
@@ -61,7 +61,7 @@ pub fn request_head(data: &[u8]) {
     let first = check(data, asked.as_ref(), whole);
     let second = check(data, asked.as_ref(), Manner { piece, ..whole });
     if first.end.is_ok() || second.end.is_ok() {
-        assert_eq!(first, second, "cuts changed the answer");
+        assert_eq!(first.end, second.end, "cuts changed the answer");
     }
     check(
         data,

@@ -581,6 +581,19 @@ fn session() -> Seeds {
             .concat(),
         ),
         (
+            "record-discarded-behind-a-pong",
+            [
+                &setup([1, 2], [0; 3], 9999, [1, 0, 0, 0, 0], 1, 2)[..],
+                &bulk_down(5000),
+                &client(0x89, b"?"),
+                wait,
+                &bulk_down(65_000),
+                wait,
+                &bulk_down(256),
+            ]
+            .concat(),
+        ),
+        (
             "backend-fails-while-a-record-is-on-its-way",
             [
                 &setup([7, 3], [0, 0, 1], 999, usual, 0, 0)[..],
