@@ -624,6 +624,15 @@ fn session() -> Seeds {
             .concat(),
         ),
         (
+            "partial-header-that-is-no-text",
+            [
+                &setup([10, 10], [0, 0, 1], 99, [0, 1, 0, 0, 0], 0, 0)[..],
+                &backend(b"\xFF\0"),
+                backend_ends,
+            ]
+            .concat(),
+        ),
+        (
             "partial-header-over-the-limit",
             [
                 &setup([10, 10], [0, 0, 2], 0, [0, 1, 0, 0, 0], 0, 0)[..],

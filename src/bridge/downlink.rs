@@ -96,7 +96,7 @@ impl Downlink {
         }
         if eof {
             let rest = &input[used..];
-            return (input.len(), self.end(settings, rest, out, counters));
+            return (input.len(), self.end(settings, text, rest, out, counters));
         }
         (used, Ok(()))
     }
@@ -163,6 +163,7 @@ impl Downlink {
     fn end(
         &mut self,
         settings: &Settings,
+        text: Text,
         rest: &[u8],
         out: &mut Outbox,
         counters: &mut Counters,
@@ -190,12 +191,13 @@ impl Downlink {
             Partial::Deliver
                 if keeps_header(&settings.to_client) && rest.len() as u64 <= settings.max_message =>
             {
-                self.text = if settings.deliver == Deliver::Binary {
-                    Text::No
-                } else {
-                    Text::SoFar
-                };
-                return self.part(settings, &Part::whole(Kind::Binary, rest), out, counters);
+                self.text = text;
+                let result = self.part(settings, &Part::whole(Kind::Binary, rest), out, counters);
+                if result.is_err() {
+                    self.abandon(out, counters);
+                    counters.lost_down += rest.len() as u64;
+                }
+                return result;
             }
             Partial::Deliver if settings.to_client == Framing::Raw => {
                 // What raw leaves is the start of a character.
