@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-use crate::{Result, proxy, run, scenario};
+use crate::proxy::{Kind, relay};
+use crate::{Result, run, scenario};
 
 /// Measures what sealock costs beside nginx, HAProxy, websockify and a bare relay
 #[derive(Debug, Parser)]
@@ -38,6 +39,12 @@ pub(crate) struct Options {
     /// The sealock to measure: a release build
     #[arg(long, value_name = "FILE", default_value = "target/release/sealock")]
     pub(crate) sealock: PathBuf,
+    /// Another build of sealock, measured in turn with it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Only these of the proxies, by name
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = proxy)]
+    pub(crate) proxy: Vec<Kind>,
     /// Only scenarios whose names start with one of these
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
@@ -70,6 +77,11 @@ fn seconds(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("not between {} and {}", range.start(), range.end()))
 }
 
+fn proxy(text: &str) -> Result<Kind, String> {
+    let named = Kind::ALL.into_iter().find(|kind| kind.name() == text);
+    named.ok_or_else(|| format!("one of {}", Kind::ALL.map(Kind::name).join(", ")))
+}
+
 /// Does what the command line asks. Exit codes: 0 done, 1 something failed, 2 wrong usage.
 pub(crate) fn main() -> ExitCode {
     let command = Cli::parse().command;
@@ -98,7 +110,7 @@ fn with_runtime(command: Command) -> Result<bool> {
                 scenario::all().iter().for_each(|one| println!("{}", one.name));
                 Ok(true)
             }
-            Command::Relay { backend } => proxy::relay(backend).await.map(|()| true),
+            Command::Relay { backend } => relay(backend).await.map(|()| true),
         }
     }))
 }

@@ -1,7 +1,7 @@
 //! A run: the rounds, and what is written in the end.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,12 +30,8 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
     let folder = tempfile::tempdir()?;
     let env = Env {
         programs: Programs {
-            sealock: options.sealock.canonicalize().map_err(|error| {
-                format!(
-                    "{}: {error}: build it with cargo build --release",
-                    options.sealock.display()
-                )
-            })?,
+            sealock: build(&options.sealock)?,
+            baseline: options.baseline.as_deref().map(build).transpose()?,
             own: std::env::current_exe()?,
             folder: folder.path().to_owned(),
         },
@@ -53,7 +49,11 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
         .iter()
         .map(|kind| (*kind, version(*kind, &env.programs)))
         .collect();
-    for (kind, _) in versions.iter().filter(|(_, version)| version.is_none()) {
+    let optional = |kind: Kind| kind == Kind::Baseline && options.baseline.is_none();
+    for (kind, _) in versions
+        .iter()
+        .filter(|(kind, version)| version.is_none() && !optional(*kind))
+    {
         eprintln!("note: {} is not installed: left out", kind.name());
     }
     // Only now: what was started so far may run anywhere.
@@ -66,6 +66,7 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
             versions
                 .iter()
                 .any(|(one, version)| one == *kind && version.is_some())
+                && (options.proxy.is_empty() || options.proxy.contains(*kind))
         };
         for round in 0..scenario.rounds.unwrap_or(rounds).min(rounds) {
             for kind in scenario.kinds.iter().filter(installed) {
@@ -100,6 +101,12 @@ pub(crate) async fn run(options: Options) -> Result<bool> {
         write(file, &report::page(&old, &about, &results))?;
     }
     Ok(results.failures.is_empty())
+}
+
+/// The whole path of a build.
+fn build(file: &Path) -> Result<PathBuf> {
+    let path = file.canonicalize();
+    Ok(path.map_err(|error| format!("{}: {error}: build it with cargo build --release", file.display()))?)
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::load::{Budget, Load};
 use crate::proxy::Kind;
-use crate::proxy::Kind::{Haproxy, Nginx, Relay, Sealock};
+use crate::proxy::Kind::{Baseline, Haproxy, Nginx, Relay, Sealock};
 use crate::traffic::Framing;
 
 /// One thing that is measured of several proxies.
@@ -199,9 +199,9 @@ impl Figure {
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const EVERY: &[Kind] = &Kind::ALL;
-const FRAMED: &[Kind] = &[Sealock, Nginx, Haproxy, Relay];
-const SECURE: &[Kind] = &[Sealock, Nginx, Haproxy];
-const TWO: &[Kind] = &[Sealock, Nginx];
+const FRAMED: &[Kind] = &[Sealock, Baseline, Nginx, Haproxy, Relay];
+const SECURE: &[Kind] = &[Sealock, Baseline, Nginx, Haproxy];
+const TWO: &[Kind] = &[Sealock, Baseline, Nginx];
 
 /// All scenarios, in the order of the page.
 pub(crate) fn all() -> Vec<Scenario> {

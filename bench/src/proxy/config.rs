@@ -40,8 +40,13 @@ pub(super) fn command(kind: Kind, programs: &Programs, backend: SocketAddr, port
         fs::write(&path, text).map(|()| path)
     };
     let command = match kind {
-        Kind::Sealock => {
-            let mut command = Command::new(&programs.sealock);
+        Kind::Sealock | Kind::Baseline => {
+            let program = if kind == Kind::Sealock {
+                Some(&programs.sealock)
+            } else {
+                programs.baseline.as_ref()
+            };
+            let mut command = Command::new(program.ok_or("there is no baseline")?);
             command
                 .arg("run")
                 .arg("-c")

@@ -31,6 +31,8 @@ const TRIES: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Sealock,
+    /// An older build of sealock, to compare with.
+    Baseline,
     Nginx,
     Haproxy,
     Websockify,
@@ -39,8 +41,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// In the order of the tables.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Sealock,
+        Self::Baseline,
         Self::Nginx,
         Self::Haproxy,
         Self::Websockify,
@@ -50,6 +53,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sealock => "sealock",
+            Self::Baseline => "baseline",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Websockify => "websockify",
@@ -61,6 +65,7 @@ impl Kind {
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Sealock => "TLS, WebSocket and framing to TCP",
+            Self::Baseline => "another build of sealock",
             Self::Nginx => "`stream`: TLS to TCP, default buffers, one worker",
             Self::Haproxy => "`mode tcp`: TLS to TCP, default buffers, one thread",
             Self::Websockify => "TLS and WebSocket to TCP, raw only, a process a session",
@@ -76,7 +81,7 @@ impl Kind {
     /// The path to ask for, of those that speak WebSocket.
     pub(crate) fn path(self, framing: Framing, large: bool) -> Option<String> {
         match self {
-            Self::Sealock => Some(config::path(framing, large)),
+            Self::Sealock | Self::Baseline => Some(config::path(framing, large)),
             Self::Websockify => Some("/".to_owned()),
             Self::Nginx | Self::Haproxy | Self::Relay => None,
         }
@@ -87,6 +92,8 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Programs {
     pub(crate) sealock: PathBuf,
+    /// Another build of it.
+    pub(crate) baseline: Option<PathBuf>,
     /// This program, which is the relay too.
     pub(crate) own: PathBuf,
     pub(crate) folder: PathBuf,
@@ -142,7 +149,7 @@ impl Proxy {
 
 /// Where it listens, once it does. Some say so; the others were told, and are asked.
 async fn listening(kind: Kind, log: &Path, port: u16) -> Option<SocketAddr> {
-    if matches!(kind, Kind::Sealock | Kind::Relay) {
+    if matches!(kind, Kind::Sealock | Kind::Baseline | Kind::Relay) {
         return announced(&fs::read_to_string(log).ok()?);
     }
     let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -178,6 +185,7 @@ pub(crate) fn version(kind: Kind, programs: &Programs) -> Option<String> {
     };
     match kind {
         Kind::Sealock => said(programs.sealock.to_str()?, &["--version"]),
+        Kind::Baseline => said(programs.baseline.as_ref()?.to_str()?, &["--version"]),
         Kind::Nginx => config::nginx_stream(&nginx_build()?)
             .is_some()
             .then(|| said("nginx", &["-v"]))?,

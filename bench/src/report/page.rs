@@ -115,7 +115,10 @@ fn section(out: &mut String, results: &Results, group: Group) {
         "## {title}\n\n{}\n\n![{title}]({PLOTS}/{name}.svg)\n",
         group.about()
     );
-    let has = |kind: &Kind| results.rows(group).any(|row| row.scenario.kinds.contains(kind));
+    let has = |kind: &Kind| {
+        let mut rows = results.rows(group);
+        rows.any(|row| results.summary(&row.scenario.name, row.figure, *kind).is_some())
+    };
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(has).collect();
     let names: String = kinds.iter().map(|kind| format!(" {} |", kind.name())).collect();
     line!(

@@ -117,6 +117,7 @@ impl<'a> Bars<'a> {
 fn class(kind: Kind) -> &'static str {
     match kind {
         Kind::Sealock => "s",
+        Kind::Baseline => "b",
         Kind::Nginx => "n",
         Kind::Haproxy => "a",
         Kind::Websockify => "w",

@@ -10,6 +10,7 @@ use crate::scenario::Group;
 /// All that is shown, then what of the goals was met; 100 columns at most.
 pub(crate) fn table(results: &Results) -> String {
     let mut out = String::new();
+    let to = reference(results);
     for group in Group::ALL {
         let mut rows = results.rows(group).peekable();
         if rows.peek().is_some() {
@@ -20,12 +21,12 @@ pub(crate) fn table(results: &Results) -> String {
                 "median",
                 "min",
                 "max",
-                "× nginx",
+                format!("× {}", to.name()),
                 "proxy",
                 "load"
             );
         }
-        rows.for_each(|row| lines(&mut out, results, row));
+        rows.for_each(|row| lines(&mut out, results, row, to));
     }
     goals(&mut out, results);
     for (scenario, kind, error) in &results.failures {
@@ -34,16 +35,22 @@ pub(crate) fn table(results: &Results) -> String {
     out
 }
 
-fn lines(out: &mut String, results: &Results, row: Row<'_>) {
+/// What the others are compared with: a baseline where there is one.
+fn reference(results: &Results) -> Kind {
+    let any = results.figures().any(|(_, kind, _)| kind == Kind::Baseline);
+    if any { Kind::Baseline } else { Kind::Nginx }
+}
+
+fn lines(out: &mut String, results: &Results, row: Row<'_>, to: Kind) {
     let name = &row.scenario.name;
     line!(out, "  {name}: {}", row.figure.title());
     for kind in row.scenario.kinds {
         let Some(Summary { median, min, max }) = results.summary(name, row.figure, *kind) else {
             continue;
         };
-        let ratio = results.ratio(name, row.figure, *kind, Kind::Nginx);
+        let ratio = results.ratio(name, row.figure, *kind, to);
         let ratio = ratio
-            .filter(|_| *kind != Kind::Nginx)
+            .filter(|_| *kind != to)
             .map_or_else(String::new, spread);
         let busy = results
             .busy(name, *kind)
