@@ -28,6 +28,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Appends bytes; they are held until [`Outbox::commit`].
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
         self.buf.extend_from_slice(bytes);
     }
@@ -52,16 +53,19 @@ impl Outbox {
     }
 
     /// Releases everything appended so far.
+    #[inline]
     pub fn commit(&mut self) {
         self.committed = self.buf.len();
     }
 
     /// The bytes appended since the last commit.
+    #[inline]
     pub fn held(&self) -> &[u8] {
         &self.buf[self.committed..]
     }
 
     /// The held bytes, to fill in what was not known when they were appended.
+    #[inline]
     pub fn held_mut(&mut self) -> &mut [u8] {
         &mut self.buf[self.committed..]
     }
@@ -78,6 +82,7 @@ impl Outbox {
     }
 
     /// What may be written to the socket now.
+    #[inline]
     pub fn ready(&self) -> &[u8] {
         &self.buf[self.sent..self.committed]
     }
@@ -102,11 +107,13 @@ impl Outbox {
     }
 
     /// Bytes kept in memory, sent ones excluded.
+    #[inline]
     pub fn len(&self) -> usize {
         self.buf.len() - self.sent
     }
 
     /// True when nothing is waiting, neither to leave nor to be released.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,5 +1,8 @@
 //! Checks UTF-8 in pieces, as it streams by (RFC 3629; RFC 6455 §8.1).
 
+/// Up to here looking for ASCII costs less than checking for UTF-8.
+const SHORT: usize = 512;
+
 /// An incremental check. Its only state is the up to three bytes of a character that a piece ended inside of.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8Check {
@@ -26,6 +29,10 @@ impl Utf8Check {
                 Err(error) if error.error_len().is_some() => return Err(InvalidUtf8),
                 Err(_) => {}
             }
+        }
+        // Most short texts are ASCII, and too short for the larger machinery to pay.
+        if bytes.len() <= SHORT && bytes.is_ascii() {
+            return Ok(());
         }
         match simdutf8::compat::from_utf8(bytes) {
             Ok(_) => Ok(()),

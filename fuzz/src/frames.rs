@@ -4,7 +4,7 @@
 
 use std::io::{Cursor, Read, Write};
 
-use sealock::message::{Begin, Kind};
+use sealock::message::{Begin, Kind, Part};
 use sealock::websocket::{Decoder, Event, MAX_LEFT, ProtocolError, Violation};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
@@ -49,7 +49,18 @@ fn listen(limit: u64, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>
         let mut input = [&left, *piece].concat();
         let mut at = 0;
         loop {
-            let (used, event) = match decoder.decode(&mut input[at..]) {
+            let mut copy = input[at..].to_vec();
+            let shortcut = decoder.whole_message(&copy).map(|whole| {
+                let data = Decoder::new(limit).open(whole, &mut copy).map(<[u8]>::to_vec);
+                (whole, data)
+            });
+            let step = decoder.decode(&mut input[at..]);
+            if let Some((whole, data)) = shortcut {
+                let message = data.as_deref().map(|data| Part::whole(whole.kind, data));
+                let message = message.map(|part| (whole.end, Some(Event::Message(part))));
+                assert_eq!(step, message.map_err(|error| *error));
+            }
+            let (used, event) = match step {
                 Ok(step) => step,
                 Err(error) => return (said, Err(error)),
             };

@@ -13,7 +13,7 @@ pub use raw::framing_raw;
 
 use sealock::framing::{
     DecodeError, DecodeRules, DecodeState, Embedded, EncodeError, EncodeState, Event, Framing, MAX_HEADER,
-    Oversized,
+    Oversized, WholeRecord,
 };
 use sealock::message::{Begin, Kind, Part};
 use sealock::outbox::Outbox;
@@ -175,8 +175,16 @@ fn decode(framing: &Framing, rules: DecodeRules, pieces: &[&[u8]]) -> Read {
         let mut input = [&read.left, piece].concat();
         let mut used = 0;
         loop {
+            let whole = framing.whole_record(&state, &rules, &input[used..]);
             let decoded = match framing.decode(&mut state, &rules, &input[used..], at == last) {
-                Ok(decoded) => decoded,
+                Ok(decoded) => {
+                    if let Some(WholeRecord { start, end, consumed }) = whole {
+                        let data = &input[used..][start..end];
+                        assert_eq!(decoded.event, Event::Part(Part::whole(Kind::Binary, data)));
+                        assert_eq!(decoded.consumed, consumed);
+                    }
+                    decoded
+                }
                 Err(error) => {
                     // How much of the bad record was seen before depends on the cuts.
                     return Read {

@@ -63,6 +63,18 @@ impl Downlink {
         };
         let mut used = 0;
         loop {
+            if let Some(record) = settings
+                .to_client
+                .whole_record(&self.decode, &rules, &input[used..])
+            {
+                let data = &input[used + record.start..used + record.end];
+                used += record.consumed;
+                if let Err(reason) = self.whole(settings, text, data, out, counters) {
+                    counters.lost_down += (input.len() - used + data.len()) as u64;
+                    return (used, Err(reason));
+                }
+                continue;
+            }
             let decoded = match settings
                 .to_client
                 .decode(&mut self.decode, &rules, &input[used..], eof)
@@ -81,6 +93,12 @@ impl Downlink {
                 Event::Discarded => {
                     counters.oversized += 1;
                     self.abandon(out, counters);
+                }
+                Event::Part(part) if part.is_whole() => {
+                    if let Err(reason) = self.whole(settings, text, part.data, out, counters) {
+                        counters.lost_down += (input.len() - used + part.data.len()) as u64;
+                        return (used, Err(reason));
+                    }
                 }
                 Event::Part(part) => {
                     if part.begin.is_some() {
@@ -101,6 +119,33 @@ impl Downlink {
         (used, Ok(()))
     }
 
+    /// A record in one piece: what most are.
+    #[inline]
+    fn whole(
+        &mut self,
+        settings: &Settings,
+        text: Text,
+        data: &[u8],
+        out: &mut Outbox,
+        counters: &mut Counters,
+    ) -> Result<(), CloseReason> {
+        if data.is_empty() && settings.empty == Empty::Skip {
+            counters.skipped += 1;
+            return Ok(());
+        }
+        let kind = match text {
+            Text::No => Kind::Binary,
+            Text::Must | Text::SoFar if is_text(data) => Kind::Text,
+            Text::SoFar => Kind::Binary,
+            Text::Must => return Err(CloseReason::BackendText),
+        };
+        Encoder::whole(kind, data, out);
+        counters.bytes_down += data.len() as u64;
+        counters.messages_down += 1;
+        Ok(())
+    }
+
+    /// A piece of a record.
     fn part(
         &mut self,
         settings: &Settings,
@@ -108,10 +153,6 @@ impl Downlink {
         out: &mut Outbox,
         counters: &mut Counters,
     ) -> Result<(), CloseReason> {
-        if part.is_whole() && part.data.is_empty() && settings.empty == Empty::Skip {
-            counters.skipped += 1;
-            return Ok(());
-        }
         if part.begin.is_some() {
             self.encoder.begin(if self.text == Text::No {
                 Kind::Binary
@@ -127,7 +168,7 @@ impl Downlink {
             self.encoder.set_kind(Kind::Binary);
         }
         let unknown_end = settings.oversized == Oversized::Discard && !settings.to_client.announces_length();
-        let gather = if self.text == Text::SoFar || (unknown_end && settings.to_client != Framing::Raw) {
+        let gather = if self.text == Text::SoFar || (unknown_end && !settings.to_client.is_raw()) {
             Gather::All
         } else {
             Gather::Some
@@ -191,15 +232,13 @@ impl Downlink {
             Partial::Deliver
                 if keeps_header(&settings.to_client) && rest.len() as u64 <= settings.max_message =>
             {
-                self.text = text;
-                let result = self.part(settings, &Part::whole(Kind::Binary, rest), out, counters);
+                let result = self.whole(settings, text, rest, out, counters);
                 if result.is_err() {
-                    self.abandon(out, counters);
                     counters.lost_down += rest.len() as u64;
                 }
                 return result;
             }
-            Partial::Deliver if settings.to_client == Framing::Raw => {
+            Partial::Deliver if settings.to_client.is_raw() => {
                 // What raw leaves is the start of a character.
                 counters.lost_down += rest.len() as u64;
                 return Err(CloseReason::BackendText);
@@ -214,6 +253,11 @@ impl Downlink {
             Ok(())
         }
     }
+}
+
+fn is_text(data: &[u8]) -> bool {
+    let mut check = Utf8Check::default();
+    check.push(data).is_ok() && check.finish().is_ok()
 }
 
 fn keeps_header(framing: &Framing) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{Accept, Counters, HalfClose, Settings};
 use crate::close::CloseReason;
-use crate::framing::{Empty, EncodeError, EncodeState, Framing};
+use crate::framing::{Empty, EncodeError, EncodeState};
 use crate::message::{Begin, Kind, Part};
 use crate::outbox::Outbox;
 use crate::websocket::{self, CloseCode, Decoder, Encoder, Event, ProtocolError};
@@ -103,6 +103,17 @@ impl Uplink {
     ) -> (usize, Option<Stop>) {
         let mut used = 0;
         loop {
+            if let Some(whole) = self.decoder.whole_message(&input[used..]) {
+                let stop = match self.decoder.open(whole, &mut input[used..]) {
+                    Ok(data) => self.whole(mode, whole.kind, data, pass),
+                    Err(error) => return (used, Some(Stop::Fail(reason(error)))),
+                };
+                used += whole.end;
+                match stop {
+                    None => continue,
+                    stop => return (used, stop),
+                }
+            }
             let (consumed, event) = match self.decoder.decode(&mut input[used..]) {
                 Ok(step) => step,
                 Err(error) => return (used, Some(Stop::Fail(reason(error)))),
@@ -129,6 +140,28 @@ impl Uplink {
         }
     }
 
+    /// A message in one piece: what most are.
+    #[inline]
+    fn whole(&mut self, mode: Mode, kind: Kind, data: &[u8], pass: &mut Pass<'_>) -> Option<Stop> {
+        if mode == Mode::Discard {
+            pass.counters.lost_up += data.len() as u64;
+            return None;
+        }
+        let begin = Begin {
+            kind,
+            len: Some(data.len() as u64),
+        };
+        if let Err(reason) = self.begin(begin, pass.settings) {
+            pass.counters.lost_up += data.len() as u64;
+            return Some(Stop::Fail(reason));
+        }
+        if data.is_empty() {
+            return self.empty(begin, pass);
+        }
+        self.encode(&Part::whole(kind, data), pass)
+    }
+
+    /// A piece of a message.
     fn message(&mut self, mode: Mode, mut part: Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
         if mode == Mode::Discard {
             pass.counters.lost_up += part.data.len() as u64;
@@ -192,7 +225,7 @@ impl Uplink {
                 self.counted += part.data.len() as u64;
                 pass.counters.messages_up += u64::from(part.end);
                 // Without records the backend has no use for a message's end.
-                if part.end || settings.to_backend == Framing::Raw {
+                if part.end || settings.to_backend.is_raw() {
                     self.counted = 0;
                 }
                 None
@@ -233,7 +266,7 @@ pub(super) const MAX_LEFT: usize = websocket::MAX_LEFT;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framing::{Embedded, Oversized, Partial};
+    use crate::framing::{Embedded, Framing, Oversized, Partial};
 
     fn settings() -> Settings {
         Settings {

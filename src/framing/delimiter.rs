@@ -6,7 +6,7 @@
 
 use super::{
     DecodeError, DecodeRules, DecodeState, Decoded, Embedded, EncodeError, EncodeState, Event, Oversized,
-    Phase,
+    Phase, WholeRecord,
 };
 use crate::message::{Begin, Kind, Part};
 use crate::outbox::Outbox;
@@ -24,6 +24,8 @@ pub struct Delimiter {
     all: Box<[Box<[u8]>]>,
     /// The distinct first bytes of all of them.
     leads: Box<[u8]>,
+    /// The one delimiter there is, where it is a single byte: the usual case, which needs no search beyond that byte.
+    only: Option<u8>,
     keep: bool,
 }
 
@@ -81,7 +83,12 @@ impl Delimiter {
         let mut leads: Vec<u8> = all.iter().filter_map(|one| one.first().copied()).collect();
         leads.sort_unstable();
         leads.dedup();
+        let only = match &*all {
+            [only] => <[u8; 1]>::try_from(&**only).ok().map(|[byte]| byte),
+            _ => None,
+        };
         Ok(Self {
+            only,
             written: written.as_slice().into(),
             all: all.into(),
             leads: leads.into(),
@@ -111,12 +118,23 @@ impl Delimiter {
     }
 
     /// Finds the first delimiter that starts at or behind `from`.
-    fn find(&self, bytes: &[u8], mut from: usize, eof: bool) -> Found {
+    #[inline]
+    fn find(&self, bytes: &[u8], from: usize, eof: bool) -> Found {
+        match self.only {
+            Some(byte) => memchr::memchr(byte, &bytes[from..]).map_or(Found::No, |at| Found::At {
+                start: from + at,
+                len: 1,
+            }),
+            None => self.find_any(bytes, from, eof),
+        }
+    }
+
+    fn find_any(&self, bytes: &[u8], mut from: usize, eof: bool) -> Found {
         while let Some(at) = self.next_lead(&bytes[from..]) {
             let start = from + at;
             let rest = &bytes[start..];
             for one in &self.all {
-                if rest.starts_with(one) {
+                if starts_with(rest, one) {
                     return Found::At {
                         start,
                         len: one.len(),
@@ -130,6 +148,28 @@ impl Delimiter {
             from = start + 1;
         }
         Found::No
+    }
+
+    /// See [`super::Framing::whole_record`].
+    #[inline]
+    pub(super) fn whole_record(
+        &self,
+        state: &DecodeState,
+        rules: &DecodeRules,
+        input: &[u8],
+    ) -> Option<WholeRecord> {
+        if state.inside {
+            return None;
+        }
+        let Found::At { start, len } = self.find(input, 0, false) else {
+            return None;
+        };
+        let end = if self.keep { start + len } else { start };
+        (end as u64 <= rules.max_message).then_some(WholeRecord {
+            start: 0,
+            end,
+            consumed: start + len,
+        })
     }
 
     pub(super) fn decode<'a>(
@@ -257,7 +297,8 @@ impl Delimiter {
         }
         let body = out.held().len();
         out.push(&self.written);
-        if *embedded == Embedded::Split {
+        // A single byte cannot form a delimiter together with others; and the body is free of it.
+        if *embedded == Embedded::Split || self.only.is_some() {
             return Ok(());
         }
         // The body itself is clean but for its last bytes, which might form a delimiter with what was appended, or start a longer one
@@ -316,6 +357,12 @@ impl Delimiter {
     fn is_one_record(&self, record: &[u8]) -> bool {
         matches!(self.find(record, 0, false), Found::At { start, len } if start + len == record.len())
     }
+}
+
+/// Compares in place: a delimiter is too short for a call to pay.
+#[inline]
+fn starts_with(bytes: &[u8], start: &[u8]) -> bool {
+    bytes.len() >= start.len() && bytes.iter().zip(start).all(|(a, b)| a == b)
 }
 
 fn is_start_of_another(one: &[u8], all: &[Box<[u8]>]) -> bool {

@@ -8,6 +8,7 @@
 
 use super::{
     DecodeError, DecodeRules, DecodeState, Decoded, EncodeError, EncodeState, Event, Oversized, Phase,
+    WholeRecord,
 };
 use crate::message::{Begin, Kind, Part};
 use crate::outbox::Outbox;
@@ -26,6 +27,7 @@ pub enum Endian {
 
 impl Endian {
     /// Reads a field of 1 to 8 bytes. The usual widths are spelled out, because each is a single load.
+    #[inline]
     fn read(self, field: &[u8]) -> u64 {
         match (self, field) {
             (_, [a]) => u64::from(*a),
@@ -149,6 +151,7 @@ impl LengthPrefix {
     }
 
     /// The length of the body that a complete header announces.
+    #[inline]
     fn body_len(&self, header: &[u8]) -> Result<u64, DecodeError> {
         // Not `starts_with` alone: comparing with the dangling pointer of an empty box is slow on some processors.
         if !self.template.is_empty() && !header.starts_with(&self.template) {
@@ -156,28 +159,73 @@ impl LengthPrefix {
         }
         let field = &header[self.offset..self.header_len()];
         let bias = self.bias();
-        let wrong = if bias < 0 {
+        let body = self.endian.read(field).checked_add_signed(bias);
+        body.ok_or(if bias < 0 {
             DecodeError::BadHeader
         } else {
             DecodeError::TooBig
-        };
-        self.endian.read(field).checked_add_signed(bias).ok_or(wrong)
+        })
+    }
+
+    /// What the field says of a body of this length.
+    #[inline]
+    fn field_value(&self, body: u64) -> Result<u64, EncodeError> {
+        let limit = u64::MAX >> (64 - 8 * self.width);
+        body.checked_sub_signed(self.bias())
+            .filter(|value| *value <= limit)
+            .ok_or(EncodeError::LengthDoesNotFit)
+    }
+
+    /// Appends the header for a body of this length. The usual widths are spelled out, because each is a single store.
+    #[inline]
+    fn push_header(&self, body: u64, out: &mut Outbox) -> Result<(), EncodeError> {
+        let value = self.field_value(body)?;
+        if !self.template.is_empty() {
+            out.push(&self.template);
+        }
+        match (self.endian, self.width) {
+            (_, 1) => out.push(&[value as u8]),
+            (Endian::Big, 2) => out.push(&(value as u16).to_be_bytes()),
+            (Endian::Big, 4) => out.push(&(value as u32).to_be_bytes()),
+            (Endian::Big, width) => out.push(&value.to_be_bytes()[8 - width..]),
+            (Endian::Little, 2) => out.push(&(value as u16).to_le_bytes()),
+            (Endian::Little, 4) => out.push(&(value as u32).to_le_bytes()),
+            (Endian::Little, width) => out.push(&value.to_le_bytes()[..width]),
+        }
+        Ok(())
     }
 
     /// Writes the header for a body of this length into `header`, which has [`Self::header_len`] bytes.
     fn write_header(&self, body: u64, header: &mut [u8]) -> Result<(), EncodeError> {
-        let limit = if self.width == 8 {
-            u64::MAX
-        } else {
-            (1 << (8 * self.width)) - 1
-        };
-        let value = body
-            .checked_sub_signed(self.bias())
-            .filter(|value| *value <= limit);
-        let value = value.ok_or(EncodeError::LengthDoesNotFit)?;
+        let value = self.field_value(body)?;
         header[..self.template.len()].copy_from_slice(&self.template);
         self.endian.write(value, &mut header[self.offset..]);
         Ok(())
+    }
+
+    /// See [`super::Framing::whole_record`].
+    #[inline]
+    pub(super) fn whole_record(
+        &self,
+        state: &DecodeState,
+        rules: &DecodeRules,
+        input: &[u8],
+    ) -> Option<WholeRecord> {
+        if state.inside {
+            return None;
+        }
+        let header_len = self.header_len();
+        let body = self.body_len(input.get(..header_len)?).ok()?;
+        let end = usize::try_from(body).ok()?.checked_add(header_len)?;
+        let start = match self.header {
+            Header::Strip => header_len,
+            Header::Keep => 0,
+        };
+        (end <= input.len() && (end - start) as u64 <= rules.max_message).then_some(WholeRecord {
+            start,
+            end,
+            consumed: end,
+        })
     }
 
     pub(super) fn decode<'a>(
@@ -277,13 +325,16 @@ impl LengthPrefix {
         part: &Part<'_>,
         out: &mut Outbox,
     ) -> Result<(), EncodeError> {
-        if let Some(begin) = part.begin {
-            out.push_zeros(self.header_len());
-            state.phase = Phase::Holding;
-            if let Some(len) = begin.len {
-                self.write_header(len, &mut out.held_mut()[..self.header_len()])?;
+        match part.begin {
+            Some(Begin { len: Some(len), .. }) => {
+                self.push_header(len, out)?;
                 state.phase = Phase::Streaming;
             }
+            Some(Begin { len: None, .. }) => {
+                out.push_zeros(self.header_len());
+                state.phase = Phase::Holding;
+            }
+            None => {}
         }
         out.push(part.data);
         if part.end && state.phase == Phase::Holding {

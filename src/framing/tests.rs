@@ -45,9 +45,20 @@ impl<'a> Reader<'a> {
         input.extend_from_slice(piece);
         let mut at = 0;
         loop {
-            let decoded = self
-                .framing
-                .decode(&mut self.state, &self.rules, &input[at..], eof)?;
+            let input = &input[at..];
+            let whole = self.framing.whole_record(&self.state, &self.rules, input);
+            let decoded = self.framing.decode(&mut self.state, &self.rules, input, eof)?;
+            if let Some(whole) = whole {
+                assert_eq!(
+                    decoded,
+                    Decoded {
+                        consumed: whole.consumed,
+                        event: Event::Part(Part::whole(Kind::Binary, &input[whole.start..whole.end])),
+                    },
+                    "the shortcut leads to the same place"
+                );
+                assert!(!self.state.is_inside() && !self.state.is_discarding() && self.state.seen == 0);
+            }
             at += decoded.consumed;
             match decoded.event {
                 Event::More => break,

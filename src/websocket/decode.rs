@@ -17,6 +17,17 @@ pub enum Event<'a> {
     Close(CloseFrame<'a>),
 }
 
+/// A message that lies whole in some input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholeMessage {
+    /// Text or binary.
+    pub kind: Kind,
+    /// Where its payload starts: right behind its mask.
+    pub start: usize,
+    /// Where its payload, and its frame, ends.
+    pub end: usize,
+}
+
 /// Why a client's frames cannot be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
@@ -93,6 +104,9 @@ impl Violation {
     }
 }
 
+/// The length of a mask.
+const MASK: usize = 4;
+
 /// Decodes the frames of one client.
 #[derive(Debug)]
 pub struct Decoder {
@@ -142,6 +156,49 @@ impl Decoder {
     /// True between the first and the last byte of a message.
     pub fn is_inside_message(&self) -> bool {
         self.message.is_some()
+    }
+
+    /// Recognises what most of the input is: an unfragmented message of up to 64 KiB, all of it there, between others, within the
+    /// limit. Nothing but a shortcut past [`Decoder::decode`], which has to look at everything else, broken frames included.
+    #[inline]
+    pub fn whole_message(&self, input: &[u8]) -> Option<WholeMessage> {
+        const FIN_TEXT: u8 = 0x80 | opcode::TEXT;
+        const FIN_BINARY: u8 = 0x80 | opcode::BINARY;
+        if self.closed || self.message.is_some() {
+            return None;
+        }
+        let (opcode, len, mask_at) = match *input {
+            [first @ (FIN_TEXT | FIN_BINARY), second @ 0x80..=0xFD, ..] => {
+                (first, usize::from(second & 0x7F), 2)
+            }
+            [first @ (FIN_TEXT | FIN_BINARY), 0xFE, a, b, ..] if (a, b) >= (0, 126) => {
+                (first, usize::from(u16::from_be_bytes([a, b])), 4)
+            }
+            _ => return None,
+        };
+        let kind = if opcode == FIN_TEXT {
+            Kind::Text
+        } else {
+            Kind::Binary
+        };
+        let start = mask_at + MASK;
+        let end = start + len;
+        (end <= input.len() && len as u64 <= self.max_message).then_some(WholeMessage { kind, start, end })
+    }
+
+    /// Unmasks in place what [`Decoder::whole_message`] recognised in `input`.
+    #[inline]
+    pub fn open<'a>(&mut self, whole: WholeMessage, input: &'a mut [u8]) -> Result<&'a [u8], ProtocolError> {
+        let frame = &mut input[whole.start - MASK..whole.end];
+        let Some((mask, data)) = frame.split_first_chunk_mut::<MASK>() else {
+            return Ok(&[]);
+        };
+        unmask(data, *mask);
+        if whole.kind == Kind::Text {
+            self.utf8.push(data).map_err(|_| ProtocolError::InvalidText)?;
+            self.utf8.finish().map_err(|_| ProtocolError::InvalidText)?;
+        }
+        Ok(data)
     }
 
     /// Takes the next event out of `input`, which is unmasked in place, and tells how many bytes of it were used.

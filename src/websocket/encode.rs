@@ -45,6 +45,18 @@ impl Encoder {
         }
     }
 
+    /// Appends a whole message, between others.
+    #[inline]
+    pub fn whole(kind: Kind, data: &[u8], out: &mut Outbox) {
+        let opcode = match kind {
+            Kind::Text => opcode::TEXT,
+            Kind::Binary => opcode::BINARY,
+        };
+        with_header(true, opcode, data.len(), |header| out.push(header));
+        out.push(data);
+        out.commit();
+    }
+
     /// Appends the next part of the message.
     pub fn part(&mut self, part: &Part<'_>, gather: Gather, out: &mut Outbox) {
         let held = out.held().len();
@@ -79,19 +91,20 @@ impl Encoder {
     }
 
     fn header(&mut self, fin: bool, len: usize, out: &mut Outbox) {
-        Header::new(fin, self.opcode(), len).push(out);
+        with_header(fin, self.opcode(), len, |header| out.push(header));
     }
 
     fn header_before_held(&mut self, fin: bool, out: &mut Outbox) {
-        let header = Header::new(fin, self.opcode(), out.held().len());
-        out.insert_zeros_before_held(header.size);
-        out.held_mut()[..header.size].copy_from_slice(header.bytes());
+        with_header(fin, self.opcode(), out.held().len(), |header| {
+            out.insert_zeros_before_held(header.len());
+            out.held_mut()[..header.len()].copy_from_slice(header);
+        });
     }
 
     /// Writes a control frame before whatever is held; it may stand between the fragments of a message (RFC 6455 §5.4).
     fn control(opcode: u8, payload: &[u8], out: &mut Outbox) {
         debug_assert!(payload.len() <= MAX_CONTROL);
-        out.insert_committed(Header::new(true, opcode, payload.len()).bytes());
+        with_header(true, opcode, payload.len(), |header| out.insert_committed(header));
         out.insert_committed(payload);
     }
 
@@ -116,41 +129,18 @@ impl Encoder {
     }
 }
 
-/// A frame header in its shortest form (RFC 6455 §5.2).
-struct Header {
-    bytes: [u8; 10],
-    size: usize,
-}
-
-impl Header {
-    fn new(fin: bool, opcode: u8, len: usize) -> Self {
-        let mut bytes = [0; 10];
-        bytes[0] = if fin { 0x80 | opcode } else { opcode };
-        let len = len as u64;
-        let size = if len < 126 {
-            bytes[1] = len as u8;
-            2
-        } else if len <= u64::from(u16::MAX) {
-            bytes[1] = 126;
-            bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-            4
-        } else {
-            bytes[1] = 127;
-            bytes[2..10].copy_from_slice(&len.to_be_bytes());
-            10
-        };
-        Self { bytes, size }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.size]
-    }
-
-    /// Appends it. Small frames are many: for them this is a single store.
-    fn push(&self, out: &mut Outbox) {
-        match self.size {
-            2 => out.push(&[self.bytes[0], self.bytes[1]]),
-            _ => out.push(self.bytes()),
-        }
+/// Makes a frame header in its shortest form (RFC 6455 §5.2). Each length is an array of its own: so that appending one is a single
+/// store, small frames being many.
+#[inline]
+fn with_header<R>(fin: bool, opcode: u8, len: usize, use_it: impl FnOnce(&[u8]) -> R) -> R {
+    let first = if fin { 0x80 | opcode } else { opcode };
+    if len < 126 {
+        use_it(&[first, len as u8])
+    } else if let Ok(len) = u16::try_from(len) {
+        let [a, b] = len.to_be_bytes();
+        use_it(&[first, 126, a, b])
+    } else {
+        let [a, b, c, d, e, f, g, h] = (len as u64).to_be_bytes();
+        use_it(&[first, 127, a, b, c, d, e, f, g, h])
     }
 }

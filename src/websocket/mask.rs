@@ -12,11 +12,16 @@ pub(super) fn unmask(data: &mut [u8], mask: [u8; 4]) -> [u8; 4] {
     for chunk in chunks {
         *chunk = (u128::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
     }
-    for (byte, key) in rest.iter_mut().zip(mask.iter().cycle()) {
+    let narrow = u32::from_ne_bytes(mask);
+    let (words, rest) = rest.as_chunks_mut::<4>();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ narrow).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(mask) {
         *byte ^= key;
     }
     let mut turned = mask;
-    turned.rotate_left(rest.len() % 4);
+    turned.rotate_left(rest.len());
     turned
 }
 

@@ -53,7 +53,24 @@ fn listen(max: u64, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>) 
         input.extend_from_slice(piece);
         let mut at = 0;
         loop {
-            let (consumed, event) = match decoder.decode(&mut input[at..]) {
+            let mut copy = input[at..].to_vec();
+            let shortcut = decoder.whole_message(&copy).map(|whole| {
+                let opened = Decoder::new(max).open(whole, &mut copy).map(<[u8]>::to_vec);
+                opened.map(|data| (whole.end, whole.kind, data))
+            });
+            let step = decoder.decode(&mut input[at..]);
+            if let Some(shortcut) = shortcut {
+                let whole = |(end, kind, data)| (end, Some(Event::Message(Part::whole(kind, data))));
+                let shortcut = shortcut
+                    .as_ref()
+                    .map(|(end, kind, data)| whole((*end, *kind, data)));
+                assert_eq!(
+                    step,
+                    shortcut.map_err(|error| *error),
+                    "the shortcut leads to the same place"
+                );
+            }
+            let (consumed, event) = match step {
                 Ok(step) => step,
                 Err(error) => return (said, Err(error)),
             };

@@ -6,7 +6,7 @@ use sealock::framing::{DecodeRules, DecodeState, Embedded, EncodeState, Event, F
 use sealock::message::{Kind, Part};
 use sealock::outbox::Outbox;
 use sealock::utf8::Utf8Check;
-use sealock::websocket::{self, Decoder, Encoder, Gather};
+use sealock::websocket::{self, Decoder, Encoder};
 
 use super::{ASCII, Shape, Work, frames, message, records};
 
@@ -18,9 +18,17 @@ pub(super) fn decode_frames(shape: Shape) -> Work {
     let mut decoder = Decoder::new(MAX_MESSAGE);
     Box::new(move || {
         let (mut used, mut messages) = (0, 0);
-        while let Ok((consumed, Some(event))) = decoder.decode(black_box(&mut input[used..])) {
-            used += consumed;
-            messages += usize::from(matches!(event, websocket::Event::Message(part) if part.is_whole()));
+        loop {
+            let input = black_box(&mut input[used..]);
+            if let Some(whole) = decoder.whole_message(input) {
+                used += whole.end;
+                messages += usize::from(black_box(decoder.open(whole, input)).is_ok());
+            } else if let Ok((consumed, Some(event))) = decoder.decode(input) {
+                used += consumed;
+                messages += usize::from(matches!(event, websocket::Event::Message(part) if part.is_whole()));
+            } else {
+                break;
+            }
         }
         assert_eq!((used, messages), (input.len(), shape.count));
     })
@@ -28,15 +36,10 @@ pub(super) fn decode_frames(shape: Shape) -> Work {
 
 pub(super) fn encode_frames(shape: Shape) -> Work {
     let message = message(ASCII, shape.size);
-    let (mut encoder, mut out) = (Encoder::default(), roomy());
+    let mut out = roomy();
     Box::new(move || {
         for _ in 0..shape.count {
-            encoder.begin(Kind::Binary);
-            encoder.part(
-                &Part::whole(Kind::Binary, black_box(&message)),
-                Gather::Some,
-                &mut out,
-            );
+            Encoder::whole(Kind::Binary, black_box(&message), &mut out);
         }
         assert!(take(&mut out) > shape.total());
     })
@@ -88,11 +91,19 @@ pub(super) fn decode(framing: Framing, shape: Shape) -> Work {
         let mut messages = 0;
         for input in input.chunks(read) {
             let mut used = 0;
-            while let Ok(decoded) = framing.decode(&mut state, &rules, black_box(&input[used..]), false)
-                && let Event::Part(part) = decoded.event
-            {
-                used += decoded.consumed;
-                messages += usize::from(part.is_whole());
+            loop {
+                let input = black_box(&input[used..]);
+                if let Some(record) = framing.whole_record(&state, &rules, input) {
+                    used += record.consumed;
+                    messages += usize::from(!black_box(&input[record.start..record.end]).is_empty());
+                } else if let Ok(decoded) = framing.decode(&mut state, &rules, input, false)
+                    && let Event::Part(part) = decoded.event
+                {
+                    used += decoded.consumed;
+                    messages += usize::from(part.is_whole());
+                } else {
+                    break;
+                }
             }
             assert_eq!(used, input.len());
         }
