@@ -192,11 +192,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
         }
         let mut used = 0;
         loop {
-            let UnbufferedStatus {
-                mut discard, state, ..
-            } = self.conn.process_tls_records(&mut input[used..]);
-            let done = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+            let mut status = self.conn.process_tls_records(&mut input[used..]);
+            let mut discard = status.discard;
+            // By reference, as far as it goes: there is a status for each record, and moving it costs more than looking at it.
+            let done = match status.state {
+                Ok(ConnectionState::ReadTraffic(ref mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
                         let record = record?;
                         discard += record.discard;
@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
                     }
                     false
                 }
-                Ok(ConnectionState::EncodeTlsData(data)) => {
+                Ok(ConnectionState::EncodeTlsData(ref mut data)) => {
                     encode(sealed, data);
                     false
                 }
@@ -217,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
                     self.peer_closed = true;
                     false
                 }
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                Ok(ConnectionState::WriteTraffic(ref mut traffic)) => {
                     let result = match std::mem::replace(goal, Goal::Nothing) {
                         Goal::Nothing => Ok(0),
                         Goal::Seal(data) => seal(sealed, |room| traffic.encrypt(data, room)),
@@ -232,10 +232,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
                     // The alert that tells the peer. The input must not be shown again: what is wrong with it would be answered twice.
                     while self.conn.wants_write() {
                         let UnbufferedStatus { state, .. } = self.conn.process_tls_records(&mut []);
-                        let Ok(ConnectionState::EncodeTlsData(data)) = state else {
+                        let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
                             break;
                         };
-                        encode(sealed, data);
+                        encode(sealed, &mut data);
                     }
                     return Err(error);
                 }
@@ -302,7 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     }
 }
 
-fn encode<Data>(sealed: &mut Sealed, mut data: EncodeTlsData<'_, Data>) {
+fn encode<Data>(sealed: &mut Sealed, data: &mut EncodeTlsData<'_, Data>) {
     loop {
         match data.encode(sealed.room(1)) {
             Ok(count) => return sealed.len += count,
