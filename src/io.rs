@@ -18,6 +18,11 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     fn backlog(&self) -> usize {
         0
     }
+
+    /// Memory that it keeps for bytes on their way, in either direction.
+    fn held_memory(&self) -> usize {
+        0
+    }
 }
 
 /// Ends a connection so that the last answer arrives: sends the end of the stream, then reads what still comes and drops it. Without

@@ -118,6 +118,11 @@ impl Outbox {
         self.len() == 0
     }
 
+    /// Memory of its own that it keeps: nothing while it uses the thread's scratch, and nothing at rest.
+    pub fn held_memory(&self) -> usize {
+        if self.borrowed { 0 } else { self.buf.capacity() }
+    }
+
     /// Uses `scratch` as the buffer for one pass, unless there is something left over from an earlier one.
     pub fn borrow(&mut self, scratch: &mut Vec<u8>) {
         if self.buf.capacity() == 0 {
@@ -193,6 +198,7 @@ mod tests {
         out.settle(&mut scratch);
         assert_eq!(scratch.capacity(), 64);
         assert_eq!((out.ready(), out.held()), (&b"ef"[..], &b"xy"[..]));
+        assert_eq!(out.held_memory(), 4);
         // The next pass finds something left over, so it keeps its own buffer.
         out.borrow(&mut scratch);
         out.commit();
@@ -200,7 +206,7 @@ mod tests {
         out.advance(4);
         out.settle(&mut scratch);
         assert!(out.is_empty());
-        assert_eq!(out.buf.capacity(), 0);
+        assert_eq!(out.held_memory(), 0);
         assert_eq!(scratch.capacity(), 64);
     }
 

@@ -312,6 +312,7 @@ fn check(setup: &Setup, seen: &Seen) {
         reason,
         code,
         counters,
+        held_max: _,
     } = seen.ended;
     assert_ne!(reason, CloseReason::Internal);
 

@@ -2,18 +2,20 @@
 //!
 //! - `uplink` and `downlink` are the two translators: pure, bytes in, bytes out.
 //! - `lifecycle` decides: pure, events and `now` in, orders and one deadline out.
-//! - `pump` obeys: the only file here that awaits. Its bytes are in `buffers`.
+//! - `pump` obeys: the only file here that awaits. Its bytes are in `buffers`; what they take is counted in `memory`.
 
 mod buffers;
 mod counters;
 mod downlink;
 mod lifecycle;
+mod memory;
 mod pump;
 mod settings;
 #[cfg(test)]
 mod simulation;
 mod uplink;
 
-pub use counters::Counters;
-pub use pump::{Ended, refuse, run};
+pub use counters::{Counters, Ended};
+pub use memory::held_bytes;
+pub use pump::{refuse, run};
 pub use settings::{Accept, Deliver, HalfClose, Settings, Timeouts};

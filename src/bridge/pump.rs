@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::buffers::{Inlet, MIN_WINDOW, SCRATCH, Scratch, poll_read, write_out};
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
+use super::memory::Charge;
 use super::uplink::{Mode, Pass, Stop, Uplink};
-use super::{Counters, Settings};
+use super::{Counters, Ended, Settings};
 use crate::close::CloseReason;
 use crate::io::Connection;
 use crate::outbox::Outbox;
@@ -25,17 +26,6 @@ use crate::websocket::{CloseCode, CloseFrame, Encoder};
 
 /// Reads and writes of one session before other sessions get their turn.
 const TURNS: usize = 8;
-
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The first cause.
-    pub reason: CloseReason,
-    /// The close code: ours where we closed first, the client's where it did.
-    pub code: Option<CloseCode>,
-    /// What was moved.
-    pub counters: Counters,
-}
 
 struct Pump<C, B> {
     settings: Arc<Settings>,
@@ -51,6 +41,7 @@ struct Pump<C, B> {
     /// Written to the client's stream, perhaps not flushed by it.
     unflushed: bool,
     counters: Counters,
+    memory: Charge,
     code: Option<CloseCode>,
     stopped: bool,
     /// When the timer will wake us.
@@ -100,13 +91,16 @@ fn drive<C: Connection, B: Connection>(
                 pump.stopped = true;
                 pump.life.stop(CloseReason::Shutdown);
             }
-            SCRATCH.with_borrow_mut(|scratch| pump.poll(cx, timer.as_mut(), scratch))
+            let polled = SCRATCH.with_borrow_mut(|scratch| pump.poll(cx, timer.as_mut(), scratch));
+            pump.memory.set(pump.held());
+            polled
         })
         .await;
         Ended {
             reason,
             code: pump.code.or(reason.row().code),
             counters: pump.counters,
+            held_max: pump.memory.most(),
         }
     }
 }
@@ -130,10 +124,20 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             to_backend: Outbox::default(),
             unflushed: false,
             counters: Counters::default(),
+            memory: Charge::new(),
             code: None,
             stopped: false,
             armed: None,
         }
+    }
+
+    /// Memory of its own, now that the scratch has gone back.
+    fn held(&self) -> usize {
+        let outboxes = self.to_client.held_memory() + self.to_backend.held_memory();
+        let inlets = self.from_client.left.capacity() + self.from_backend.left.capacity();
+        let client = self.client.as_ref().map_or(0, Connection::held_memory);
+        let backend = self.backend.as_ref().map_or(0, Connection::held_memory);
+        outboxes + inlets + client + backend + self.up.held()
     }
 
     fn poll(

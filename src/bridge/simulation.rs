@@ -60,6 +60,10 @@ impl Connection for Wire {
     fn backlog(&self) -> usize {
         self.held.len()
     }
+
+    fn held_memory(&self) -> usize {
+        self.held.capacity()
+    }
 }
 
 impl AsyncRead for Wire {
@@ -395,6 +399,9 @@ async fn simulate(seed: u64) {
 
 fn check(seed: u64, settings: &Settings, ended: Ended, client: &Seen, backend: &Seen, reset: bool) {
     let context = format!("seed {seed}: {ended:?}\n{settings:?}\nclient {client:?}\nbackend {backend:?}");
+    // What is gathered, and what the sinks did not take of a pass; a Vec that grows has up to twice what it needs.
+    let most = 2 * (settings.max_message + 3 * 256 * 1024);
+    assert!(ended.held_max <= most, "{context}");
     let wanted = |message: &&Vec<u8>| settings.empty == Empty::Deliver || !message.is_empty();
 
     // The client: a prefix of the records, at most one Close frame, and it says what the log says.

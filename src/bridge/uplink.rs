@@ -87,6 +87,11 @@ impl Uplink {
         self.encode.is_cut()
     }
 
+    /// Memory that it keeps.
+    pub(super) fn held(&self) -> usize {
+        self.pong.as_ref().map_or(0, |pong| pong.len())
+    }
+
     /// Writes the pong that had to wait.
     pub(super) fn answer_ping(&mut self, to_client: &mut Outbox) {
         if let Some(payload) = self.pong.take() {

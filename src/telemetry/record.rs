@@ -104,6 +104,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
         oversized,
         lost_up,
         lost_down,
+        held_max = end.ended.held_max,
         duration_ms = millis(end.duration),
         "session ended: {}",
         row.text

@@ -52,6 +52,13 @@ impl Connection for Stream {
             Inner::Plain(_) => 0,
         }
     }
+
+    fn held_memory(&self) -> usize {
+        match &self.0 {
+            Inner::Tls(connection) => connection.held_memory(),
+            Inner::Plain(_) => 0,
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -5,7 +5,9 @@ use std::io::ErrorKind;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{BINARY, Backend, CLOSE, Client, Scene, TEXT, flood, frame, read, soon, write};
+use crate::support::{
+    BINARY, Backend, CLOSE, CONTINUATION, Client, PING, PONG, Scene, TEXT, flood, frame, read, soon, write,
+};
 
 /// Reads to the reset that must come.
 async fn read_to_reset(stream: &mut (impl AsyncRead + Unpin)) {
@@ -77,10 +79,30 @@ async fn flood_the_backend(framing: &str, record: &[u8]) {
     let fields = json!({"state": "sD", "code": 1014, "level": "WARN", "messages_down": 1});
     let record = scene.ended("backend_not_reading", fields).await;
     assert!(record["lost_up"].as_u64().unwrap() > 0, "{record}");
+    let held = record["held_max"].as_u64().unwrap();
+    assert!((1..512 * 1024).contains(&held), "one pass at most: {record}");
     scene.program.expect_no_growth(before);
     soon("the end of the flood", flooded).await.unwrap();
     // Half a record may be there.
     read_to_reset(&mut service).await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn what_a_session_had_to_hold_is_told_at_its_end() {
+    let mut scene = Scene::start("framing = \"lines\"").await;
+    let (mut client, mut service) = scene.open().await;
+    // A line must not leave before its end has come.
+    client.raw(&frame(false, TEXT, &[b'x'; 40_000])).await;
+    client.send(PING, b"").await;
+    assert_eq!(client.frame().await.unwrap().opcode, PONG);
+    client.raw(&frame(true, CONTINUATION, b"end")).await;
+    assert_eq!(read(&mut service, 40_004).await[39_999..], *b"xend\n");
+    drop(service);
+    client.expect_close(1000, "backend closed").await;
+    let record = scene.ended("backend_closed", json!({"messages_up": 1})).await;
+    let held = record["held_max"].as_u64().unwrap();
+    assert!((40_000..=100_000).contains(&held), "{record}");
     scene.done().await;
 }
 

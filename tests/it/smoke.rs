@@ -28,5 +28,7 @@ async fn a_line_goes_through_and_the_answer_comes_back() {
         let record = program.ended("backend_closed").await;
         assert_eq!(record["messages_up"], 1);
         assert_eq!(record["messages_down"], 2);
+        // Nothing had to wait, but for a frame or a line that came in pieces.
+        assert!(record["held_max"].as_u64().unwrap() < 1024, "{record}");
     }
 }
