@@ -24,6 +24,8 @@ pub struct Delimiter {
     all: Box<[Box<[u8]>]>,
     /// The distinct first bytes of all of them.
     leads: Box<[u8]>,
+    /// How far a delimiter that ends in new bytes may reach back over those before: one less than the longest has.
+    reach: usize,
     /// The one delimiter there is, where it is a single byte: the usual case, which needs no search beyond that byte.
     only: Option<u8>,
     keep: bool,
@@ -88,6 +90,7 @@ impl Delimiter {
             _ => None,
         };
         Ok(Self {
+            reach: all.first().map_or(0, |longest| longest.len() - 1),
             only,
             written: written.as_slice().into(),
             all: all.into(),
@@ -271,11 +274,15 @@ impl Delimiter {
         if *embedded == Embedded::Reject && !self.keep {
             // Refuse early: a long message with a delimiter near its start need not be gathered first.
             let from = state.scanned;
+            #[cfg(test)]
+            {
+                state.examined += (out.held().len() - from) as u64;
+            }
             if let Found::At { .. } = self.find(out.held(), from, false) {
                 *state = EncodeState::default();
                 return Err(EncodeError::DelimiterInside);
             }
-            state.scanned = out.held().len().saturating_sub(MAX_LEN - 1).max(from);
+            state.scanned = out.held().len().saturating_sub(self.reach).max(from);
         }
         if !part.end {
             return Ok(());
@@ -304,7 +311,7 @@ impl Delimiter {
         // The body itself is clean but for its last bytes, which might form a delimiter with what was appended, or start a longer one
         // that the next message completes.
         let from = if *embedded == Embedded::Reject {
-            body.saturating_sub(MAX_LEN - 1)
+            body.saturating_sub(self.reach)
         } else {
             0
         };

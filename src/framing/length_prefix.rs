@@ -362,7 +362,7 @@ impl LengthPrefix {
             *state = EncodeState {
                 phase: Phase::Holding,
                 announced: begin.len,
-                scanned: 0,
+                ..EncodeState::default()
             };
         }
         out.push(part.data);

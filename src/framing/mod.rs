@@ -155,6 +155,9 @@ pub struct EncodeState {
     announced: Option<u64>,
     /// How many of the held bytes were searched already.
     scanned: usize,
+    /// Bytes of the message looked at so far: proves that work is linear.
+    #[cfg(test)]
+    examined: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
