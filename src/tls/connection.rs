@@ -463,7 +463,7 @@ mod tests {
             .with_no_client_auth();
         Configs {
             client: Arc::new(client),
-            server: server_config(&made.identity()).unwrap(),
+            server: server_config(&made.identity(), None).unwrap(),
         }
     }
 
