@@ -6,6 +6,7 @@ mod handshake;
 mod identity;
 mod stream;
 
+pub use connection::TlsConnection;
 pub use handshake::{Failure, accept};
 pub use identity::{ClientCa, DevelopmentCa, Identity, IdentityError, server_config};
 pub use stream::Stream;
