@@ -69,7 +69,7 @@ impl Script {
             Clients::Distrustful,
         ]);
         let again = input.flag();
-        let room = input.pick(&[1 << 20, 16_384, 100, 1]);
+        let room = input.pick(&[1 << 16, 1000, 50, 1]);
         let [up, down] = [(), ()].map(|()| {
             let count = input.byte() % 8;
             let sizes = input.take(count.into());
@@ -79,9 +79,17 @@ impl Script {
             0 => None,
             record => Some((usize::from(record) - 1, input.number().into())),
         };
+        // Small pieces of much data take long, and show no more than those of little.
+        let smallest = room.min(up.smallest()).min(down.smallest());
+        let mut most = (smallest * 1000).min(100_000);
         let mut steps = Vec::new();
         while !input.is_over() {
-            steps.push(Step::read(input));
+            let mut step = Step::read(input);
+            if let Step::Data(len) = &mut step {
+                *len = (*len).min(most);
+                most -= *len;
+            }
+            steps.push(step);
         }
         Self {
             version,
@@ -195,14 +203,15 @@ fn compare(script: &Script, ours: &Outcome, theirs: &Outcome) {
             End::Clean => [&outcome.heard, FAREWELL].concat(),
             End::Error(_) => outcome.heard.clone(),
         };
-        // A client that is broken reads no more.
-        let whole = !matches!(outcome.told, Told::Failed(_));
         assert!(
             said.starts_with(&outcome.echoed),
             "something else was said: {}",
             both()
         );
-        assert!(!whole || said == outcome.echoed, "not all was said: {}", both());
+        // A client that is broken reads no more. tokio-rustls reads ahead, and may have sent its alert before the application speaks.
+        let ahead = std::ptr::eq(outcome, theirs) && outcome.end != End::Clean;
+        let all = matches!(outcome.told, Told::Failed(_)) || ahead || said == outcome.echoed;
+        assert!(all, "not all was said: {}", both());
     }
     // A bad record takes with it what was read together with it. The two read in different sizes.
     if !script.is_disturbed() {

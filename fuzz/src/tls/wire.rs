@@ -50,6 +50,11 @@ impl Borders {
         self.sizes.is_empty()
     }
 
+    /// The smallest piece.
+    pub(super) fn smallest(&self) -> usize {
+        self.sizes.iter().copied().min().unwrap_or(usize::MAX)
+    }
+
     /// How many of these bytes lie before the next border; they are taken.
     pub(super) fn next(&mut self, len: usize) -> usize {
         if self.left == 0 {
