@@ -4,6 +4,7 @@ mod authority;
 mod backend;
 mod chromium;
 mod client;
+mod gate;
 mod program;
 mod scene;
 mod service;
@@ -15,6 +16,7 @@ pub use chromium::{Chromium, Tab, empty_page};
 pub use client::{
     BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Request, Stream, TEXT, answer, frame,
 };
+pub use gate::Gate;
 pub use program::{Output, Program, certificate, connect, sealock, tls_connect};
 pub use scene::Scene;
 pub use service::{Service, free_address, missing, program};
