@@ -184,6 +184,10 @@ pub fn check(script: &Script) -> Vec<Outcome> {
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(&theirs) {
         compare(script, ours, theirs);
+        // Whether its ticket arrived, before it broke, is left to chance.
+        if ours.end != End::Clean {
+            break;
+        }
     }
     ours
 }
