@@ -763,8 +763,16 @@ fn tls() -> Seeds {
             [&whole(TLS12)[..], &raw(b"\x17\x03\x03\0\0"), &data(3), CLOSE].concat(),
         ),
         (
-            "too-many-new-keys-with-the-last-of-the-handshake",
-            [&[TLS13, 0, 1, 0, 1, 227, 1, 227, 0][..], &KEYS.repeat(40), CLOSE].concat(),
+            "too-many-new-keys-behind-the-handshake",
+            [
+                &[TLS13, 0, 1, 0, 0, 1, 227, 0][..],
+                &KEYS.repeat(26),
+                &data(58_339),
+                &KEYS.repeat(41),
+                &data(41_661),
+                CLOSE,
+            ]
+            .concat(),
         ),
         ("cut-off", [&whole(TLS13)[..], &data(30), END].concat()),
         (
