@@ -13,7 +13,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::ServerConfig;
@@ -139,6 +139,10 @@ pub fn server_config(
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new()?;
+    if client_ca.is_some() {
+        // A ticket ends; a session of TLS 1.2 that is remembered here, for a client without tickets, does not.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
     // Browsers use one; more would only cost bytes.
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))

@@ -274,6 +274,23 @@ async fn a_ticket_is_good_at_the_listener_that_gave_it() {
     }
 }
 
+/// A session of TLS 1.2 whose client takes no tickets would have to be remembered by the listener, without end.
+#[tokio::test]
+async fn who_takes_no_ticket_shows_the_certificate_each_time() {
+    let mut gate = Gate::start(ROUTE).await;
+    let dir = tempfile::tempdir().unwrap();
+    for (address, remembers) in [(gate.open, true), (gate.guarded, false)] {
+        let session = dir.path().join(address.to_string());
+        let words = with_certificate(args(&["-tls1_2", "-no_ticket"]), &gate.authority, "client");
+        let mut typist = Typist::connect(address, with_file(words, "-sess_out", &session));
+        typist.shows("New, TLSv1.2, Cipher is ", 1).await;
+        typist.leave().await;
+        gate.program.ended("client_left").await;
+        // OpenSSL keeps no session that was given no name to be resumed by.
+        assert_eq!(session.exists(), remembers);
+    }
+}
+
 /// What curl printed: the answer, and what it has to say about the connection.
 struct Curl {
     code: Option<i32>,
