@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,10 +12,10 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::accept::{self, Listener};
-use crate::config::{Config, Tls};
+use crate::config::{Certificate, Config, Tls};
 use crate::route::RouteTable;
 use crate::session::{self, Port, Service};
-use crate::tls::{self, Identity, IdentityError};
+use crate::tls::{self, ClientCa, Identity, IdentityError, ServerConfig};
 use crate::upgrade::{Bounds, Page};
 
 /// Why sealock could not start.
@@ -81,17 +80,10 @@ impl App {
     ) -> Result<Self, StartError> {
         let mut ports = Vec::new();
         for listener in &config.listeners {
-            let identity = match (&listener.tls, identities) {
-                (Tls::Off, _) => None,
-                (Tls::On(_), Identities::Given(identity)) => Some(identity.clone()),
-                (Tls::On(files), Identities::Files) => {
-                    Some(Identity::load(&files.cert_file, &files.key_file)?)
-                }
+            let tls = match &listener.tls {
+                Tls::On(files) => Some(server_config(files, identities)?),
+                Tls::Off => None,
             };
-            let tls = identity.map(|identity| tls::server_config(&identity));
-            let tls = tls
-                .transpose()
-                .map_err(|error| StartError::Tls(error.to_string()))?;
             let bounds = Bounds {
                 request_timeout: listener.request_timeout,
                 max_head: listener.max_head,
@@ -164,6 +156,16 @@ impl App {
     }
 }
 
+/// The TLS of one listener. Each has its own: a ticket of one is worth nothing at another, whose clients may be others.
+fn server_config(files: &Certificate, identities: &Identities) -> Result<Arc<ServerConfig>, StartError> {
+    let identity = match identities {
+        Identities::Files => Identity::load(&files.cert_file, &files.key_file)?,
+        Identities::Given(identity) => identity.clone(),
+    };
+    let client_ca = files.client_ca_file.as_deref().map(ClientCa::load).transpose()?;
+    tls::server_config(&identity, client_ca.as_ref()).map_err(|error| StartError::Tls(error.to_string()))
+}
+
 async fn serve(
     listener: Listener,
     port: Arc<Port>,
@@ -182,8 +184,8 @@ async fn serve(
         .await;
 }
 
-/// Checks what [`App::start`] would need, without starting: every certificate with its key.
-pub fn check(config: &Config) -> Vec<(PathBuf, IdentityError)> {
+/// Checks what [`App::start`] would need, without starting: every certificate with its key, and the authorities of clients.
+pub fn check(config: &Config) -> Vec<IdentityError> {
     let files = config
         .listeners
         .iter()
@@ -192,9 +194,10 @@ pub fn check(config: &Config) -> Vec<(PathBuf, IdentityError)> {
             Tls::Off => None,
         });
     files
-        .filter_map(|files| {
-            let error = Identity::load(&files.cert_file, &files.key_file).err()?;
-            Some((files.cert_file.clone(), error))
+        .flat_map(|files| {
+            let identity = Identity::load(&files.cert_file, &files.key_file).err();
+            let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
+            identity.into_iter().chain(client_ca.and_then(Result::err))
         })
         .collect()
 }

@@ -215,7 +215,7 @@ fn check(args: &CheckArgs) -> ExitCode {
         return BAD_CONFIG.into();
     };
     let problems = app::check(&config);
-    for (_, problem) in &problems {
+    for problem in &problems {
         report(&format!("error: {problem}"));
     }
     if !problems.is_empty() {

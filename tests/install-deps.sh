@@ -13,11 +13,51 @@ readonly needed=(
   ngircd:ngircd           # an IRC server
   openssl:openssl         # a TLS client that is not ours
   ssh:openssh-client      # an SSH client
-  python3:python3         # the conformance and browser scripts
+  python3:python3         # the conformance and browser scripts, sslyze
 )
+# A TLS scanner, which Debian has not: from PyPI, into a folder of its own.
+readonly sslyze=6.3.1
 
 say() {
   echo "install-deps: $*" >&2
+}
+
+# Where the tests look for it.
+scanner=$(dirname "${BASH_SOURCE[0]}")/../target/sslyze
+
+debian() {
+  if ! command -v apt-get >/dev/null; then
+    say "this script knows apt-get only; the tests need what Debian packages as: ${missing[*]}"
+    exit 1
+  fi
+  local root=() apt
+  if ((EUID)); then
+    if ! command -v sudo >/dev/null; then
+      say "not root, and there is no sudo; as root: apt-get install --no-install-recommends ${missing[*]}"
+      exit 1
+    fi
+    root=(sudo)
+  fi
+
+  say "installing ${missing[*]}"
+  apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+  "${apt[@]}" update
+  "${apt[@]}" install --no-install-recommends "${missing[@]}" >/dev/null
+
+  # Debian starts ngircd on every address when it is installed; the tests start their own on loopback.
+  if [[ " ${missing[*]} " == *" ngircd "* && -d /run/systemd/system ]]; then
+    "${root[@]}" systemctl disable --quiet --now ngircd
+  fi
+}
+
+# Made anew as a whole: the mark comes last, so that an interrupted installation is not taken for a whole one.
+scanner() {
+  say "installing sslyze $sslyze"
+  if ! { python3 -m venv --clear "$scanner" &&
+    "$scanner/bin/pip" install --quiet --disable-pip-version-check "sslyze==$sslyze" && touch "$scanner/$sslyze"; }; then
+    say "sslyze could not be installed from PyPI"
+    exit 1
+  fi
 }
 
 missing=()
@@ -28,27 +68,8 @@ done
 if [[ -z $(find -L /usr/share/fonts /usr/local/share/fonts \( -name '*.ttf' -o -name '*.otf' \) -print -quit 2>/dev/null) ]]; then
   missing+=(fonts-dejavu-core)
 fi
-((${#missing[@]})) || exit 0
-
-if ! command -v apt-get >/dev/null; then
-  say "this script knows apt-get only; the tests need what Debian packages as: ${missing[*]}"
-  exit 1
+if ! python3 -c 'import ensurepip' 2>/dev/null; then
+  missing+=(python3-venv)
 fi
-root=()
-if ((EUID)); then
-  if ! command -v sudo >/dev/null; then
-    say "not root, and there is no sudo; as root: apt-get install --no-install-recommends ${missing[*]}"
-    exit 1
-  fi
-  root=(sudo)
-fi
-
-say "installing ${missing[*]}"
-apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq)
-"${apt[@]}" update
-"${apt[@]}" install --no-install-recommends "${missing[@]}" >/dev/null
-
-# Debian starts ngircd on every address when it is installed; the tests start their own on loopback.
-if [[ " ${missing[*]} " == *" ngircd "* && -d /run/systemd/system ]]; then
-  "${root[@]}" systemctl disable --quiet --now ngircd
-fi
+((${#missing[@]})) && debian
+[[ -e $scanner/$sslyze ]] || scanner

@@ -106,6 +106,12 @@ fn check_listener(listener: &Listener, source: &str) {
     match &listener.tls {
         Tls::On(files) => {
             assert!(files.cert_file.is_absolute() && files.key_file.is_absolute());
+            assert!(
+                files
+                    .client_ca_file
+                    .as_ref()
+                    .is_none_or(|file| file.is_absolute())
+            );
         }
         // In words, or written with escapes.
         Tls::Off => assert!(

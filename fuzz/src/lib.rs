@@ -11,12 +11,14 @@ mod framing;
 pub mod input;
 mod request_head;
 mod session;
+pub mod tls;
 
 pub use config::config;
 pub use frames::frames;
 pub use framing::{framing_delimiter, framing_length_prefix, framing_raw};
 pub use request_head::{is_upgraded, request_head};
 pub use session::session;
+pub use tls::tls;
 
 /// A target: panics where a rule is broken.
 pub type Target = fn(&[u8]);
@@ -30,4 +32,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("framing_raw", framing_raw),
     ("request_head", request_head),
     ("session", session),
+    ("tls", tls),
 ];

@@ -653,6 +653,135 @@ fn session() -> Seeds {
     ]
 }
 
+/// The session of a client that nobody asks for a certificate, with these cuts, and no damage.
+fn tls_session(version: u8, room: u8, [up, down]: [&[u8]; 2]) -> Vec<u8> {
+    [&[version, 0, 0, room][..], &text(up), &text(down), &[0]].concat()
+}
+
+fn tls() -> Seeds {
+    const TLS13: u8 = 0;
+    const TLS12: u8 = 1;
+    const WHOLE: u8 = 0;
+    const KEYS: &[u8] = &[3];
+    const WAIT: &[u8] = &[4];
+    const CLOSE: &[u8] = &[5];
+    const END: &[u8] = &[7];
+    let data = |len: u16| [&[2][..], &len.to_be_bytes()].concat();
+    let raw = |bytes: &[u8]| [&[6][..], &text(bytes)].concat();
+    let whole = |version| tls_session(version, WHOLE, [&[], &[]]);
+    vec![
+        (
+            "an-echo-in-order",
+            [&whole(TLS13)[..], &data(100), WAIT, &data(3), CLOSE].concat(),
+        ),
+        (
+            "an-echo-in-order-in-1.2",
+            [&whole(TLS12)[..], &data(100), WAIT, &data(3), CLOSE].concat(),
+        ),
+        (
+            "byte-by-byte",
+            [
+                &tls_session(TLS13, 3, [&[1], &[1]])[..],
+                &data(50),
+                KEYS,
+                &data(50),
+                CLOSE,
+            ]
+            .concat(),
+        ),
+        (
+            "byte-by-byte-in-1.2",
+            [&tls_session(TLS12, 3, [&[1], &[1]])[..], &data(50), CLOSE].concat(),
+        ),
+        (
+            "keys-change-all-the-time",
+            [
+                &whole(TLS13)[..],
+                KEYS,
+                KEYS,
+                &data(9),
+                WAIT,
+                KEYS,
+                &data(9),
+                KEYS,
+                CLOSE,
+            ]
+            .concat(),
+        ),
+        (
+            "several-full-records",
+            [
+                &tls_session(TLS13, 1, [&[255, 3], &[250]])[..],
+                &data(40_000),
+                &data(40_000),
+                CLOSE,
+            ]
+            .concat(),
+        ),
+        (
+            "a-resumed-session-of-a-known-client",
+            [&[TLS13, 1, 1, 2, 1, 60, 0, 0][..], &data(30), CLOSE].concat(),
+        ),
+        (
+            "a-resumed-session-of-a-known-client-in-1.2",
+            [&[TLS12, 1, 1, 2, 1, 60, 0, 0][..], &data(30), CLOSE].concat(),
+        ),
+        (
+            "a-nameless-client",
+            [&[TLS13, 2, 0, 0, 0, 0, 0][..], &data(30), CLOSE].concat(),
+        ),
+        ("a-distrustful-client", [TLS12, 3, 0, 0, 0, 0, 0].to_vec()),
+        (
+            "a-flipped-bit-in-the-hello",
+            [&[TLS13, 0, 0, 0, 0, 0, 1, 0, 43][..], &data(30), CLOSE].concat(),
+        ),
+        (
+            "a-flipped-bit-behind-data",
+            [&[TLS13, 0, 0, 0, 0, 0, 5, 0, 9][..], &data(30), &data(30), CLOSE].concat(),
+        ),
+        (
+            "garbage-behind-data",
+            [
+                &whole(TLS13)[..],
+                &data(30),
+                WAIT,
+                &raw(b"GET / HTTP/1.1"),
+                &data(1),
+            ]
+            .concat(),
+        ),
+        (
+            "garbage-behind-the-end",
+            [&whole(TLS12)[..], &data(30), CLOSE, &raw(&[0; 200])].concat(),
+        ),
+        (
+            "an-alert-that-nobody-sealed",
+            [&whole(TLS13)[..], &data(30), &raw(b"\x15\x03\x03\0\x02\x01\0")].concat(),
+        ),
+        (
+            "an-empty-record",
+            [&whole(TLS12)[..], &raw(b"\x17\x03\x03\0\0"), &data(3), CLOSE].concat(),
+        ),
+        (
+            "too-many-new-keys-behind-the-handshake",
+            [
+                &[TLS13, 0, 1, 0, 0, 1, 227, 0][..],
+                &KEYS.repeat(26),
+                &data(58_339),
+                &KEYS.repeat(41),
+                &data(41_661),
+                CLOSE,
+            ]
+            .concat(),
+        ),
+        ("cut-off", [&whole(TLS13)[..], &data(30), END].concat()),
+        (
+            "cut-off-inside-a-record",
+            [&whole(TLS13)[..], &data(30), &raw(b"\x17\x03\x03\0\x30..."), END].concat(),
+        ),
+    ]
+}
+
 fn made() -> Vec<(&'static str, Seeds)> {
     vec![
         ("frames", frames()),
@@ -661,6 +790,7 @@ fn made() -> Vec<(&'static str, Seeds)> {
         ("framing_raw", raw()),
         ("request_head", request_head()),
         ("session", session()),
+        ("tls", tls()),
     ]
 }
 

@@ -116,6 +116,8 @@ fn meant_bind(text: &str) -> Option<String> {
 
 fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
     let certificate = ["cert_file", "key_file"].map(|key| section.get(key));
+    let client_ca = section.get("client_ca_file");
+    let client_ca_file = client_ca.as_ref().map_or(Some(None), |item| file(item).map(Some));
     let plaintext = section.get("plaintext");
     let chosen = plaintext.as_ref().and_then(|item| {
         item.choice(&[
@@ -136,6 +138,9 @@ fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
         }
         ([None, None], Some(item)) => {
             warn_of_handshake(section, &item);
+            if let Some(client_ca) = client_ca {
+                refuse_client_ca(&client_ca, &item);
+            }
             in_the_clear(&item, chosen?, bind?)
         }
         ([cert, key], None) => {
@@ -152,6 +157,7 @@ fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
             Some(Tls::On(Certificate {
                 cert_file: cert_file?,
                 key_file: key_file?,
+                client_ca_file: client_ca_file?,
             }))
         }
         ([cert, key], Some(item)) => {
@@ -201,6 +207,15 @@ fn warn_of_handshake(section: &Section<'_>, plaintext: &Item<'_>) {
             .help("remove it");
         section.reader.report(idle);
     }
+}
+
+/// An error, not a warning: who writes this relies on clients being known.
+fn refuse_client_ca(client_ca: &Item<'_>, plaintext: &Item<'_>) {
+    let nobody = Diagnostic::error("`client_ca_file` needs TLS")
+        .at(client_ca.key_span.clone(), "asks clients for certificates")
+        .at(plaintext.key_span.clone(), "in the clear, where nobody has one")
+        .help("remove one of them, and with `plaintext` add `cert_file` and `key_file`");
+    client_ca.report(nobody);
 }
 
 /// A path, relative to the folder of the configuration file.

@@ -41,19 +41,21 @@ pub struct Listener {
 /// Whether a listener speaks TLS.
 #[derive(Clone, Debug)]
 pub enum Tls {
-    /// It does, with this certificate.
+    /// It does, with these files.
     On(Certificate),
     /// It does not. Off loopback, the file says so in words.
     Off,
 }
 
-/// A certificate chain and its key, as files.
+/// A certificate chain and its key, as files, and whose certificates are asked for in return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// PEM, the leaf first.
     pub cert_file: PathBuf,
     /// PEM.
     pub key_file: PathBuf,
+    /// PEM, the authorities that clients need a certificate of. None: clients need no certificate.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// One route.

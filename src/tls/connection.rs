@@ -51,7 +51,7 @@ thread_local! {
 }
 
 /// A server's side of a TLS connection.
-pub(super) struct TlsConnection<S = TcpStream> {
+pub struct TlsConnection<S = TcpStream> {
     io: S,
     conn: UnbufferedServerConnection,
     /// Ciphertext that is not a whole record yet.
@@ -87,7 +87,7 @@ impl Sealed {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     /// A connection whose handshake has not begun.
-    pub(super) fn new(io: S, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+    pub fn new(io: S, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         Ok(Self {
             io,
             conn: UnbufferedServerConnection::new(config)?,
@@ -128,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     }
 
     /// Performs the handshake, up to and with the last byte of it that we send.
-    pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_send(cx))?;
             if !self.conn.is_handshaking() {
@@ -468,7 +468,7 @@ mod tests {
             .with_no_client_auth();
         Configs {
             client: Arc::new(client),
-            server: server_config(&made.identity()).unwrap(),
+            server: server_config(&made.identity(), None).unwrap(),
         }
     }
 

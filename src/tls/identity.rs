@@ -8,10 +8,12 @@ use rcgen::{
 };
 use tokio_rustls::rustls;
 
+use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ResolvesServerCert;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::ServerConfig;
@@ -51,12 +53,7 @@ impl Identity {
             file: file.to_owned(),
             problem,
         };
-        let chain = CertificateDer::pem_file_iter(cert_file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| problem(cert_file, read_problem(&error)))?;
-        if chain.is_empty() {
-            return Err(problem(cert_file, "there is no certificate in this file".into()));
-        }
+        let chain = certificates(cert_file)?;
         let key = PrivateKeyDer::from_pem_file(key_file)
             .map_err(|error| problem(key_file, read_problem(&error)))?;
         let provider = aws_lc_rs::default_provider();
@@ -81,6 +78,44 @@ impl Identity {
     }
 }
 
+/// The authorities whose certificates clients must present.
+#[derive(Clone, Debug)]
+pub struct ClientCa(Arc<dyn ClientCertVerifier>);
+
+impl ClientCa {
+    /// Reads the authorities' certificates, PEM.
+    pub fn load(file: &Path) -> Result<Self, IdentityError> {
+        let problem = |error: &dyn std::fmt::Display| IdentityError::File {
+            file: file.to_owned(),
+            problem: format!("this certificate cannot be an authority's: {error}"),
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(|error| problem(&error))?;
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map(Self)
+            .map_err(|error| problem(&error))
+    }
+}
+
+/// The certificates of a PEM file; at least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let problem = |problem| IdentityError::File {
+        file: file.to_owned(),
+        problem,
+    };
+    let found = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| problem(read_problem(&error)))?;
+    if found.is_empty() {
+        return Err(problem("there is no certificate in this file".into()));
+    }
+    Ok(found)
+}
+
 fn read_problem(error: &rustls::pki_types::pem::Error) -> String {
     use rustls::pki_types::pem::Error;
     match error {
@@ -90,15 +125,24 @@ fn read_problem(error: &rustls::pki_types::pem::Error) -> String {
     }
 }
 
-/// TLS 1.2 and 1.3 with this identity, ALPN `http/1.1`, and session tickets.
-pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// TLS 1.2 and 1.3 with this identity, ALPN `http/1.1`, and session tickets, which no other configuration takes: a resumed session
+/// is not asked for its certificate again. With authorities, only their clients get through the handshake.
+pub fn server_config(
+    identity: &Identity,
+    client_ca: Option<&ClientCa>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let clients = client_ca.map_or_else(WebPkiClientVerifier::no_client_auth, |ca| Arc::clone(&ca.0));
     let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.0)));
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new()?;
+    if client_ca.is_some() {
+        // A ticket ends; a session of TLS 1.2 that is remembered here, for a client without tickets, does not.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
     // Browsers use one; more would only cost bytes.
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
@@ -192,7 +236,7 @@ mod tests {
         let one = DevelopmentCa::make(&["localhost".into()]).unwrap();
         let other = DevelopmentCa::make(&["localhost".into(), "127.0.0.1".into()]).unwrap();
         let (cert, key) = (file("a.pem", &one.cert_pem), file("a.key", &one.key_pem));
-        server_config(&Identity::load(&cert, &key).unwrap()).unwrap();
+        server_config(&Identity::load(&cert, &key).unwrap(), None).unwrap();
 
         let wrong = file("b.key", &other.key_pem);
         assert!(matches!(
@@ -209,5 +253,32 @@ mod tests {
             let error = Identity::load(cert, key).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn client_authorities_are_certificates() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let made = DevelopmentCa::make(&["localhost".into()]).unwrap();
+        let load = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            ClientCa::load(&file)
+        };
+        let several = [&*made.ca_pem, &*made.cert_pem].concat();
+        let client_ca = load(&several).unwrap();
+        server_config(&made.identity(), Some(&client_ca)).unwrap();
+
+        let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (text, says) in [
+            ("", "there is no certificate in this file"),
+            (&*made.key_pem, "there is no certificate in this file"),
+            (nonsense, "this certificate cannot be an authority's"),
+            ("-----BEGIN CERTIFICATE-----\n", "not valid PEM"),
+        ] {
+            let error = load(text).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("ca.pem"), "{error}");
+        }
+        let error = ClientCa::load(&dir.path().join("missing")).unwrap_err();
+        assert!(error.to_string().contains("No such file"), "{error}");
     }
 }

@@ -6,7 +6,8 @@ mod handshake;
 mod identity;
 mod stream;
 
+pub use connection::TlsConnection;
 pub use handshake::{Failure, accept};
-pub use identity::{DevelopmentCa, Identity, IdentityError, server_config};
+pub use identity::{ClientCa, DevelopmentCa, Identity, IdentityError, server_config};
 pub use stream::Stream;
 pub use tokio_rustls::rustls::ServerConfig;

@@ -150,6 +150,9 @@ async fn exit_codes_tell_a_bad_configuration_from_a_failure() {
     let other_key = dir.path().join("other.key");
     std::fs::write(&other_key, other.key_pem).unwrap();
     let missing = dir.path().join("missing.pem");
+    let guarded = |ca: &Path| {
+        file(&free, &cert, &key).replace("[[route]]", &format!("client_ca_file = {ca:?}\n[[route]]"))
+    };
     // The file, what `check` says to it, what `run` says, and a word of the reason.
     let rows = [
         (file(&taken, &cert, &key), 0, 1, "cannot listen on 127.0.0.1"),
@@ -162,6 +165,8 @@ async fn exit_codes_tell_a_bad_configuration_from_a_failure() {
             "does not belong to the certificate",
         ),
         (file(&free, &key, &key), 78, 78, "no certificate in this file"),
+        (guarded(&missing), 78, 78, "missing.pem"),
+        (guarded(&key), 78, 78, "no certificate in this file"),
         ("this is not TOML".into(), 78, 78, "error"),
         (String::new(), 78, 78, "there is no listener"),
         (

@@ -33,4 +33,7 @@ mod slow_peers;
 mod layering;
 mod smoke;
 mod ssh;
+mod tls_clients;
+mod tls_fragments;
+mod tls_scan;
 mod unix;

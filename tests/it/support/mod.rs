@@ -1,20 +1,26 @@
 //! What the tests share: the program under test, a WebSocket client that can do wrong things, a browser, scripted backends, and real ones.
 
+mod authority;
 mod backend;
 mod chromium;
 mod client;
+mod gate;
 mod program;
 mod scene;
 mod service;
+mod typist;
 
+pub use authority::Authority;
 pub use backend::{Backend, flood, read, read_to_end, reset, write};
 pub use chromium::{Chromium, Tab, empty_page};
 pub use client::{
     BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Request, Stream, TEXT, answer, frame,
 };
+pub use gate::Gate;
 pub use program::{Output, Program, certificate, connect, sealock, tls_connect};
 pub use scene::Scene;
 pub use service::{Service, free_address, missing, program};
+pub use typist::Typist;
 
 use std::future::Future;
 use std::time::Duration;
