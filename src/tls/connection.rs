@@ -353,16 +353,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsConnection<S> {
         }
         let before = buf.filled().len();
         while !this.peer_closed {
+            if this.broken {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
             let mut plain = Vec::new();
-            let got = ready!(this.poll_open(cx, buf.remaining(), &mut |data| {
+            let opened = ready!(this.poll_open(cx, buf.remaining(), &mut |data| {
                 let take = data.len().min(buf.remaining());
                 buf.put_slice(&data[..take]);
                 plain.extend_from_slice(&data[take..]);
-            }))?;
+            }));
             this.plain = plain;
+            // What came whole is delivered, whatever came behind it; an error is told when it is asked for more.
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
+            let got = opened?;
             if got == 0 && !this.peer_closed {
                 let error = io::Error::new(
                     io::ErrorKind::UnexpectedEof,
@@ -558,6 +563,30 @@ mod tests {
         drop(client);
         let error = server.read(&mut [0; 9]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn what_came_whole_before_a_broken_record_is_delivered() {
+        let configs = configs(&rustls::version::TLS13);
+        for room in [100, 3] {
+            let (mut client, mut server) = pair(&configs, 1 << 20).await;
+            client.write_all(b"whole").await.unwrap();
+            let (wire, _) = client.get_mut();
+            wire.write_all(b"\x17\x03\x03\x00\x20broken").await.unwrap();
+            wire.write_all(&[0; 26]).await.unwrap();
+            let mut got = Vec::new();
+            let error = loop {
+                let mut buf = vec![0; room];
+                match server.read(&mut buf).await {
+                    Ok(count) => got.extend_from_slice(&buf[..count]),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(
+                (&got[..], error.kind()),
+                (&b"whole"[..], io::ErrorKind::InvalidData)
+            );
+        }
     }
 
     #[tokio::test]
