@@ -4,6 +4,7 @@
 //! TCP -> TLS -> HTTP request -> route -> a place -> dial -> 101 -> bridge -> record
 //! ```
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{self, DialError};
+use crate::backend::{self, DialError, Reached};
 use crate::bridge;
 use crate::close::CloseReason;
 use crate::config::Route;
@@ -54,7 +55,7 @@ struct Opened {
 enum Way {
     /// As a session.
     Backend {
-        backend: backend::Stream,
+        backend: Reached,
         place: OwnedSemaphorePermit,
     },
     /// To be told over the open WebSocket why there is none (`on_dial_failure = "close"`).
@@ -67,7 +68,7 @@ struct Ready {
     early: Vec<u8>,
     subprotocol: Option<String>,
     route: Arc<Route>,
-    backend: backend::Stream,
+    backend: Reached,
     place: OwnedSemaphorePermit,
 }
 
@@ -171,15 +172,21 @@ async fn bridge(service: &Service, peer: SocketAddr, ready: Box<Ready>) {
         early,
         subprotocol,
         route,
-        backend,
+        backend: Reached {
+            stream: backend,
+            peer: address,
+        },
         place: _place,
     } = *ready;
-    let address = backend
-        .peer()
-        .map_or_else(|| route.backend.to_string(), |peer| peer.to_string());
+    let address = || -> &dyn Display {
+        match &address {
+            Some(address) => address,
+            None => &route.backend,
+        }
+    };
     tracing::debug!(
         route = route.name,
-        backend = address,
+        backend = %address(),
         subprotocol,
         tls = stream.protocol().map(|(version, _)| version),
         suite = stream.protocol().map(|(_, suite)| suite),
@@ -190,7 +197,7 @@ async fn bridge(service: &Service, peer: SocketAddr, ready: Box<Ready>) {
         ended,
         peer,
         route: &route.name,
-        backend: Some(&address),
+        backend: Some(address()),
         detail: "",
         subprotocol: subprotocol.as_deref(),
         duration: start.elapsed(),
@@ -247,10 +254,7 @@ impl Gate for Visit<'_> {
 
 impl Visit<'_> {
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(
-        &self,
-        route: &Route,
-    ) -> Result<(backend::Stream, OwnedSemaphorePermit), (CloseReason, String)> {
+    async fn reach(&self, route: &Route) -> Result<(Reached, OwnedSemaphorePermit), (CloseReason, String)> {
         let place = Arc::clone(&self.service.sessions)
             .try_acquire_owned()
             .map_err(|_| (CloseReason::TooManySessions, String::new()))?;

@@ -18,16 +18,6 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-impl Stream {
-    /// The address that was reached; a unix socket's path is all there is to know of it.
-    pub fn peer(&self) -> Option<std::net::SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) => None,
-        }
-    }
-}
-
 impl Connection for Stream {
     fn reset_on_drop(&self) {
         match self {
