@@ -69,6 +69,17 @@ pub(super) struct TlsConnection<S = TcpStream> {
     broken: bool,
 }
 
+/// The error of a handshake with a client that speaks HTTP in the clear. It gets no alert, so that an answer can be the first thing
+/// that it reads.
+#[derive(Debug, thiserror::Error)]
+#[error("plain HTTP")]
+pub(super) struct PlainHttp;
+
+/// True when the first byte is that of an HTTP method; a TLS record starts with 22 (RFC 8446 §5.1).
+fn speaks_http(input: &[u8]) -> bool {
+    input.first().is_some_and(u8::is_ascii_uppercase)
+}
+
 /// What to do when application data may be written.
 enum Goal<'a> {
     Nothing,
@@ -167,6 +178,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
                 ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
                 let got = buf.filled().len();
                 let input = &mut incoming[..left + got];
+                if self.conn.protocol_version().is_none() && speaks_http(input) {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, PlainHttp)));
+                }
                 let result = self.turn(input, answers, &mut Goal::Nothing, sink);
                 let used = result.as_ref().map_or(input.len(), |used| *used);
                 self.incoming = input[used..].to_vec();
