@@ -17,7 +17,7 @@ use tokio_rustls::rustls::server::UnbufferedServerConnection;
 use tokio_rustls::rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
 };
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, ProtocolVersion, ServerConfig};
 
 /// The most plaintext that is sealed at once: what the bridge reads in one pass, with room for the frame headers it adds.
 const MAX_SEAL: usize = 144 * 1024;
@@ -61,6 +61,9 @@ pub(super) struct TlsConnection<S = TcpStream> {
     /// Ciphertext that the socket has not taken; `pending[sent..]`.
     pending: Vec<u8>,
     sent: usize,
+    /// What is pending are the tickets behind a TLS 1.3 handshake. Nobody waits for them, so they leave with what is written next:
+    /// one packet less, and one wake-up of the client.
+    tickets: bool,
     /// The peer's close_notify has come.
     peer_closed: bool,
     /// Ours has been sealed.
@@ -106,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
             plain: Vec::new(),
             pending: Vec::new(),
             sent: 0,
+            tickets: false,
             peer_closed: false,
             notified: false,
             broken: false,
@@ -136,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     /// Performs the handshake, up to and with the last byte of it that we send.
     pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_send(cx))?;
+            ready!(self.poll_flush_pending(cx))?;
             if !self.conn.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
@@ -181,9 +185,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
                 if self.conn.protocol_version().is_none() && speaks_http(input) {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, PlainHttp)));
                 }
+                let handshaking = self.conn.is_handshaking();
                 let result = self.turn(input, answers, &mut Goal::Nothing, sink);
                 let used = result.as_ref().map_or(input.len(), |used| *used);
                 self.incoming = input[used..].to_vec();
+                // In TLS 1.2 the client waits for our last message, here only we for its.
+                let over = handshaking && !self.conn.is_handshaking();
+                self.tickets |= over && self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
                 let sent = self.poll_write_sealed(cx, answers);
                 result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 sent?;
@@ -265,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     fn poll_write_sealed(&mut self, cx: &mut Context<'_>, sealed: &mut Sealed) -> io::Result<()> {
         let bytes = &sealed.buf[..std::mem::take(&mut sealed.len)];
         let mut done = 0;
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && !self.tickets {
             while done < bytes.len() {
                 match Pin::new(&mut self.io).poll_write(cx, &bytes[done..]) {
                     Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -277,6 +285,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
         }
         self.pending.extend_from_slice(&bytes[done..]);
         Ok(())
+    }
+
+    /// Writes what is pending, unless that can wait.
+    fn poll_flush_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.tickets {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_send(cx)
     }
 
     /// Writes what is pending.
@@ -348,7 +364,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsConnection<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Answers of TLS itself, such as to a key update, wait for no write of ours. Not being able to send is no reason not to read.
-        if let Poll::Ready(Err(error)) = this.poll_send(cx) {
+        if let Poll::Ready(Err(error)) = this.poll_flush_pending(cx) {
             return Poll::Ready(Err(error));
         }
         if !this.plain.is_empty() {
@@ -387,21 +403,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsConnection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsConnection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
+        ready!(this.poll_flush_pending(cx))?;
         if this.notified {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let data = &data[..data.len().min(MAX_SEAL)];
         this.poll_seal(cx, Goal::Seal(data))?;
+        if std::mem::take(&mut this.tickets)
+            && let Poll::Ready(Err(error)) = this.poll_send(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
         Poll::Ready(Ok(data.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_send(cx)
+        self.get_mut().poll_flush_pending(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.tickets = false;
         ready!(this.poll_send(cx))?;
         if !this.notified {
             this.notified = true;
@@ -559,6 +581,23 @@ mod tests {
         client.read_exact(&mut got).await.unwrap();
         let kept = [&server.incoming, &server.plain, &server.pending].map(Vec::capacity);
         assert_eq!(kept, [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn tickets_leave_with_the_first_data() {
+        for (version, wait) in [(&rustls::version::TLS12, false), (&rustls::version::TLS13, true)] {
+            let configs = configs(version);
+            let (mut client, mut server) = pair(&configs, 1 << 20).await;
+            server.flush().await.unwrap();
+            assert_eq!(server.backlog() > 0, wait, "{version:?}");
+            let read = tokio::time::timeout(Duration::ZERO, server.read(&mut [0])).await;
+            assert!(read.is_err(), "no data came");
+            assert_eq!(server.backlog() > 0, wait, "{version:?}");
+            server.write_all(b"x").await.unwrap();
+            assert_eq!(server.backlog(), 0);
+            client.read_exact(&mut [0]).await.unwrap();
+            assert_eq!(client.get_ref().1.tls13_tickets_received(), u32::from(wait));
+        }
     }
 
     #[tokio::test]
