@@ -1,8 +1,12 @@
 //! What the bridge needs of a connection.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustix::net::SendFlags;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::time::timeout;
 
 /// How long, and how much, a refused client may still send before its connection is dropped.
@@ -17,6 +21,12 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     /// Bytes that were taken by a write and have not been handed to the system yet.
     fn backlog(&self) -> usize {
         0
+    }
+
+    /// Writes as `poll_write` does, where the end of the stream follows: the transport may keep what it is given for `poll_shutdown`,
+    /// so that both leave together.
+    fn poll_write_last(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, data)
     }
 }
 
@@ -48,6 +58,18 @@ impl Connection for tokio::net::TcpStream {
     fn reset_on_drop(&self) {
         // Fails only on a socket that is gone already.
         drop(self.set_zero_linger());
+    }
+
+    fn poll_write_last(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            let sent = self.try_io(Interest::WRITABLE, || Ok(rustix::net::send(&*self, data, flags)?));
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 }
 

@@ -25,6 +25,13 @@ impl Connection for Stream {
             Self::Unix(stream) => stream.reset_on_drop(),
         }
     }
+
+    fn poll_write_last(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_last(cx, data),
+            Self::Unix(stream) => Pin::new(stream).poll_write_last(cx, data),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

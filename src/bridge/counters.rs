@@ -1,4 +1,7 @@
-//! What a session has moved, and what it has not.
+//! What a session has moved, what it has not, and how it ended.
+
+use crate::close::CloseReason;
+use crate::websocket::CloseCode;
 
 /// Counts of one session. Bytes are payload: message bytes, without frame headers or framing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,4 +22,15 @@ pub struct Counters {
     pub lost_up: u64,
     /// Bytes of the backend that reached nobody.
     pub lost_down: u64,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The first cause.
+    pub reason: CloseReason,
+    /// The close code: ours where we closed first, the client's where it did.
+    pub code: Option<CloseCode>,
+    /// What was moved.
+    pub counters: Counters,
 }

@@ -14,6 +14,6 @@ mod settings;
 mod simulation;
 mod uplink;
 
-pub use counters::Counters;
-pub use pump::{Ended, refuse, run};
+pub use counters::{Counters, Ended};
+pub use pump::{refuse, run};
 pub use settings::{Accept, Deliver, HalfClose, Settings, Timeouts};

@@ -17,7 +17,7 @@ use super::buffers::{Inlet, MIN_WINDOW, SCRATCH, Scratch, poll_read, write_out};
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
 use super::uplink::{Mode, Pass, Stop, Uplink};
-use super::{Counters, Settings};
+use super::{Counters, Ended, Settings};
 use crate::close::CloseReason;
 use crate::io::Connection;
 use crate::outbox::Outbox;
@@ -25,17 +25,6 @@ use crate::websocket::{CloseCode, CloseFrame, Encoder};
 
 /// Reads and writes of one session before other sessions get their turn.
 const TURNS: usize = 8;
-
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The first cause.
-    pub reason: CloseReason,
-    /// The close code: ours where we closed first, the client's where it did.
-    pub code: Option<CloseCode>,
-    /// What was moved.
-    pub counters: Counters,
-}
 
 struct Pump<C, B> {
     settings: Arc<Settings>,
@@ -318,7 +307,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             return false;
         };
         let before = self.to_backend.ready().len();
-        let result = write_out(backend, cx, &mut self.to_backend);
+        let last = self.life.finish_backend();
+        let result = write_out(backend, cx, &mut self.to_backend, last);
         let waiting = self.to_backend.ready().len();
         let mut progress = waiting < before;
         if result.is_err() {
@@ -330,7 +320,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.from_client.window = MIN_WINDOW;
         }
         self.life.wrote(Side::Backend, now, waiting > 0, progress);
-        if waiting == 0 && self.life.finish_backend() {
+        if waiting == 0 && last {
             // Half a message never leaves.
             self.up.abandon(&mut self.counters);
             self.to_backend.discard_held();
@@ -413,10 +403,13 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         if self.life.client_is_closed() {
             return false;
         }
+        if self.life.finish_client() {
+            return self.finish_client(cx, now);
+        }
         let before = self.to_client.ready().len() + client.backlog();
         let unflushed = self.unflushed;
         let any = unflushed || !self.to_client.ready().is_empty();
-        let flushed = match write_out(client, cx, &mut self.to_client) {
+        let flushed = match write_out(client, cx, &mut self.to_client, false) {
             Ok(()) if any => {
                 let flush = Pin::new(&mut *client).poll_flush(cx);
                 self.unflushed = flush.is_pending();
@@ -446,17 +439,34 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         } else {
             self.life.client_flushed(now);
         }
-        if self.life.finish_client() {
-            if Pin::new(client).poll_shutdown(cx).is_ready() {
+        progress
+    }
+
+    /// Writes what is left for the client, and the end of its stream with it: one packet, where there is room for it.
+    fn finish_client(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(client) = self.client.as_mut() else {
+            return false;
+        };
+        let before = self.to_client.ready().len() + client.backlog();
+        let ended = match write_out(client, cx, &mut self.to_client, true) {
+            Ok(()) if self.to_client.ready().is_empty() => Pin::new(&mut *client).poll_shutdown(cx),
+            written => written.map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending),
+        };
+        match ended {
+            // The last bytes, those of TLS too, wait for room: they have a deadline, as all before them.
+            Poll::Pending => {
+                let progress = self.to_client.ready().len() + client.backlog() < before;
+                self.life.wrote(Side::Client, now, true, progress);
+                return progress;
+            }
+            // With nothing left to tell, its end is the client's affair.
+            Poll::Ready(Err(_)) if before > 0 => self.life.client_gone(now, self.up.is_cut()),
+            Poll::Ready(_) => {
+                self.life.client_flushed(now);
                 self.life.client_finished();
-                progress = true;
-            } else {
-                // The last bytes of TLS wait for room: they are flushed, and have a deadline, as all before them.
-                self.unflushed = true;
-                self.life.wrote(Side::Client, now, true, false);
             }
         }
-        progress
+        true
     }
 
     /// Lets go of what is closed: at once, not when the whole session is over.

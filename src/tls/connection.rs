@@ -19,6 +19,8 @@ use tokio_rustls::rustls::unbuffered::{
 };
 use tokio_rustls::rustls::{self, ProtocolVersion, ServerConfig};
 
+use crate::io::Connection;
+
 /// The most plaintext that is sealed at once: what the bridge reads in one pass, with room for the frame headers it adds.
 const MAX_SEAL: usize = 144 * 1024;
 /// The most ciphertext that is read at once.
@@ -61,9 +63,9 @@ pub(super) struct TlsConnection<S = TcpStream> {
     /// Ciphertext that the socket has not taken; `pending[sent..]`.
     pending: Vec<u8>,
     sent: usize,
-    /// What is pending are the tickets behind a TLS 1.3 handshake. Nobody waits for them, so they leave with what is written next:
-    /// one packet less, and one wake-up of the client.
-    tickets: bool,
+    /// What is sealed becomes pending, and leaves with what follows: one packet less, and one wake-up of the client. So do the
+    /// tickets behind a TLS 1.3 handshake, which nobody waits for, and the last data with the end.
+    hold: bool,
     /// The peer's close_notify has come.
     peer_closed: bool,
     /// Ours has been sealed.
@@ -99,7 +101,7 @@ impl Sealed {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
+impl<S: Connection> TlsConnection<S> {
     /// A connection whose handshake has not begun.
     pub(super) fn new(io: S, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         Ok(Self {
@@ -109,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
             plain: Vec::new(),
             pending: Vec::new(),
             sent: 0,
-            tickets: false,
+            hold: false,
             peer_closed: false,
             notified: false,
             broken: false,
@@ -191,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
                 self.incoming = input[used..].to_vec();
                 // In TLS 1.2 the client waits for our last message, here only we for its.
                 let over = handshaking && !self.conn.is_handshaking();
-                self.tickets |= over && self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                self.hold |= over && self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
                 let sent = self.poll_write_sealed(cx, answers);
                 result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 sent?;
@@ -273,7 +275,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     fn poll_write_sealed(&mut self, cx: &mut Context<'_>, sealed: &mut Sealed) -> io::Result<()> {
         let bytes = &sealed.buf[..std::mem::take(&mut sealed.len)];
         let mut done = 0;
-        if self.pending.is_empty() && !self.tickets {
+        if self.pending.is_empty() && !self.hold {
             while done < bytes.len() {
                 match Pin::new(&mut self.io).poll_write(cx, &bytes[done..]) {
                     Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -289,7 +291,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
 
     /// Writes what is pending, unless that can wait.
     fn poll_flush_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.tickets {
+        if self.hold {
             return Poll::Ready(Ok(()));
         }
         self.poll_send(cx)
@@ -298,7 +300,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     /// Writes what is pending.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.pending.len() {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending[self.sent..]))? {
+            let io = Pin::new(&mut self.io);
+            let rest = &self.pending[self.sent..];
+            let written = if self.notified {
+                io.poll_write_last(cx, rest)
+            } else {
+                io.poll_write(cx, rest)
+            };
+            match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.sent += count,
             }
@@ -308,6 +317,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
             self.sent = 0;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes data. What of it the socket does not take becomes pending, but there is never more of that than one call's.
+    fn poll_write_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.notified {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let data = &data[..data.len().min(MAX_SEAL)];
+        self.poll_seal(cx, Goal::Seal(data))?;
+        Poll::Ready(Ok(data.len()))
+    }
+
+    /// Writes data, to leave with the end of the stream.
+    pub(super) fn poll_write_last(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        self.hold = true;
+        self.poll_write_data(cx, data)
     }
 
     fn poll_seal(&mut self, cx: &mut Context<'_>, mut goal: Goal<'_>) -> io::Result<()> {
@@ -360,7 +386,7 @@ fn seal(
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsConnection<S> {
+impl<S: Connection> AsyncRead for TlsConnection<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Answers of TLS itself, such as to a key update, wait for no write of ours. Not being able to send is no reason not to read.
@@ -400,21 +426,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsConnection<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsConnection<S> {
+impl<S: Connection> AsyncWrite for TlsConnection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_flush_pending(cx))?;
-        if this.notified {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let data = &data[..data.len().min(MAX_SEAL)];
-        this.poll_seal(cx, Goal::Seal(data))?;
-        if std::mem::take(&mut this.tickets)
+        let count = ready!(this.poll_write_data(cx, data))?;
+        if std::mem::take(&mut this.hold)
             && let Poll::Ready(Err(error)) = this.poll_send(cx)
         {
             return Poll::Ready(Err(error));
         }
-        Poll::Ready(Ok(data.len()))
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -423,13 +445,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsConnection<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.tickets = false;
-        ready!(this.poll_send(cx))?;
         if !this.notified {
             this.notified = true;
+            this.hold = true;
             this.poll_seal(cx, Goal::Notify)?;
-            ready!(this.poll_send(cx))?;
+            this.hold = false;
         }
+        ready!(this.poll_send(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
@@ -478,6 +500,10 @@ mod tests {
         fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
             Pin::new(&mut self.io).poll_shutdown(cx)
         }
+    }
+
+    impl Connection for Narrow {
+        fn reset_on_drop(&self) {}
     }
 
     struct Configs {
@@ -598,6 +624,22 @@ mod tests {
             client.read_exact(&mut [0]).await.unwrap();
             assert_eq!(client.get_ref().1.tls13_tickets_received(), u32::from(wait));
         }
+    }
+
+    #[tokio::test]
+    async fn the_last_data_leaves_with_the_end() {
+        let configs = configs(&rustls::version::TLS13);
+        let (mut client, mut server) = pair(&configs, 1 << 20).await;
+        server.write_all(b"first").await.unwrap();
+        let taken = poll_fn(|cx| server.poll_write_last(cx, b"last")).await.unwrap();
+        assert_eq!(taken, 4);
+        assert!(server.backlog() > taken);
+        server.shutdown().await.unwrap();
+        assert_eq!(server.backlog(), 0);
+        let mut got = [0; 9];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"firstlast");
+        assert_eq!(client.read(&mut got).await.unwrap(), 0, "close_notify");
     }
 
     #[tokio::test]
