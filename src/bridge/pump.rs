@@ -55,7 +55,7 @@ pub fn run<C: Connection, B: Connection>(
     backend: B,
     settings: Arc<Settings>,
     stop: &CancellationToken,
-) -> impl Future<Output = Ended> {
+) -> impl Future<Output = Ended> + use<C, B> {
     let life = Lifecycle::new(Arc::clone(&settings), now(), fastrand::u64(..));
     drive(Pump::new(client, early, Some(backend), settings, life), stop)
 }
@@ -76,11 +76,11 @@ pub fn refuse<C: Connection>(
 }
 
 /// Not an `async fn`: that would keep its argument twice, and the pump is most of a session.
-#[allow(clippy::manual_async_fn, reason = "an async fn is what this is not")]
 fn drive<C: Connection, B: Connection>(
     mut pump: Pump<C, B>,
     stop: &CancellationToken,
-) -> impl Future<Output = Ended> {
+) -> impl Future<Output = Ended> + use<C, B> {
+    let stop = stop.clone();
     async move {
         let mut timer = pin!(tokio::time::sleep(std::time::Duration::ZERO));
         let mut stop = pin!(stop.cancelled());

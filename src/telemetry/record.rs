@@ -86,28 +86,30 @@ pub fn log_session(end: &SessionEnd<'_>) {
         lost_up,
         lost_down,
     } = end.ended.counters;
-    at_level!(
-        row.level,
-        cause = row.label,
-        state = row.state,
-        code = end.ended.code.map(|code| code.0),
-        route = end.route,
-        peer = %end.peer,
-        backend = end.backend.map(tracing::field::display),
-        detail = shown(end.detail),
-        subprotocol = end.subprotocol,
-        messages_up,
-        bytes_up,
-        messages_down,
-        bytes_down,
-        skipped,
-        oversized,
-        lost_up,
-        lost_down,
-        duration_ms = millis(end.duration),
-        "session ended: {}",
-        row.text
-    );
+    super::in_connection(|| {
+        at_level!(
+            row.level,
+            cause = row.label,
+            state = row.state,
+            code = end.ended.code.map(|code| code.0),
+            route = end.route,
+            peer = %end.peer,
+            backend = end.backend.map(tracing::field::display),
+            detail = shown(end.detail),
+            subprotocol = end.subprotocol,
+            messages_up,
+            bytes_up,
+            messages_down,
+            bytes_down,
+            skipped,
+            oversized,
+            lost_up,
+            lost_down,
+            duration_ms = millis(end.duration),
+            "session ended: {}",
+            row.text
+        )
+    });
 }
 
 /// A detail, if there is one, made safe to print.
