@@ -38,7 +38,8 @@ pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
             return;
         }
         let mut left = LINGER_BYTES;
-        let mut scratch = [0; 4096];
+        // On the heap: an array would be part of every connection's task, lingering or not.
+        let mut scratch = vec![0; 4096];
         while let Ok(got @ 1..) = stream.read(&mut scratch).await {
             left = left.saturating_sub(got);
             if left == 0 {
