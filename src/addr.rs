@@ -1,24 +1,25 @@
 //! Host names as they stand in headers and in the configuration, and what every TCP socket is set to.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 
 /// A peer that vanished without a word is noticed after this time without traffic, plus three probes.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// Sets what every connection needs: no delay (sealock batches by itself) and keep-alive.
-pub fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+/// Sets what every connection needs: no delay (sealock batches by itself) and keep-alive. What a listener accepts inherits it.
+pub fn tune(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE)
         .with_interval(PROBE_INTERVAL)
         .with_retries(PROBES);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// The host of a `Host` header or an authority, lower-case, without port and trailing dot; `None` when it is not a host.

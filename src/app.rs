@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 use crate::accept::{self, Listener};
 use crate::config::{Certificate, Config, Tls};
@@ -101,6 +100,7 @@ impl App {
             listeners.push(accept::bind(address).map_err(|error| StartError::Bind { address, error })?);
         }
         let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
         let routes = config.routes.into_iter().map(|route| {
             let route = Arc::new(route);
             (route.hosts.clone(), route.path.clone(), route)
@@ -109,10 +109,10 @@ impl App {
             routes: RouteTable::new(routes),
             sessions: Arc::new(Semaphore::new(config.limits.max_sessions)),
             stop: stop.clone(),
+            tasks: tasks.clone(),
             pages,
         });
         let handshakes = Arc::new(Semaphore::new(config.limits.max_handshakes));
-        let tasks = TaskTracker::new();
         let addresses = listeners
             .iter()
             .zip(&ports)
@@ -127,7 +127,6 @@ impl App {
                 port,
                 Arc::clone(&service),
                 Arc::clone(&handshakes),
-                tasks.clone(),
             ));
         }
         Ok(Self {
@@ -166,20 +165,12 @@ fn server_config(files: &Certificate, identities: &Identities) -> Result<Arc<Ser
     tls::server_config(&identity, client_ca.as_ref()).map_err(|error| StartError::Tls(error.to_string()))
 }
 
-async fn serve(
-    listener: Listener,
-    port: Arc<Port>,
-    service: Arc<Service>,
-    handshakes: Arc<Semaphore>,
-    tasks: TaskTracker,
-) {
+async fn serve(listener: Listener, port: Arc<Port>, service: Arc<Service>, handshakes: Arc<Semaphore>) {
     let stop = service.stop.clone();
     listener
         .serve(handshakes, stop, |tcp, peer, permit| {
             let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
-            let span = tracing::info_span!("connection", id);
-            let connection = session::run(Arc::clone(&service), Arc::clone(&port), tcp, peer, permit);
-            tasks.spawn(connection.instrument(span));
+            session::start(&service, &port, id, (tcp, peer), permit);
         })
         .await;
 }

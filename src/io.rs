@@ -1,8 +1,12 @@
 //! What the bridge needs of a connection.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustix::net::SendFlags;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::time::timeout;
 
 /// How long, and how much, a refused client may still send before its connection is dropped.
@@ -23,6 +27,12 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     fn held_memory(&self) -> usize {
         0
     }
+
+    /// Writes as `poll_write` does, where the end of the stream follows: the transport may keep what it is given for `poll_shutdown`,
+    /// so that both leave together.
+    fn poll_write_last(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, data)
+    }
 }
 
 /// Ends a connection so that the last answer arrives: sends the end of the stream, then reads what still comes and drops it. Without
@@ -33,7 +43,8 @@ pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
             return;
         }
         let mut left = LINGER_BYTES;
-        let mut scratch = [0; 4096];
+        // On the heap: an array would be part of every connection's task, lingering or not.
+        let mut scratch = vec![0; 4096];
         while let Ok(got @ 1..) = stream.read(&mut scratch).await {
             left = left.saturating_sub(got);
             if left == 0 {
@@ -53,6 +64,18 @@ impl Connection for tokio::net::TcpStream {
     fn reset_on_drop(&self) {
         // Fails only on a socket that is gone already.
         drop(self.set_zero_linger());
+    }
+
+    fn poll_write_last(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            let sent = self.try_io(Interest::WRITABLE, || Ok(rustix::net::send(&*self, data, flags)?));
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 }
 

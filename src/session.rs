@@ -4,21 +4,24 @@
 //! TCP -> TLS -> HTTP request -> route -> a place -> dial -> 101 -> bridge -> record
 //! ```
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::backend::{self, DialError};
+use crate::backend::{self, DialError, Reached};
 use crate::bridge;
 use crate::close::CloseReason;
 use crate::config::Route;
 use crate::route::RouteTable;
-use crate::telemetry::{Refusal, SessionEnd, log_refusal, log_session};
+use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
 use crate::tls;
 use crate::upgrade::{self, Bounds, Gate, OnDialFailure, Page, Policy, Upgraded};
 
@@ -30,6 +33,8 @@ pub struct Service {
     pub sessions: Arc<Semaphore>,
     /// Ends every session, with 1001.
     pub stop: CancellationToken,
+    /// All that is under way.
+    pub tasks: TaskTracker,
     /// Pages beside the routes.
     pub pages: fn(&str) -> Option<Page>,
 }
@@ -54,7 +59,7 @@ struct Opened {
 enum Way {
     /// As a session.
     Backend {
-        backend: backend::Stream,
+        backend: Reached,
         place: OwnedSemaphorePermit,
     },
     /// To be told over the open WebSocket why there is none (`on_dial_failure = "close"`).
@@ -67,33 +72,39 @@ struct Ready {
     early: Vec<u8>,
     subprotocol: Option<String>,
     route: Arc<Route>,
-    backend: backend::Stream,
+    backend: Reached,
     place: OwnedSemaphorePermit,
 }
 
-/// Serves one connection to its end. `handshake` is given back as soon as it is a session.
-pub async fn run(
-    service: Arc<Service>,
-    port: Arc<Port>,
-    tcp: TcpStream,
-    peer: SocketAddr,
+/// Begins to serve a connection, the `id`-th. `handshake` is given back as soon as it is a session.
+pub fn start(
+    service: &Arc<Service>,
+    port: &Arc<Port>,
+    id: u64,
+    (tcp, peer): (TcpStream, SocketAddr),
     handshake: OwnedSemaphorePermit,
 ) {
-    // Boxed, and gone before the session begins: a session must not carry the size of its handshakes.
-    let ready = Box::pin(open(&service, port, tcp, peer, handshake)).await;
-    if let Some(ready) = ready {
-        bridge(&service, peer, ready).await;
-    }
+    let (service, port) = (Arc::clone(service), Arc::clone(port));
+    let tasks = service.tasks.clone();
+    let opening = async move {
+        if let Some(ready) = open(&service, &port, tcp, peer, handshake).await {
+            // A task of its own: a session must not carry the size of its handshake.
+            service
+                .tasks
+                .spawn(telemetry::session(id, bridge(&service, peer, ready)));
+        }
+    };
+    tasks.spawn(telemetry::connection(id, opening));
 }
 
 /// Everything up to the 101. A connection that does not become a session is told and logged here, on its handshake's permit.
 async fn open(
     service: &Service,
-    port: Arc<Port>,
+    port: &Port,
     tcp: TcpStream,
     peer: SocketAddr,
     _handshake: OwnedSemaphorePermit,
-) -> Option<Box<Ready>> {
+) -> Option<Ready> {
     let start = Instant::now();
     let visit = Visit {
         service,
@@ -121,14 +132,14 @@ async fn open(
         })) => {
             match way {
                 Way::Backend { backend, place } => {
-                    return Some(Box::new(Ready {
+                    return Some(Ready {
                         stream,
                         early,
                         subprotocol,
                         route,
                         backend,
                         place,
-                    }));
+                    });
                 }
                 Way::Refuse { reason, detail } => {
                     let settings = Arc::clone(&route.settings);
@@ -164,37 +175,49 @@ async fn open(
 }
 
 /// The session itself, and its record.
-async fn bridge(service: &Service, peer: SocketAddr, ready: Box<Ready>) {
+fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Output = ()> + Send + use<> {
     let start = Instant::now();
     let Ready {
         stream,
         early,
         subprotocol,
         route,
-        backend,
-        place: _place,
-    } = *ready;
-    let address = backend
-        .peer()
-        .map_or_else(|| route.backend.to_string(), |peer| peer.to_string());
+        backend: Reached {
+            stream: backend,
+            peer: address,
+        },
+        place,
+    } = ready;
     tracing::debug!(
         route = route.name,
-        backend = address,
+        backend = %shown(&address, &route),
         subprotocol,
         tls = stream.protocol().map(|(version, _)| version),
         suite = stream.protocol().map(|(_, suite)| suite),
         "session begins"
     );
-    let ended = bridge::run(stream, early, backend, Arc::clone(&route.settings), &service.stop).await;
-    log_session(&SessionEnd {
-        ended,
-        peer,
-        route: &route.name,
-        backend: Some(&address),
-        detail: "",
-        subprotocol: subprotocol.as_deref(),
-        duration: start.elapsed(),
-    });
+    let session = bridge::run(stream, early, backend, Arc::clone(&route.settings), &service.stop);
+    // Not awaited in an `async` block, which would keep room for it twice.
+    session.map(move |ended| {
+        drop(place);
+        log_session(&SessionEnd {
+            ended,
+            peer,
+            route: &route.name,
+            backend: Some(shown(&address, &route)),
+            detail: "",
+            subprotocol: subprotocol.as_deref(),
+            duration: start.elapsed(),
+        });
+    })
+}
+
+/// A backend's address for logs: the one that was reached, or all there is to know of it.
+fn shown<'a>(reached: &'a Option<SocketAddr>, route: &'a Route) -> &'a dyn Display {
+    match reached {
+        Some(address) => address,
+        None => &route.backend,
+    }
 }
 
 /// One connection's view of the service, and what it learns on the way.
@@ -247,10 +270,7 @@ impl Gate for Visit<'_> {
 
 impl Visit<'_> {
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(
-        &self,
-        route: &Route,
-    ) -> Result<(backend::Stream, OwnedSemaphorePermit), (CloseReason, String)> {
+    async fn reach(&self, route: &Route) -> Result<(Reached, OwnedSemaphorePermit), (CloseReason, String)> {
         let place = Arc::clone(&self.service.sessions)
             .try_acquire_owned()
             .map_err(|_| (CloseReason::TooManySessions, String::new()))?;
@@ -279,14 +299,14 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+    fn size_of_session<F>(_: fn(&'static Service, SocketAddr, Ready) -> F) -> usize {
         size_of::<F>()
     }
 
     /// What an idle session costs beside its TLS state and its descriptors; `cargo test -- --nocapture` prints it.
     #[test]
     fn the_task_of_a_session_is_small() {
-        let size = size_of_future(run);
+        let size = size_of_session(bridge);
         println!("the task of a session: {size} bytes");
         assert!(size <= 1536, "{size}");
     }

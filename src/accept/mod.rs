@@ -38,6 +38,8 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     // A restarted daemon must not wait for the connections of the last one to be forgotten.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
+    // Once for all connections: five system calls less for each.
+    crate::addr::tune(&socket)?;
     let socket = socket.listen(BACKLOG)?;
     let address = socket.local_addr()?;
     Ok(Listener { socket, address })
@@ -65,9 +67,7 @@ impl Listener {
             let Some(Some((accepted, permit))) = until(&stop, next).await else {
                 return;
             };
-            let tuned =
-                accepted.and_then(|(stream, peer)| crate::addr::tune(&stream).map(|()| (stream, peer)));
-            match tuned {
+            match accepted {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
                     on_connection(stream, peer, permit);
@@ -100,4 +100,29 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::NotConnected | K::InvalidInput
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+
+    /// Linux does so, and says nowhere that it must.
+    #[tokio::test]
+    async fn what_is_accepted_is_tuned_as_its_listener() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let near = TcpStream::connect(listener.address()).await.unwrap();
+        let (far, _) = listener.socket.accept().await.unwrap();
+        let settings = |stream: &TcpStream| {
+            let socket = SockRef::from(stream);
+            let time = socket.tcp_keepalive_time().unwrap();
+            let interval = socket.tcp_keepalive_interval().unwrap();
+            let retries = socket.tcp_keepalive_retries().unwrap();
+            let on = (socket.tcp_nodelay().unwrap(), socket.keepalive().unwrap());
+            (on, time, interval, retries)
+        };
+        assert_ne!(settings(&far), settings(&near));
+        crate::addr::tune(&near).unwrap();
+        assert_eq!(settings(&far), settings(&near));
+    }
 }

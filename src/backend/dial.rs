@@ -30,21 +30,33 @@ pub enum DialError {
     Timeout(Duration),
 }
 
+/// A backend that was reached.
+#[derive(Debug)]
+pub struct Reached {
+    /// The connection.
+    pub stream: Stream,
+    /// The address that was connected to; a unix socket's path is all there is to know of it.
+    pub peer: Option<SocketAddr>,
+}
+
 /// Connects to `target` within `limit`, name look-up included.
-pub async fn dial(target: &Target, limit: Duration) -> Result<Stream, DialError> {
+pub async fn dial(target: &Target, limit: Duration) -> Result<Reached, DialError> {
     let dialed = timeout(limit, async {
         match target {
-            Target::Unix(path) => UnixStream::connect(path)
-                .await
-                .map(Stream::Unix)
-                .map_err(DialError::Failed),
-            Target::Tcp { host, port } => tcp(host, *port).await.map(Stream::Tcp),
+            Target::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(DialError::Failed)?;
+                Ok(Reached {
+                    stream: Stream::Unix(stream),
+                    peer: None,
+                })
+            }
+            Target::Tcp { host, port } => tcp(host, *port).await,
         }
     });
     dialed.await.unwrap_or(Err(DialError::Timeout(limit)))
 }
 
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, DialError> {
+async fn tcp(host: &str, port: u16) -> Result<Reached, DialError> {
     let found = tokio::net::lookup_host((host, port))
         .await
         .map_err(DialError::Name)?;
@@ -67,7 +79,7 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, DialError> {
             Ok(attempts.join_next().await)
         };
         match next {
-            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Ok(reached)))) => return Ok(reached),
             Ok(Some(Ok(Err(error)))) => last = error,
             Ok(Some(Err(error))) => last = io::Error::other(error),
             Ok(None) if !more => return Err(DialError::Failed(last)),
@@ -96,10 +108,13 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr) -> io::Result<Reached> {
     let stream = TcpStream::connect(address).await?;
     crate::addr::tune(&stream)?;
-    Ok(stream)
+    Ok(Reached {
+        stream: Stream::Tcp(stream),
+        peer: Some(address),
+    })
 }
 
 #[cfg(test)]
@@ -125,8 +140,8 @@ mod tests {
             host: "localhost".into(),
             port,
         };
-        let stream = dial(&target, Duration::from_secs(5)).await.unwrap();
-        assert_eq!(stream.peer(), Some(([127, 0, 0, 1], port).into()));
+        let reached = dial(&target, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(reached.peer, Some(([127, 0, 0, 1], port).into()));
     }
 
     #[tokio::test]
@@ -169,7 +184,7 @@ mod tests {
         loop {
             assert!(queued.len() < 64, "the queue never filled");
             match dial(&target, limit).await {
-                Ok(stream) => queued.push(stream),
+                Ok(reached) => queued.push(reached),
                 Err(DialError::Timeout(told)) => return assert_eq!(told, limit),
                 Err(error) => panic!("{error}"),
             }

@@ -3,7 +3,7 @@
 mod dial;
 mod stream;
 
-pub use dial::{DialError, dial};
+pub use dial::{DialError, Reached, dial};
 pub use stream::Stream;
 
 use std::path::PathBuf;

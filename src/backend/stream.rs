@@ -18,21 +18,18 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-impl Stream {
-    /// The address that was reached; a unix socket's path is all there is to know of it.
-    pub fn peer(&self) -> Option<std::net::SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) => None,
-        }
-    }
-}
-
 impl Connection for Stream {
     fn reset_on_drop(&self) {
         match self {
             Self::Tcp(stream) => stream.reset_on_drop(),
             Self::Unix(stream) => stream.reset_on_drop(),
+        }
+    }
+
+    fn poll_write_last(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_last(cx, data),
+            Self::Unix(stream) => Pin::new(stream).poll_write_last(cx, data),
         }
     }
 }

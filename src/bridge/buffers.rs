@@ -49,7 +49,9 @@ pub(super) struct Inlet {
 }
 
 impl Inlet {
-    pub(super) fn new(left: Vec<u8>) -> Self {
+    pub(super) fn new(mut left: Vec<u8>) -> Self {
+        // It comes with the room of a buffer that was read into; a session at rest must not keep that.
+        left.shrink_to_fit();
         Self {
             fresh: !left.is_empty(),
             left,
@@ -84,14 +86,21 @@ pub(super) fn poll_read<S: Connection>(
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// Writes until nothing is ready or the stream takes no more.
+/// Writes until nothing is ready or the stream takes no more. `last`: the end of the stream follows.
 pub(super) fn write_out<S: Connection>(
     stream: &mut S,
     cx: &mut Context<'_>,
     out: &mut Outbox,
+    last: bool,
 ) -> std::io::Result<()> {
     while !out.ready().is_empty() {
-        match Pin::new(&mut *stream).poll_write(cx, out.ready()) {
+        let stream = Pin::new(&mut *stream);
+        let written = if last {
+            stream.poll_write_last(cx, out.ready())
+        } else {
+            stream.poll_write(cx, out.ready())
+        };
+        match written {
             Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(count)) => out.advance(count),
             Poll::Ready(Err(error)) => return Err(error),

@@ -2,7 +2,7 @@
 //!
 //! - `uplink` and `downlink` are the two translators: pure, bytes in, bytes out.
 //! - `lifecycle` decides: pure, events and `now` in, orders and one deadline out.
-//! - `pump` obeys: the only file here that awaits. Its bytes are in `buffers`; what they take is counted in `memory`.
+//! - `pump` obeys, and `run` awaits it. Its bytes are in `buffers`; what they take is counted in `memory`.
 
 mod buffers;
 mod counters;
@@ -10,6 +10,7 @@ mod downlink;
 mod lifecycle;
 mod memory;
 mod pump;
+mod run;
 mod settings;
 #[cfg(test)]
 mod simulation;
@@ -17,5 +18,5 @@ mod uplink;
 
 pub use counters::{Counters, Ended};
 pub use memory::held_bytes;
-pub use pump::{refuse, run};
+pub use run::{refuse, run};
 pub use settings::{Accept, Deliver, HalfClose, Settings, Timeouts};

@@ -4,14 +4,12 @@
 //! left; so backpressure is simply not reading, and what a session holds is bounded by one read. Reads land in a scratch buffer of the
 //! thread, results in another; the session keeps only what is left over.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::time::Sleep;
-use tokio_util::sync::CancellationToken;
 
 use super::buffers::{Inlet, MIN_WINDOW, SCRATCH, Scratch, poll_read, write_out};
 use super::downlink::Downlink;
@@ -27,7 +25,8 @@ use crate::websocket::{CloseCode, CloseFrame, Encoder};
 /// Reads and writes of one session before other sessions get their turn.
 const TURNS: usize = 8;
 
-struct Pump<C, B> {
+/// A session that runs.
+pub(super) struct Pump<C, B> {
     settings: Arc<Settings>,
     client: Option<C>,
     backend: Option<B>,
@@ -48,69 +47,14 @@ struct Pump<C, B> {
     armed: Option<Instant>,
 }
 
-/// Runs a session to its end. `early` is what the client sent behind its request.
-///
-/// `stop` ends it with 1001; whoever drops the future ends it at once.
-pub fn run<C: Connection, B: Connection>(
-    client: C,
-    early: Vec<u8>,
-    backend: B,
-    settings: Arc<Settings>,
-    stop: &CancellationToken,
-) -> impl Future<Output = Ended> {
-    let life = Lifecycle::new(Arc::clone(&settings), now(), fastrand::u64(..));
-    drive(Pump::new(client, early, Some(backend), settings, life), stop)
-}
-
-/// Tells a client over an open WebSocket why there is no backend, and waits for its answer.
-pub fn refuse<C: Connection>(
-    client: C,
-    early: Vec<u8>,
-    reason: CloseReason,
-    settings: Arc<Settings>,
-    stop: &CancellationToken,
-) -> impl Future<Output = Ended> {
-    let life = Lifecycle::without_backend(Arc::clone(&settings), now(), reason);
-    drive(
-        Pump::new(client, early, None::<tokio::net::TcpStream>, settings, life),
-        stop,
-    )
-}
-
-/// Not an `async fn`: that would keep its argument twice, and the pump is most of a session.
-#[allow(clippy::manual_async_fn, reason = "an async fn is what this is not")]
-fn drive<C: Connection, B: Connection>(
-    mut pump: Pump<C, B>,
-    stop: &CancellationToken,
-) -> impl Future<Output = Ended> {
-    async move {
-        let mut timer = pin!(tokio::time::sleep(std::time::Duration::ZERO));
-        let mut stop = pin!(stop.cancelled());
-        let reason = poll_fn(|cx| {
-            if !pump.stopped && stop.as_mut().poll(cx).is_ready() {
-                pump.stopped = true;
-                pump.life.stop(CloseReason::Shutdown);
-            }
-            let polled = SCRATCH.with_borrow_mut(|scratch| pump.poll(cx, timer.as_mut(), scratch));
-            pump.memory.set(pump.held());
-            polled
-        })
-        .await;
-        Ended {
-            reason,
-            code: pump.code.or(reason.row().code),
-            counters: pump.counters,
-            held_max: pump.memory.most(),
-        }
-    }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 impl<C: Connection, B: Connection> Pump<C, B> {
-    fn new(client: C, early: Vec<u8>, backend: Option<B>, settings: Arc<Settings>, life: Lifecycle) -> Self {
+    pub(super) fn new(
+        client: C,
+        early: Vec<u8>,
+        backend: Option<B>,
+        settings: Arc<Settings>,
+        life: Lifecycle,
+    ) -> Self {
         Self {
             up: Uplink::new(&settings),
             down: Downlink::default(),
@@ -131,6 +75,31 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
     }
 
+    /// Tells the client that sealock goes, once.
+    pub(super) fn stop(&mut self) {
+        if !self.stopped {
+            self.stopped = true;
+            self.life.stop(CloseReason::Shutdown);
+        }
+    }
+
+    /// What is to be told of a session that is over.
+    pub(super) fn ended(&self, reason: CloseReason) -> Ended {
+        Ended {
+            reason,
+            code: self.code.or(reason.row().code),
+            counters: self.counters,
+            held_max: self.memory.most(),
+        }
+    }
+
+    /// Does what can be done now, in turn with other sessions.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<CloseReason> {
+        let polled = SCRATCH.with_borrow_mut(|scratch| self.turns(cx, timer, scratch));
+        self.memory.set(self.held());
+        polled
+    }
+
     /// Memory of its own, now that the scratch has gone back.
     fn held(&self) -> usize {
         let outboxes = self.to_client.held_memory() + self.to_backend.held_memory();
@@ -140,13 +109,13 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         outboxes + inlets + client + backend + self.up.held()
     }
 
-    fn poll(
+    fn turns(
         &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
         scratch: &mut Scratch,
     ) -> Poll<CloseReason> {
-        let now = now();
+        let now = tokio::time::Instant::now().into_std();
         for _ in 0..TURNS {
             if self.armed.is_some_and(|at| at <= now) {
                 self.armed = None;
@@ -322,7 +291,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             return false;
         };
         let before = self.to_backend.ready().len();
-        let result = write_out(backend, cx, &mut self.to_backend);
+        let last = self.life.finish_backend();
+        let result = write_out(backend, cx, &mut self.to_backend, last);
         let waiting = self.to_backend.ready().len();
         let mut progress = waiting < before;
         if result.is_err() {
@@ -334,7 +304,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.from_client.window = MIN_WINDOW;
         }
         self.life.wrote(Side::Backend, now, waiting > 0, progress);
-        if waiting == 0 && self.life.finish_backend() {
+        if waiting == 0 && last {
             // Half a message never leaves.
             self.up.abandon(&mut self.counters);
             self.to_backend.discard_held();
@@ -417,10 +387,13 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         if self.life.client_is_closed() {
             return false;
         }
+        if self.life.finish_client() {
+            return self.finish_client(cx, now);
+        }
         let before = self.to_client.ready().len() + client.backlog();
         let unflushed = self.unflushed;
         let any = unflushed || !self.to_client.ready().is_empty();
-        let flushed = match write_out(client, cx, &mut self.to_client) {
+        let flushed = match write_out(client, cx, &mut self.to_client, false) {
             Ok(()) if any => {
                 let flush = Pin::new(&mut *client).poll_flush(cx);
                 self.unflushed = flush.is_pending();
@@ -450,17 +423,34 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         } else {
             self.life.client_flushed(now);
         }
-        if self.life.finish_client() {
-            if Pin::new(client).poll_shutdown(cx).is_ready() {
+        progress
+    }
+
+    /// Writes what is left for the client, and the end of its stream with it: one packet, where there is room for it.
+    fn finish_client(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(client) = self.client.as_mut() else {
+            return false;
+        };
+        let before = self.to_client.ready().len() + client.backlog();
+        let ended = match write_out(client, cx, &mut self.to_client, true) {
+            Ok(()) if self.to_client.ready().is_empty() => Pin::new(&mut *client).poll_shutdown(cx),
+            written => written.map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending),
+        };
+        match ended {
+            // The last bytes, those of TLS too, wait for room: they have a deadline, as all before them.
+            Poll::Pending => {
+                let progress = self.to_client.ready().len() + client.backlog() < before;
+                self.life.wrote(Side::Client, now, true, progress);
+                return progress;
+            }
+            // With nothing left to tell, its end is the client's affair.
+            Poll::Ready(Err(_)) if before > 0 => self.life.client_gone(now, self.up.is_cut()),
+            Poll::Ready(_) => {
+                self.life.client_flushed(now);
                 self.life.client_finished();
-                progress = true;
-            } else {
-                // The last bytes of TLS wait for room: they are flushed, and have a deadline, as all before them.
-                self.unflushed = true;
-                self.life.wrote(Side::Client, now, true, false);
             }
         }
-        progress
+        true
     }
 
     /// Lets go of what is closed: at once, not when the whole session is over.

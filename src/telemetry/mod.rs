@@ -1,9 +1,14 @@
 //! Logs: one span per connection, one record at its end.
+//!
+//! A session idles for hours, and has at most two lines to log. So it keeps the number of its connection, and no span: that is made
+//! anew around what is logged.
 
 mod record;
 
 use std::io::IsTerminal;
 
+use tokio::task::futures::TaskLocalFuture;
+use tracing::instrument::{Instrument, Instrumented};
 use tracing_subscriber::EnvFilter;
 
 pub use record::{Refusal, SessionEnd, log_refusal, log_session};
@@ -18,6 +23,33 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+tokio::task_local! {
+    /// The connection of the session that is polled.
+    static CONNECTION: u64;
+}
+
+fn span(id: u64) -> tracing::Span {
+    tracing::info_span!("connection", id)
+}
+
+/// Opens a connection in its span.
+pub fn connection<F: Future>(id: u64, opening: F) -> Instrumented<F> {
+    opening.instrument(span(id))
+}
+
+/// Runs a session so that what [`in_connection`] logs has the span of its connection.
+pub fn session<F: Future>(id: u64, session: F) -> TaskLocalFuture<u64, F> {
+    CONNECTION.scope(id, session)
+}
+
+/// Logs in the span of the current session's connection. Outside of a session there is one already, or none is wanted.
+fn in_connection(log: impl FnOnce()) {
+    match CONNECTION.try_with(|id| *id) {
+        Ok(id) => span(id).in_scope(log),
+        Err(_) => log(),
+    }
 }
 
 /// Sends log lines to standard error. `filter` is a level (`info`) or a list of `target=level`.
@@ -40,7 +72,9 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
         builder.with_ansi(terminal).with_target(false).try_init()
     };
     // A panic is a defect, and a record like any other; what panics ends alone.
-    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect of sealock")));
+    std::panic::set_hook(Box::new(|panic| {
+        in_connection(|| tracing::error!(%panic, "a defect of sealock"));
+    }));
     done.map_err(|error| error.to_string())
 }
 

@@ -1,5 +1,6 @@
 //! The record of a connection's end.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,7 +24,6 @@ pub struct Refusal<'a> {
 }
 
 /// A session.
-#[derive(Debug)]
 pub struct SessionEnd<'a> {
     /// How it ended.
     pub ended: Ended,
@@ -32,7 +32,7 @@ pub struct SessionEnd<'a> {
     /// The route's name.
     pub route: &'a str,
     /// The backend's address, where it was reached.
-    pub backend: Option<&'a str>,
+    pub backend: Option<&'a dyn Display>,
     /// What exactly went wrong, where the cause does not say it all.
     pub detail: &'a str,
     /// The chosen subprotocol.
@@ -86,29 +86,31 @@ pub fn log_session(end: &SessionEnd<'_>) {
         lost_up,
         lost_down,
     } = end.ended.counters;
-    at_level!(
-        row.level,
-        cause = row.label,
-        state = row.state,
-        code = end.ended.code.map(|code| code.0),
-        route = end.route,
-        peer = %end.peer,
-        backend = end.backend,
-        detail = shown(end.detail),
-        subprotocol = end.subprotocol,
-        messages_up,
-        bytes_up,
-        messages_down,
-        bytes_down,
-        skipped,
-        oversized,
-        lost_up,
-        lost_down,
-        held_max = end.ended.held_max,
-        duration_ms = millis(end.duration),
-        "session ended: {}",
-        row.text
-    );
+    super::in_connection(|| {
+        at_level!(
+            row.level,
+            cause = row.label,
+            state = row.state,
+            code = end.ended.code.map(|code| code.0),
+            route = end.route,
+            peer = %end.peer,
+            backend = end.backend.map(tracing::field::display),
+            detail = shown(end.detail),
+            subprotocol = end.subprotocol,
+            messages_up,
+            bytes_up,
+            messages_down,
+            bytes_down,
+            skipped,
+            oversized,
+            lost_up,
+            lost_down,
+            held_max = end.ended.held_max,
+            duration_ms = millis(end.duration),
+            "session ended: {}",
+            row.text
+        )
+    });
 }
 
 /// A detail, if there is one, made safe to print.

@@ -17,7 +17,9 @@ use tokio_rustls::rustls::server::UnbufferedServerConnection;
 use tokio_rustls::rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
 };
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, ProtocolVersion, ServerConfig};
+
+use crate::io::Connection;
 
 /// The most plaintext that is sealed at once: what the bridge reads in one pass, with room for the frame headers it adds.
 const MAX_SEAL: usize = 144 * 1024;
@@ -61,12 +63,26 @@ pub struct TlsConnection<S = TcpStream> {
     /// Ciphertext that the socket has not taken; `pending[sent..]`.
     pending: Vec<u8>,
     sent: usize,
+    /// What is sealed becomes pending, and leaves with what follows: one packet less, and one wake-up of the client. So do the
+    /// tickets behind a TLS 1.3 handshake, which nobody waits for, and the last data with the end.
+    hold: bool,
     /// The peer's close_notify has come.
     peer_closed: bool,
     /// Ours has been sealed.
     notified: bool,
     /// rustls has refused the connection.
     broken: bool,
+}
+
+/// The error of a handshake with a client that speaks HTTP in the clear. It gets no alert, so that an answer can be the first thing
+/// that it reads.
+#[derive(Debug, thiserror::Error)]
+#[error("plain HTTP")]
+pub(super) struct PlainHttp;
+
+/// True when the first byte is that of an HTTP method; a TLS record starts with 22 (RFC 8446 §5.1).
+fn speaks_http(input: &[u8]) -> bool {
+    input.first().is_some_and(u8::is_ascii_uppercase)
 }
 
 /// What to do when application data may be written.
@@ -85,7 +101,7 @@ impl Sealed {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
+impl<S: Connection> TlsConnection<S> {
     /// A connection whose handshake has not begun.
     pub fn new(io: S, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         Ok(Self {
@@ -95,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
             plain: Vec::new(),
             pending: Vec::new(),
             sent: 0,
+            hold: false,
             peer_closed: false,
             notified: false,
             broken: false,
@@ -130,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     /// Performs the handshake, up to and with the last byte of it that we send.
     pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_send(cx))?;
+            ready!(self.poll_flush_pending(cx))?;
             if !self.conn.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
@@ -138,6 +155,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
             let read = self.poll_open(cx, MAX_LEFT, &mut |data| plain.extend_from_slice(data));
             self.plain = plain;
             let got = match read {
+                // The handshake was over before: whoever reads will be told, after what came whole.
+                Poll::Ready(Err(_)) if self.broken && !self.conn.is_handshaking() => {
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(got) => got?,
                 Poll::Pending => return Poll::Pending,
             };
@@ -172,10 +193,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
                 ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
                 let got = buf.filled().len();
                 let input = &mut incoming[..left + got];
+                if self.conn.protocol_version().is_none() && speaks_http(input) {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, PlainHttp)));
+                }
+                let handshaking = self.conn.is_handshaking();
                 let result = self.turn(input, answers, &mut Goal::Nothing, sink);
                 let used = result.as_ref().map_or(input.len(), |used| *used);
                 self.incoming = input[used..].to_vec();
-                let sent = self.poll_write_sealed(cx, answers);
+                // In TLS 1.2 the client waits for our last message, here only we for its.
+                let over = handshaking && !self.conn.is_handshaking() && result.is_ok();
+                self.hold |= over && self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                // But what else TLS has to say waits for nothing, and an alert least of all.
+                self.hold &= over || answers.len == 0;
+                let mut sent = self.poll_write_sealed(cx, answers);
+                if let Poll::Ready(Err(error)) = self.poll_flush_pending(cx) {
+                    sent = Err(error);
+                }
                 result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 sent?;
                 Poll::Ready(Ok(got))
@@ -256,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
     fn poll_write_sealed(&mut self, cx: &mut Context<'_>, sealed: &mut Sealed) -> io::Result<()> {
         let bytes = &sealed.buf[..std::mem::take(&mut sealed.len)];
         let mut done = 0;
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && !self.hold {
             while done < bytes.len() {
                 match Pin::new(&mut self.io).poll_write(cx, &bytes[done..]) {
                     Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -270,10 +303,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
         Ok(())
     }
 
+    /// Writes what is pending, unless that can wait.
+    fn poll_flush_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.hold {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_send(cx)
+    }
+
     /// Writes what is pending.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.pending.len() {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending[self.sent..]))? {
+            let io = Pin::new(&mut self.io);
+            let rest = &self.pending[self.sent..];
+            let written = if self.notified {
+                io.poll_write_last(cx, rest)
+            } else {
+                io.poll_write(cx, rest)
+            };
+            match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.sent += count,
             }
@@ -283,6 +331,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnection<S> {
             self.sent = 0;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes data. What of it the socket does not take becomes pending, but there is never more of that than one call's.
+    fn poll_write_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.notified {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let data = &data[..data.len().min(MAX_SEAL)];
+        self.poll_seal(cx, Goal::Seal(data))?;
+        Poll::Ready(Ok(data.len()))
+    }
+
+    /// Writes data, to leave with the end of the stream.
+    pub(super) fn poll_write_last(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        self.hold = true;
+        self.poll_write_data(cx, data)
     }
 
     fn poll_seal(&mut self, cx: &mut Context<'_>, mut goal: Goal<'_>) -> io::Result<()> {
@@ -335,11 +400,11 @@ fn seal(
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsConnection<S> {
+impl<S: Connection> AsyncRead for TlsConnection<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Answers of TLS itself, such as to a key update, wait for no write of ours. Not being able to send is no reason not to read.
-        if let Poll::Ready(Err(error)) = this.poll_send(cx) {
+        if let Poll::Ready(Err(error)) = this.poll_flush_pending(cx) {
             return Poll::Ready(Err(error));
         }
         if !this.plain.is_empty() {
@@ -380,30 +445,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsConnection<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsConnection<S> {
+impl<S: Connection> AsyncWrite for TlsConnection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
-        if this.notified {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        ready!(this.poll_flush_pending(cx))?;
+        let count = ready!(this.poll_write_data(cx, data))?;
+        if std::mem::take(&mut this.hold)
+            && let Poll::Ready(Err(error)) = this.poll_send(cx)
+        {
+            return Poll::Ready(Err(error));
         }
-        let data = &data[..data.len().min(MAX_SEAL)];
-        this.poll_seal(cx, Goal::Seal(data))?;
-        Poll::Ready(Ok(data.len()))
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_send(cx)
+        self.get_mut().poll_flush_pending(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
         if !this.notified {
             this.notified = true;
+            this.hold = true;
             this.poll_seal(cx, Goal::Notify)?;
-            ready!(this.poll_send(cx))?;
+            this.hold = false;
         }
+        ready!(this.poll_send(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
@@ -452,6 +519,10 @@ mod tests {
         fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
             Pin::new(&mut self.io).poll_shutdown(cx)
         }
+    }
+
+    impl Connection for Narrow {
+        fn reset_on_drop(&self) {}
     }
 
     struct Configs {
@@ -554,6 +625,39 @@ mod tests {
         server.flush().await.unwrap();
         client.read_exact(&mut got).await.unwrap();
         assert_eq!(server.held_memory(), 0);
+    }
+
+    #[tokio::test]
+    async fn tickets_leave_with_the_first_data() {
+        for (version, wait) in [(&rustls::version::TLS12, false), (&rustls::version::TLS13, true)] {
+            let configs = configs(version);
+            let (mut client, mut server) = pair(&configs, 1 << 20).await;
+            server.flush().await.unwrap();
+            assert_eq!(server.backlog() > 0, wait, "{version:?}");
+            let read = tokio::time::timeout(Duration::ZERO, server.read(&mut [0])).await;
+            assert!(read.is_err(), "no data came");
+            assert_eq!(server.backlog() > 0, wait, "{version:?}");
+            server.write_all(b"x").await.unwrap();
+            assert_eq!(server.backlog(), 0);
+            client.read_exact(&mut [0]).await.unwrap();
+            assert_eq!(client.get_ref().1.tls13_tickets_received(), u32::from(wait));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_data_leaves_with_the_end() {
+        let configs = configs(&rustls::version::TLS13);
+        let (mut client, mut server) = pair(&configs, 1 << 20).await;
+        server.write_all(b"first").await.unwrap();
+        let taken = poll_fn(|cx| server.poll_write_last(cx, b"last")).await.unwrap();
+        assert_eq!(taken, 4);
+        assert!(server.backlog() > taken);
+        server.shutdown().await.unwrap();
+        assert_eq!(server.backlog(), 0);
+        let mut got = [0; 9];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"firstlast");
+        assert_eq!(client.read(&mut got).await.unwrap(), 0, "close_notify");
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls;
 
-use super::connection::TlsConnection;
+use super::connection::{PlainHttp, TlsConnection};
 use super::{ServerConfig, Stream};
 use crate::close::CloseReason;
 
@@ -61,20 +61,14 @@ enum Broken {
 }
 
 async fn handshake(tcp: TcpStream, config: Arc<ServerConfig>) -> Result<Box<TlsConnection>, Broken> {
-    if speaks_http(&tcp).await {
-        return Err(Broken::Http(tcp));
-    }
     let mut connection = Box::new(TlsConnection::new(tcp, config).map_err(Broken::Refused)?);
     match poll_fn(|cx| connection.poll_handshake(cx)).await {
         Ok(()) => Ok(connection),
+        Err(error) if error.get_ref().is_some_and(|error| error.is::<PlainHttp>()) => {
+            Err(Broken::Http(connection.into_io()))
+        }
         Err(error) => Err(Broken::Tls(error, connection.into_io())),
     }
-}
-
-/// True when the first byte is that of an HTTP method; a TLS record starts with 22 (RFC 8446 §5.1).
-async fn speaks_http(tcp: &TcpStream) -> bool {
-    let mut first = [0];
-    matches!(tcp.peek(&mut first).await, Ok(1)) && first[0].is_ascii_uppercase()
 }
 
 fn plain_http_answer() -> String {

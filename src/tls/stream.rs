@@ -59,6 +59,13 @@ impl Connection for Stream {
             Inner::Plain(_) => 0,
         }
     }
+
+    fn poll_write_last(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Inner::Tls(connection) => connection.poll_write_last(cx, data),
+            Inner::Plain(stream) => Pin::new(stream).poll_write_last(cx, data),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

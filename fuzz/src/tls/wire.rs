@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use sealock::io::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Where a stream is cut.
@@ -115,6 +116,10 @@ impl Wire {
         pipe.stopped = false;
         std::mem::take(&mut pipe.down)
     }
+}
+
+impl Connection for Wire {
+    fn reset_on_drop(&self) {}
 }
 
 impl AsyncRead for Wire {
