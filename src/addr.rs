@@ -1,6 +1,7 @@
 //! Host names as they stand in headers and in the configuration, and what every TCP socket is set to.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -12,7 +13,11 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
 /// Sets what every connection needs: no delay (sealock batches by itself) and keep-alive. What a listener accepts inherits it.
-pub fn tune(socket: &impl AsFd) -> io::Result<()> {
+/// `address` is the peer's, or the listener's own.
+pub fn tune(socket: &impl AsFd, address: IpAddr) -> io::Result<()> {
+    if is_loopback(address) {
+        unpace(socket);
+    }
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
@@ -20,6 +25,18 @@ pub fn tune(socket: &impl AsFd) -> io::Result<()> {
         .with_interval(PROBE_INTERVAL)
         .with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// True for the addresses of this machine's loopback interface.
+pub fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Does without pacing, for a connection on loopback. There is no network that could be congested; but where the system's choice is an
+/// algorithm that paces what it sends, as BBR does, each 64 KiB would wait for a timer of its own. Reno is in every kernel, and
+/// everybody may choose it (tcp(7)); where it cannot be chosen, nothing is lost but time.
+pub fn unpace(socket: &impl AsFd) {
+    drop(SockRef::from(socket).set_tcp_congestion(b"reno"));
 }
 
 /// The host of a `Host` header or an authority, lower-case, without port and trailing dot; `None` when it is not a host.

@@ -39,7 +39,7 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     // Once for all connections: five system calls less for each.
-    crate::addr::tune(&socket)?;
+    crate::addr::tune(&socket, address.ip())?;
     let socket = socket.listen(BACKLOG)?;
     let address = socket.local_addr()?;
     Ok(Listener { socket, address })
@@ -70,6 +70,10 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
+                    // What listens on loopback only was told once for all.
+                    if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
+                        crate::addr::unpace(&stream);
+                    }
                     on_connection(stream, peer, permit);
                 }
                 Err(error) if is_of_one_connection(&error) => {
@@ -119,10 +123,12 @@ mod tests {
             let interval = socket.tcp_keepalive_interval().unwrap();
             let retries = socket.tcp_keepalive_retries().unwrap();
             let on = (socket.tcp_nodelay().unwrap(), socket.keepalive().unwrap());
+            let congestion = socket.tcp_congestion().unwrap();
+            assert!(!socket.tcp_nodelay().unwrap() || congestion.starts_with(b"reno\0"));
             (on, time, interval, retries)
         };
         assert_ne!(settings(&far), settings(&near));
-        crate::addr::tune(&near).unwrap();
+        crate::addr::tune(&near, listener.address().ip()).unwrap();
         assert_eq!(settings(&far), settings(&near));
     }
 }

@@ -110,7 +110,7 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 async fn connect(address: SocketAddr) -> io::Result<Reached> {
     let stream = TcpStream::connect(address).await?;
-    crate::addr::tune(&stream)?;
+    crate::addr::tune(&stream, address.ip())?;
     Ok(Reached {
         stream: Stream::Tcp(stream),
         peer: Some(address),
