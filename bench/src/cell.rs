@@ -22,8 +22,8 @@ const LIMIT: Duration = Duration::from_secs(150);
 const PASSING: Duration = Duration::from_secs(60);
 /// Until memory has settled.
 const SETTLING: Duration = Duration::from_millis(500);
-/// Until memory has settled when all sessions have closed.
-const RELEASING: Duration = Duration::from_millis(1500);
+/// Until memory has settled when all sessions have closed: sealock's allocator gives back in the course of ten seconds.
+const RELEASING: Duration = Duration::from_secs(12);
 /// Files that a proxy may open for itself while it runs.
 const FEW: usize = 16;
 /// Connections made at a time.

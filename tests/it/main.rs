@@ -28,6 +28,7 @@ mod docs;
 mod early_and_late;
 mod irc;
 mod lifecycle;
+mod memory;
 mod probe;
 mod slow_peers;
 mod layering;
