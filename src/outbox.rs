@@ -12,8 +12,8 @@
 //! An idle session owns no buffer: a pass borrows a scratch `Vec` of its thread ([`Outbox::borrow`]) and gives it back
 //! ([`Outbox::settle`]); only what is left over moves to memory of the session.
 
-/// What a thread keeps of its scratch between passes.
-const MAX_SCRATCH: usize = 1024 * 1024;
+/// What is kept of a scratch between passes.
+const MAX_SCRATCH: usize = 256 * 1024;
 
 /// A queue of bytes with a commit mark. See the module's documentation.
 #[derive(Debug, Default)]
@@ -141,7 +141,7 @@ impl Outbox {
             self.sent = 0;
             *scratch = std::mem::replace(&mut self.buf, rest);
             scratch.clear();
-            // One burst must not make every thread's scratch large for good.
+            // One burst must not make every scratch large for good.
             scratch.shrink_to(MAX_SCRATCH);
         } else if self.is_empty() {
             // The marks too: they may stand behind sent bytes whose followers were taken back.

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
@@ -11,8 +12,13 @@ use super::{downlink, uplink};
 use crate::io::Connection;
 use crate::outbox::Outbox;
 
-/// The most that is read at once. Large reads make bulk transfer cheap; they cost no session memory, as the buffer is the thread's.
-const MAX_WINDOW: usize = 128 * 1024;
+/// The most that is read at once. Large reads make bulk transfer cheap; they cost no session memory, as the buffer is not its own.
+const MAX_WINDOW: usize = 512 * 1024;
+/// Sessions that read no more than this at once use the buffers of their thread.
+const SMALL_WINDOW: usize = 64 * 1024;
+/// What is translated at once: results leave in steps of about this size, so that they need no larger buffer than that. Small in tests,
+/// where sessions are.
+pub(super) const STEP: usize = if cfg!(test) { 1024 } else { 128 * 1024 };
 /// What a session reads at once at first, and after its sink was full: so a peer that does not read pins little.
 pub(super) const MIN_WINDOW: usize = 16 * 1024;
 
@@ -23,25 +29,50 @@ const MAX_LEFT: usize = if uplink::MAX_LEFT > downlink::MAX_LEFT {
     downlink::MAX_LEFT
 };
 
-/// The buffers of a thread. The directions take turns with them: what a thread touches stays resident, so there are no more than one
-/// pass needs.
+/// Buffers for one pass over a session, which its directions use in turn. What has been touched stays resident, so there are no more
+/// of them than passes at the same time.
 pub(super) struct Scratch {
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
 }
 
 thread_local! {
-    pub(super) static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
-        input: vec![0; MAX_LEFT + MAX_WINDOW],
-        output: Vec::with_capacity(MAX_WINDOW),
-    });
+    static SMALL: RefCell<Scratch> = RefCell::new(Scratch::with_window(SMALL_WINDOW));
+}
+
+/// The large ones that nobody uses at the moment. A session in bulk transfer goes from thread to thread, and one buffer with it; against
+/// the work of such a pass a lock is nothing.
+static LARGE: Mutex<Vec<Scratch>> = Mutex::new(Vec::new());
+
+impl Scratch {
+    fn with_window(window: usize) -> Self {
+        Self {
+            input: vec![0; MAX_LEFT + window],
+            // With room for headers.
+            output: Vec::with_capacity(window.min(STEP) / 8 * 9),
+        }
+    }
+}
+
+/// Lends buffers for a pass that reads up to `window` at once, or a little less.
+pub(super) fn with_scratch<R>(window: usize, pass: impl FnOnce(&mut Scratch) -> R) -> R {
+    if window <= SMALL_WINDOW {
+        return SMALL.with_borrow_mut(pass);
+    }
+    let large = || LARGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = large().pop();
+    let mut scratch = free.unwrap_or_else(|| Scratch::with_window(MAX_WINDOW));
+    let done = pass(&mut scratch);
+    large().push(scratch);
+    done
 }
 
 /// One direction's input.
 pub(super) struct Inlet {
     /// What the translator left; it leads the next input.
     pub(super) left: Vec<u8>,
-    /// `left` holds bytes that the translator has not seen yet.
+    /// `left` holds bytes that the translator has not seen yet: what came behind the request, and what was read together with more than
+    /// the sink took.
     pub(super) fresh: bool,
     pub(super) window: usize,
     /// It was read in the last turn.
@@ -63,6 +94,20 @@ impl Inlet {
     pub(super) fn keep(&mut self, rest: &[u8]) {
         debug_assert!(rest.len() <= MAX_LEFT);
         self.left = rest.to_vec();
+    }
+
+    /// Keeps what the translator is to see as soon as the sink has room again.
+    pub(super) fn put_off(&mut self, rest: &[u8]) {
+        self.left = rest.to_vec();
+        self.fresh = !rest.is_empty();
+    }
+
+    /// Drops what was put off, and tells how much that was.
+    pub(super) fn forget(&mut self) -> u64 {
+        if !std::mem::take(&mut self.fresh) {
+            return 0;
+        }
+        std::mem::take(&mut self.left).len() as u64
     }
 
     pub(super) fn grow(&mut self, got: usize) {

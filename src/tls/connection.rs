@@ -14,41 +14,38 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::server::UnbufferedServerConnection;
-use tokio_rustls::rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
-};
+use tokio_rustls::rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use tokio_rustls::rustls::{self, ProtocolVersion, ServerConfig};
 
+use super::sealed::Sealed;
 use crate::io::Connection;
 
 /// The most plaintext that is sealed at once: what the bridge reads in one pass, with room for the frame headers it adds.
 const MAX_SEAL: usize = 144 * 1024;
-/// The most ciphertext that is read at once.
-const MAX_READ: usize = 128 * 1024;
+/// The most ciphertext that is read at once into the buffer of the thread, for a reader who has little room.
+const MAX_READ: usize = 64 * 1024;
+/// A reader with this much room lends it: ciphertext is read there, and what is opened is moved to its front.
+const IN_PLACE: usize = 64 * 1024;
+/// The room that stays free in front of the ciphertext: as much as a record opens to (RFC 8446 §5.1). So what is opened never reaches
+/// what is yet to be.
+const GAP: usize = 16 * 1024;
 /// The least, so that a record that is almost whole does not make for tiny reads.
 const MIN_READ: usize = 4 * 1024;
 /// Room for what an earlier read left: a record, or a handshake message of up to 64 KiB in pieces.
 const MAX_LEFT: usize = 96 * 1024;
 
-/// The buffers of a thread. What was read is opened, and what is to leave is sealed, in the same one, one after the other: what a
-/// thread touches stays resident.
+/// The buffers of a thread. What is read in small pieces is opened, and what is to leave is sealed, in the same one, one after the
+/// other: what a thread touches stays resident.
 struct Scratch {
     bulk: Sealed,
     /// What TLS itself has to say while input is opened: handshake messages, alerts.
     answers: Sealed,
 }
 
-/// Ciphertext in the making. The buffer stays initialised, so that reusing it costs nothing.
-#[derive(Default)]
-struct Sealed {
-    buf: Vec<u8>,
-    len: usize,
-}
-
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
-        bulk: Sealed { buf: vec![0; MAX_LEFT + MAX_READ], len: 0 },
-        answers: Sealed { buf: vec![0; 8 * 1024], len: 0 },
+        bulk: Sealed::with_room(MAX_LEFT + MAX_READ),
+        answers: Sealed::with_room(8 * 1024),
     });
 }
 
@@ -85,20 +82,14 @@ fn speaks_http(input: &[u8]) -> bool {
     input.first().is_some_and(u8::is_ascii_uppercase)
 }
 
+/// Takes plaintext. Its first argument is the input that has been used up, where there is room for it.
+type Sink<'a> = dyn FnMut(&mut [u8], &[u8]) + 'a;
+
 /// What to do when application data may be written.
 enum Goal<'a> {
     Nothing,
     Seal(&'a [u8]),
     Notify,
-}
-
-impl Sealed {
-    fn room(&mut self, needed: usize) -> &mut [u8] {
-        if self.buf.len() - self.len < needed {
-            self.buf.resize(self.len + needed, 0);
-        }
-        &mut self.buf[self.len..]
-    }
 }
 
 impl<S: Connection> TlsConnection<S> {
@@ -152,7 +143,7 @@ impl<S: Connection> TlsConnection<S> {
                 return Poll::Ready(Ok(()));
             }
             let mut plain = std::mem::take(&mut self.plain);
-            let read = self.poll_open(cx, MAX_LEFT, &mut |data| plain.extend_from_slice(data));
+            let read = self.poll_read_scratch(cx, MAX_LEFT, &mut |_, data| plain.extend_from_slice(data));
             self.plain = plain;
             let got = match read {
                 // The handshake was over before: whoever reads will be told, after what came whole.
@@ -168,69 +159,102 @@ impl<S: Connection> TlsConnection<S> {
         }
     }
 
-    /// Reads ciphertext (at most `limit` bytes or so) and opens what is whole. Tells how much ciphertext came: 0 at its end.
-    fn poll_open(
+    /// Reads into the buffer of the thread, at most `limit` bytes or so.
+    fn poll_read_scratch(
         &mut self,
         cx: &mut Context<'_>,
         limit: usize,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut Sink<'_>,
     ) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(
-            |Scratch {
-                 bulk: Sealed { buf: incoming, .. },
-                 answers,
-             }| {
-                let left = self.incoming.len();
-                if left > MAX_LEFT {
-                    return Poll::Ready(Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "endless TLS message",
-                    )));
-                }
-                incoming[..left].copy_from_slice(&self.incoming);
-                let most = limit.saturating_sub(left).clamp(MIN_READ, MAX_READ);
-                let mut buf = ReadBuf::new(&mut incoming[left..left + most]);
-                ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
-                let got = buf.filled().len();
-                let input = &mut incoming[..left + got];
-                if self.conn.protocol_version().is_none() && speaks_http(input) {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, PlainHttp)));
-                }
-                let handshaking = self.conn.is_handshaking();
-                let result = self.turn(input, answers, &mut Goal::Nothing, sink);
-                let used = result.as_ref().map_or(input.len(), |used| *used);
-                self.incoming = input[used..].to_vec();
-                // In TLS 1.2 the client waits for our last message, here only we for its.
-                let over = handshaking && !self.conn.is_handshaking() && result.is_ok();
-                self.hold |= over && self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-                // But what else TLS has to say waits for nothing, and an alert least of all.
-                self.hold &= over || answers.len == 0;
-                let mut sent = self.poll_write_sealed(cx, answers);
-                if let Poll::Ready(Err(error)) = self.poll_flush_pending(cx) {
-                    sent = Err(error);
-                }
-                result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                sent?;
-                Poll::Ready(Ok(got))
-            },
-        )
+        SCRATCH.with_borrow_mut(|Scratch { bulk, answers }| {
+            let left = self.incoming.len();
+            if left > MAX_LEFT {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "endless TLS message",
+                )));
+            }
+            let most = limit.saturating_sub(left).clamp(MIN_READ, MAX_READ);
+            self.poll_open(cx, &mut bulk.buf[..left + most], 0, answers, sink)
+        })
     }
 
-    /// Lets rustls work on `input` until it has nothing more to do; tells how much of it was used. A goal that was reached is taken
-    /// away. The whole of what was left before must be shown each time: rustls may have looked at the start of a message already.
+    /// Reads into the reader's own room, and leaves what was opened at its front. Tells how much that is, too.
+    fn poll_read_in_place(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut [u8],
+    ) -> (usize, Poll<io::Result<usize>>) {
+        let (mut len, mut plain) = (0, Vec::new());
+        let opened = SCRATCH.with_borrow_mut(|Scratch { answers, .. }| {
+            self.poll_open(cx, room, GAP, answers, &mut |free, data| {
+                match free.get_mut(len..len + data.len()) {
+                    Some(place) if plain.is_empty() => {
+                        place.copy_from_slice(data);
+                        len += data.len();
+                    }
+                    // No record is that long; but if one were, nothing would be lost.
+                    _ => plain.extend_from_slice(data),
+                }
+            })
+        });
+        self.plain = plain;
+        (len, opened)
+    }
+
+    /// Reads ciphertext into `buffer` from `at` on, behind what an earlier read left, and opens what is whole. Tells how much ciphertext
+    /// came: 0 at its end.
+    fn poll_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        at: usize,
+        answers: &mut Sealed,
+        sink: &mut Sink<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let new = at + self.incoming.len();
+        buffer[at..new].copy_from_slice(&self.incoming);
+        let mut read = ReadBuf::new(&mut buffer[new..]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        let got = read.filled().len();
+        let input = &mut buffer[..new + got];
+        if self.conn.protocol_version().is_none() && speaks_http(&input[at..]) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, PlainHttp)));
+        }
+        let handshaking = self.conn.is_handshaking();
+        let result = self.turn(input, at, answers, &mut Goal::Nothing, sink);
+        let used = result.as_ref().map_or(input.len(), |used| *used);
+        self.incoming = input[used..].to_vec();
+        // In TLS 1.2 the client waits for our last message, here only we for its.
+        let over = handshaking && !self.conn.is_handshaking() && result.is_ok();
+        self.hold |= over && self.conn.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        // But what else TLS has to say waits for nothing, and an alert least of all.
+        self.hold &= over || answers.len == 0;
+        let mut sent = self.poll_write_sealed(cx, answers);
+        if let Poll::Ready(Err(error)) = self.poll_flush_pending(cx) {
+            sent = Err(error);
+        }
+        result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        sent?;
+        Poll::Ready(Ok(got))
+    }
+
+    /// Lets rustls work on `input` from `used` on until it has nothing more to do; tells how far it came. A goal that was reached is
+    /// taken away. The whole of what was left before must be shown each time: rustls may have looked at the start of a message already.
     fn turn(
         &mut self,
         input: &mut [u8],
+        mut used: usize,
         sealed: &mut Sealed,
         goal: &mut Goal<'_>,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut Sink<'_>,
     ) -> Result<usize, rustls::Error> {
         if self.broken {
             return Err(rustls::Error::General("the connection has failed before".into()));
         }
-        let mut used = 0;
         loop {
-            let mut status = self.conn.process_tls_records(&mut input[used..]);
+            let (free, rest) = input.split_at_mut(used);
+            let mut status = self.conn.process_tls_records(rest);
             let mut discard = status.discard;
             // By reference, as far as it goes: there is a status for each record, and moving it costs more than looking at it.
             let done = match status.state {
@@ -238,12 +262,12 @@ impl<S: Connection> TlsConnection<S> {
                     while let Some(record) = traffic.next_record() {
                         let record = record?;
                         discard += record.discard;
-                        sink(record.payload);
+                        sink(free, record.payload);
                     }
                     false
                 }
                 Ok(ConnectionState::EncodeTlsData(ref mut data)) => {
-                    encode(sealed, data);
+                    sealed.encode(data);
                     false
                 }
                 // What was encoded is in our hands, in order.
@@ -256,12 +280,11 @@ impl<S: Connection> TlsConnection<S> {
                     false
                 }
                 Ok(ConnectionState::WriteTraffic(ref mut traffic)) => {
-                    let result = match std::mem::replace(goal, Goal::Nothing) {
-                        Goal::Nothing => Ok(0),
-                        Goal::Seal(data) => seal(sealed, |room| traffic.encrypt(data, room)),
-                        Goal::Notify => seal(sealed, |room| traffic.queue_close_notify(room)),
-                    };
-                    sealed.len += result?;
+                    match std::mem::replace(goal, Goal::Nothing) {
+                        Goal::Nothing => {}
+                        Goal::Seal(data) => sealed.seal(|room| traffic.encrypt(data, room))?,
+                        Goal::Notify => sealed.seal(|room| traffic.queue_close_notify(room))?,
+                    }
                     true
                 }
                 Ok(_) => true,
@@ -273,7 +296,7 @@ impl<S: Connection> TlsConnection<S> {
                         let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
                             break;
                         };
-                        encode(sealed, &mut data);
+                        sealed.encode(&mut data);
                     }
                     return Err(error);
                 }
@@ -287,7 +310,7 @@ impl<S: Connection> TlsConnection<S> {
 
     /// Writes what was sealed; what the socket does not take becomes pending.
     fn poll_write_sealed(&mut self, cx: &mut Context<'_>, sealed: &mut Sealed) -> io::Result<()> {
-        let bytes = &sealed.buf[..std::mem::take(&mut sealed.len)];
+        let bytes = sealed.take();
         let mut done = 0;
         if self.pending.is_empty() && !self.hold {
             while done < bytes.len() {
@@ -354,7 +377,7 @@ impl<S: Connection> TlsConnection<S> {
         SCRATCH.with_borrow_mut(|Scratch { bulk: sealed, .. }| {
             let mut input = std::mem::take(&mut self.incoming);
             let mut plain = std::mem::take(&mut self.plain);
-            let result = self.turn(&mut input, sealed, &mut goal, &mut |data| {
+            let result = self.turn(&mut input, 0, sealed, &mut goal, &mut |_, data| {
                 plain.extend_from_slice(data)
             });
             let used = result.as_ref().map_or(0, |used| *used);
@@ -369,34 +392,6 @@ impl<S: Connection> TlsConnection<S> {
                 Goal::Seal(_) => Err(io::ErrorKind::BrokenPipe.into()),
             }
         })
-    }
-}
-
-fn encode<Data>(sealed: &mut Sealed, data: &mut EncodeTlsData<'_, Data>) {
-    loop {
-        match data.encode(sealed.room(1)) {
-            Ok(count) => return sealed.len += count,
-            Err(EncodeError::InsufficientSize(size)) => {
-                sealed.room(size.required_size);
-            }
-            Err(EncodeError::AlreadyEncoded) => return,
-        }
-    }
-}
-
-/// Seals into as much room as it takes.
-fn seal(
-    sealed: &mut Sealed,
-    mut action: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
-) -> Result<usize, rustls::Error> {
-    loop {
-        match action(sealed.room(1)) {
-            Ok(count) => return Ok(count),
-            Err(EncryptError::InsufficientSize(size)) => {
-                sealed.room(size.required_size);
-            }
-            Err(EncryptError::EncryptExhausted) => return Err(rustls::Error::EncryptError),
-        }
     }
 }
 
@@ -421,13 +416,20 @@ impl<S: Connection> AsyncRead for TlsConnection<S> {
             if this.broken {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
-            let mut plain = Vec::new();
-            let opened = ready!(this.poll_open(cx, buf.remaining(), &mut |data| {
-                let take = data.len().min(buf.remaining());
-                buf.put_slice(&data[..take]);
-                plain.extend_from_slice(&data[take..]);
-            }));
-            this.plain = plain;
+            let opened = if buf.remaining() >= IN_PLACE && this.incoming.len() <= IN_PLACE / 2 {
+                let (len, opened) = this.poll_read_in_place(cx, buf.initialize_unfilled());
+                buf.advance(len);
+                ready!(opened)
+            } else {
+                let mut plain = Vec::new();
+                let opened = ready!(this.poll_read_scratch(cx, buf.remaining(), &mut |_, data| {
+                    let take = data.len().min(buf.remaining());
+                    buf.put_slice(&data[..take]);
+                    plain.extend_from_slice(&data[take..]);
+                }));
+                this.plain = plain;
+                opened
+            };
             // What came whole is delivered, whatever came behind it; an error is told when it is asked for more.
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));

@@ -4,6 +4,7 @@ pub mod client;
 mod connection;
 mod handshake;
 mod identity;
+mod sealed;
 mod stream;
 
 pub use connection::TlsConnection;

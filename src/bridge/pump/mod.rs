@@ -4,6 +4,8 @@
 //! left; so backpressure is simply not reading, and what a session holds is bounded by one read. Reads land in a scratch buffer of the
 //! thread, results in another; the session keeps only what is left over.
 
+mod steps;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,11 +13,11 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-use super::buffers::{Inlet, MIN_WINDOW, SCRATCH, Scratch, poll_read, write_out};
+use super::buffers::{Inlet, MIN_WINDOW, Scratch, poll_read, with_scratch, write_out};
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
 use super::memory::Charge;
-use super::uplink::{Mode, Pass, Stop, Uplink};
+use super::uplink::{Mode, Uplink};
 use super::{Counters, Ended, Settings};
 use crate::close::CloseReason;
 use crate::io::Connection;
@@ -95,7 +97,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// Does what can be done now, in turn with other sessions.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<CloseReason> {
-        let polled = SCRATCH.with_borrow_mut(|scratch| self.turns(cx, timer, scratch));
+        let window = self.from_client.window.max(self.from_backend.window);
+        let polled = with_scratch(window, |scratch| self.turns(cx, timer, scratch));
         self.memory.set(self.held());
         polled
     }
@@ -215,18 +218,18 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
         if self.from_client.fresh {
             self.from_client.fresh = false;
-            let mut early = std::mem::take(&mut self.from_client.left);
-            self.translate_up(now, mode, &mut early);
+            let mut input = std::mem::take(&mut self.from_client.left);
+            self.translate_up(cx, now, mode, &mut input);
             return true;
         }
         let left = self.from_client.left.len();
         scratch[..left].copy_from_slice(&self.from_client.left);
-        let end = left + self.from_client.window;
+        let end = scratch.len().min(left + self.from_client.window);
         match poll_read(self.client.as_mut(), cx, &mut scratch[left..end]) {
             Poll::Pending => false,
             Poll::Ready(Ok(got)) if got > 0 => {
                 self.from_client.grow(got);
-                self.translate_up(now, mode, &mut scratch[..left + got]);
+                self.translate_up(cx, now, mode, &mut scratch[..left + got]);
                 true
             }
             Poll::Ready(_) => {
@@ -236,47 +239,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
     }
 
-    fn translate_up(&mut self, now: Instant, mode: Mode, input: &mut [u8]) {
-        let before = self.counters;
-        let mut used = 0;
-        let stop = loop {
-            let mut pass = Pass {
-                settings: &self.settings,
-                to_backend: &mut self.to_backend,
-                to_client: &mut self.to_client,
-                counters: &mut self.counters,
-            };
-            let (count, stop) = self.up.translate(mode, &mut input[used..], &mut pass);
-            used += count;
-            match stop {
-                Some(Stop::HalfClose) => self.life.half_closed(),
-                stop => break stop,
-            }
-        };
-        let rest = &input[used..];
-        if stop.is_some() {
-            // RFC 6455 §5.5.1: nothing behind a Close frame has a meaning; nor has what follows a breach.
-            self.counters.lost_up += rest.len() as u64;
-            self.from_client.keep(&[]);
-        } else {
-            self.from_client.keep(rest);
-        }
-        let message = self.counters != before;
-        let inside = self.up.is_inside() || !self.from_client.left.is_empty();
-        self.life.client_received(now, inside, message);
-        match stop {
-            Some(Stop::Close(code)) => {
-                if mode == Mode::Open {
-                    self.code = code;
-                }
-                self.life.client_closed(now);
-            }
-            Some(Stop::Fail(reason)) => self.life.refuse(now, reason, self.up.is_cut()),
-            Some(Stop::HalfClose) | None => {}
-        }
-    }
-
     fn drain_client(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut [u8]) -> bool {
+        self.counters.lost_up += self.from_client.forget();
         match poll_read(self.client.as_mut(), cx, scratch) {
             Poll::Pending => return false,
             Poll::Ready(Ok(got)) if got > 0 => self.counters.lost_up += got as u64,
@@ -332,45 +296,32 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         if !reading {
             return false;
         }
+        if self.from_backend.fresh {
+            self.from_backend.fresh = false;
+            let input = std::mem::take(&mut self.from_backend.left);
+            self.translate_down(cx, now, &input, false);
+            return true;
+        }
         let left = self.from_backend.left.len();
         scratch[..left].copy_from_slice(&self.from_backend.left);
-        let end = left + self.from_backend.window;
-        let got = match poll_read(self.backend.as_mut(), cx, &mut scratch[left..end]) {
+        let end = scratch.len().min(left + self.from_backend.window);
+        match poll_read(self.backend.as_mut(), cx, &mut scratch[left..end]) {
             Poll::Pending => return false,
-            Poll::Ready(Ok(got)) => got,
+            Poll::Ready(Ok(got)) => {
+                self.from_backend.grow(got);
+                self.translate_down(cx, now, &scratch[..left + got], got == 0);
+            }
             Poll::Ready(Err(_)) => {
                 self.counters.lost_down += left as u64;
                 self.down.abandon(&mut self.to_client, &mut self.counters);
                 self.life.backend_failed(CloseReason::BackendReset);
-                return true;
-            }
-        };
-        self.from_backend.grow(got);
-        let input = &scratch[..left + got];
-        let eof = got == 0;
-        let (settings, first) = (&*self.settings, self.up.first_kind());
-        let (used, result) = self.down.translate(
-            settings,
-            first,
-            input,
-            eof,
-            &mut self.to_client,
-            &mut self.counters,
-        );
-        match result {
-            Err(CloseReason::BackendCut) => self.life.backend_ended(Err(CloseReason::BackendCut)),
-            Err(reason) => self.life.backend_failed(reason),
-            Ok(()) if eof => self.life.backend_ended(Ok(())),
-            Ok(()) => {
-                self.from_backend.keep(&input[used..]);
-                let inside = self.down.is_inside(self.from_backend.left.len());
-                self.life.backend_received(now, inside);
             }
         }
         true
     }
 
     fn drain_backend(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> bool {
+        self.counters.lost_down += self.from_backend.forget();
         match poll_read(self.backend.as_mut(), cx, scratch) {
             Poll::Pending => return false,
             Poll::Ready(Ok(got)) if got > 0 => self.counters.lost_down += got as u64,
@@ -461,6 +412,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             if self.life.reset(Side::Client) {
                 client.reset_on_drop();
             }
+            self.counters.lost_up += self.from_client.forget();
             self.down.abandon(&mut self.to_client, &mut self.counters);
             self.counters.lost_down += self.to_client.clear() as u64;
         }
@@ -472,6 +424,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             if cut || self.life.reset(Side::Backend) {
                 backend.reset_on_drop();
             }
+            self.counters.lost_down += self.from_backend.forget();
             self.drop_uplink();
         }
     }

@@ -1,0 +1,119 @@
+//! Between a read and the writes: what was read is translated in steps, so that the results of a large read need no large buffer.
+
+use std::task::Context;
+use std::time::Instant;
+
+use super::super::buffers::STEP;
+use super::super::lifecycle::Input;
+use super::super::uplink::{Mode, Pass, Stop};
+use super::Pump;
+use crate::close::CloseReason;
+use crate::io::Connection;
+
+impl<C: Connection, B: Connection> Pump<C, B> {
+    /// Translates in steps, and writes between them. What the sink has no room for is put off.
+    pub(super) fn translate_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        mode: Mode,
+        mut input: &mut [u8],
+    ) {
+        while input.len() > STEP {
+            let Some(used) = self.step_up(now, mode, &mut input[..STEP]) else {
+                self.counters.lost_up += (input.len() - STEP) as u64;
+                return;
+            };
+            input = &mut input[used..];
+            self.write_backend(cx, now);
+            if !self.to_backend.ready().is_empty() || !self.life.backend_takes() {
+                return self.from_client.put_off(input);
+            }
+        }
+        if let Some(used) = self.step_up(now, mode, input) {
+            self.from_client.keep(&input[used..]);
+        }
+    }
+
+    /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
+    fn step_up(&mut self, now: Instant, mode: Mode, input: &mut [u8]) -> Option<usize> {
+        let before = self.counters;
+        let mut used = 0;
+        let stop = loop {
+            let mut pass = Pass {
+                settings: &self.settings,
+                to_backend: &mut self.to_backend,
+                to_client: &mut self.to_client,
+                counters: &mut self.counters,
+            };
+            let (count, stop) = self.up.translate(mode, &mut input[used..], &mut pass);
+            used += count;
+            match stop {
+                Some(Stop::HalfClose) => self.life.half_closed(),
+                stop => break stop,
+            }
+        };
+        let message = self.counters != before;
+        let inside = self.up.is_inside() || (stop.is_none() && used < input.len());
+        self.life.client_received(now, inside, message);
+        match stop {
+            Some(Stop::Close(code)) => {
+                if mode == Mode::Open {
+                    self.code = code;
+                }
+                self.life.client_closed(now);
+            }
+            Some(Stop::Fail(reason)) => self.life.refuse(now, reason, self.up.is_cut()),
+            Some(Stop::HalfClose) | None => return Some(used),
+        }
+        // RFC 6455 §5.5.1: nothing behind a Close frame has a meaning; nor has what follows a breach.
+        self.counters.lost_up += (input.len() - used) as u64;
+        self.from_client.keep(&[]);
+        None
+    }
+
+    /// As [`Self::translate_up`], the other way.
+    pub(super) fn translate_down(&mut self, cx: &mut Context<'_>, now: Instant, mut input: &[u8], eof: bool) {
+        while input.len() > STEP {
+            let Some(used) = self.step_down(now, &input[..STEP], false) else {
+                self.counters.lost_down += (input.len() - STEP) as u64;
+                return;
+            };
+            input = &input[used..];
+            self.write_client(cx, now);
+            if !self.to_client.ready().is_empty()
+                || self.unflushed
+                || self.life.backend_input() != Input::Open
+            {
+                return self.from_backend.put_off(input);
+            }
+        }
+        if let Some(used) = self.step_down(now, input, eof) {
+            self.from_backend.keep(&input[used..]);
+        }
+    }
+
+    /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
+    fn step_down(&mut self, now: Instant, input: &[u8], eof: bool) -> Option<usize> {
+        let (settings, first) = (&*self.settings, self.up.first_kind());
+        let (used, result) = self.down.translate(
+            settings,
+            first,
+            input,
+            eof,
+            &mut self.to_client,
+            &mut self.counters,
+        );
+        match result {
+            Err(CloseReason::BackendCut) => self.life.backend_ended(Err(CloseReason::BackendCut)),
+            Err(reason) => self.life.backend_failed(reason),
+            Ok(()) if eof => self.life.backend_ended(Ok(())),
+            Ok(()) => {
+                let inside = self.down.is_inside(input.len() - used);
+                self.life.backend_received(now, inside);
+                return Some(used);
+            }
+        }
+        None
+    }
+}
