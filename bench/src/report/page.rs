@@ -54,7 +54,9 @@ fn method(out: &mut String, about: &About) {
              kernel counts them. One process, pinned to one processor, is client and backend; the proxy, pinned to another, is between \
              them; all on loopback. TLS 1.3, AES-128-GCM, X25519, an ECDSA P-256 certificate. Both ends check every byte and boundary. \
              sealock runs as it is released, with its default configuration and routes; nginx and HAProxy only end TLS before the same \
-             backend, so their clients frame the stream themselves and the same payload passes.\n\n";
+             backend, so their clients frame the stream themselves and the same payload passes. On loopback sealock does without \
+             pacing, as the system would have it where its congestion control is BBR; this is its default, and `docs/DESIGN.md` says \
+             what it is worth.\n\n";
     line!(
         out,
         "Medians (min–max) over {} rounds of {} s after a warm-up, idle sessions watched for {} s; in each round the proxies take turns, and \
@@ -74,7 +76,8 @@ fn method(out: &mut String, about: &About) {
         machine.congestion
     );
     *out += "| proxy | version | what it does |\n|---|---|---|\n";
-    for (kind, version) in &about.versions {
+    let measured = |(kind, version): &&(Kind, Option<String>)| version.is_some() || *kind != Kind::Baseline;
+    for (kind, version) in about.versions.iter().filter(measured) {
         let commit = about.commit.as_ref().filter(|_| *kind == Kind::Sealock);
         let commit = commit.map_or_else(String::new, |commit| format!(" ({commit})"));
         let version = version.as_deref().unwrap_or("not installed");

@@ -49,9 +49,7 @@ fn lines(out: &mut String, results: &Results, row: Row<'_>, to: Kind) {
             continue;
         };
         let ratio = results.ratio(name, row.figure, *kind, to);
-        let ratio = ratio
-            .filter(|_| *kind != to)
-            .map_or_else(String::new, spread);
+        let ratio = ratio.filter(|_| *kind != to).map_or_else(String::new, spread);
         let busy = results
             .busy(name, *kind)
             .map_or_else(String::new, |(proxy, own)| {
