@@ -9,7 +9,7 @@
 //!        0     sent                    committed       len
 //! ```
 //!
-//! An idle session owns no buffer: a pass borrows a scratch `Vec` of its thread ([`Outbox::borrow`]) and gives it back
+//! An idle session owns no buffer: a pass borrows a scratch `Vec` ([`Outbox::borrow`]) and gives it back
 //! ([`Outbox::settle`]); only what is left over moves to memory of the session.
 
 /// What is kept of a scratch between passes.
@@ -22,7 +22,7 @@ pub struct Outbox {
     /// 0 <= sent <= committed <= buf.len()
     sent: usize,
     committed: usize,
-    /// True while `buf` is the thread's scratch.
+    /// True while `buf` is the scratch.
     borrowed: bool,
 }
 
@@ -118,7 +118,7 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// Memory of its own that it keeps: nothing while it uses the thread's scratch, and nothing at rest.
+    /// Memory of its own that it keeps: nothing while it uses the scratch, and nothing at rest.
     pub fn held_memory(&self) -> usize {
         if self.borrowed { 0 } else { self.buf.capacity() }
     }

@@ -1,4 +1,4 @@
-//! Where the pump's bytes are: the scratch buffers of a thread, what a session keeps between reads, and the way in and out of a
+//! Where the pump's bytes are: the scratch buffers, what a session keeps between reads, and the way in and out of a
 //! connection.
 
 use std::cell::RefCell;

@@ -1,9 +1,10 @@
 //! A TLS connection on rustls' unbuffered API: no buffer at rest, one large read, one seal and one write at a time.
 //!
 //! rustls' buffered API (and so tokio-rustls) reads at most 4 KiB a call and keeps a buffer with each connection. Here ciphertext is
-//! read into a scratch buffer of the thread, opened there, and handed out; plaintext is sealed into another scratch buffer and written
-//! from there. A connection keeps only what is left over: part of a record that has not come whole, ciphertext that the socket did not
-//! take, plaintext that the reader had no room for. All three are empty when nothing is under way.
+//! read into the buffer that the reader lends, and opened there; for a reader with little room, into one of the thread. Plaintext is
+//! sealed into a buffer of the thread and written from there. A connection keeps only what is left over: part of a record that has not
+//! come whole, ciphertext that the socket did not take, plaintext that the reader had no room for. All three are empty when nothing is
+//! under way.
 
 use std::cell::RefCell;
 use std::io;
@@ -20,7 +21,7 @@ use tokio_rustls::rustls::{self, ProtocolVersion, ServerConfig};
 use super::sealed::Sealed;
 use crate::io::Connection;
 
-/// The most plaintext that is sealed at once: what the bridge reads in one pass, with room for the frame headers it adds.
+/// The most plaintext that is sealed at once: what the bridge makes in one step, with room for the frame headers it adds.
 const MAX_SEAL: usize = 144 * 1024;
 /// The most ciphertext that is read at once into the buffer of the thread, for a reader who has little room.
 const MAX_READ: usize = 64 * 1024;

@@ -1,8 +1,8 @@
 //! Obeys the lifecycle: moves bytes between the two connections through the translators.
 //!
 //! Both directions are polled in one task and neither waits for the other. A direction reads only when all it made before has
-//! left; so backpressure is simply not reading, and what a session holds is bounded by one read. Reads land in a scratch buffer of the
-//! thread, results in another; the session keeps only what is left over.
+//! left; so backpressure is simply not reading, and what a session holds is bounded by one read. Reads land in a scratch buffer, results
+//! in another; the session keeps only what is left over.
 
 mod steps;
 
@@ -26,6 +26,8 @@ use crate::websocket::{CloseCode, CloseFrame, Encoder};
 
 /// Reads and writes of one session before other sessions get their turn.
 const TURNS: usize = 8;
+/// Payload that one session moves before other sessions get their turn: with large reads, that is sooner.
+const MOST: u64 = 1024 * 1024;
 
 /// A session that runs.
 pub(super) struct Pump<C, B> {
@@ -119,6 +121,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         scratch: &mut Scratch,
     ) -> Poll<CloseReason> {
         let now = tokio::time::Instant::now().into_std();
+        let before = self.counters.moved();
         for _ in 0..TURNS {
             if self.armed.is_some_and(|at| at <= now) {
                 self.armed = None;
@@ -141,6 +144,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             }
             if !progress && self.arm(cx, now, timer.as_mut()) {
                 return Poll::Pending;
+            }
+            if self.counters.moved().saturating_sub(before) >= MOST {
+                break;
             }
         }
         // Others first.
