@@ -13,7 +13,7 @@ use crate::io::Connection;
 use crate::outbox::Outbox;
 
 /// The most that is read at once. Large reads make bulk transfer cheap; they cost no session memory, as the buffer is not its own.
-const MAX_WINDOW: usize = 512 * 1024;
+const MAX_WINDOW: usize = 384 * 1024;
 /// Sessions that read no more than this at once use the buffers of their thread.
 const SMALL_WINDOW: usize = 64 * 1024;
 /// What is translated at once: results leave in steps of about this size, so that they need no larger buffer than that. Small in tests,
