@@ -15,6 +15,10 @@
 /// What is kept of a scratch between passes.
 const MAX_SCRATCH: usize = 256 * 1024;
 
+/// What is left over moves into the scratch of the next pass, up to this much. Beyond it, moving it at every pass would cost more than
+/// a buffer of the session's own.
+const MAX_MOVED: usize = 16 * 1024;
+
 /// A queue of bytes with a commit mark. See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -90,8 +94,13 @@ impl Outbox {
     /// Records that the socket took `count` bytes of [`Outbox::ready`].
     pub fn advance(&mut self, count: usize) {
         self.sent = (self.sent + count).min(self.committed);
-        if self.sent == self.buf.len() {
-            self.buf.clear();
+        let held = self.buf.len() - self.committed;
+        // What is held moves to the front as soon as all before it has left, if that was more than it: which pays for the move.
+        if self.sent == self.committed && held <= self.sent {
+            if held > 0 {
+                self.buf.copy_within(self.sent.., 0);
+            }
+            self.buf.truncate(held);
             self.sent = 0;
             self.committed = 0;
         }
@@ -123,11 +132,16 @@ impl Outbox {
         if self.borrowed { 0 } else { self.buf.capacity() }
     }
 
-    /// Uses `scratch` as the buffer for one pass, unless there is something left over from an earlier one.
+    /// Uses `scratch` as the buffer for one pass, unless much is left over from an earlier one: a little moves into it.
     pub fn borrow(&mut self, scratch: &mut Vec<u8>) {
         if self.buf.capacity() == 0 {
             std::mem::swap(&mut self.buf, scratch);
-            self.buf.clear();
+            self.borrowed = true;
+        } else if self.len() <= MAX_MOVED {
+            scratch.extend_from_slice(&self.buf[self.sent..]);
+            self.committed -= self.sent;
+            self.sent = 0;
+            self.buf = std::mem::take(scratch);
             self.borrowed = true;
         }
     }
@@ -136,22 +150,30 @@ impl Outbox {
     pub fn settle(&mut self, scratch: &mut Vec<u8>) {
         if self.borrowed {
             self.borrowed = false;
-            let rest = self.buf[self.sent..].to_vec();
-            self.committed -= self.sent;
-            self.sent = 0;
-            *scratch = std::mem::replace(&mut self.buf, rest);
+            *scratch = self.keep_rest();
             scratch.clear();
             // One burst must not make every scratch large for good.
             scratch.shrink_to(MAX_SCRATCH);
-        } else if self.is_empty() {
-            // The marks too: they may stand behind sent bytes whose followers were taken back.
-            *self = Self::default();
+        } else if self.len() <= MAX_MOVED {
+            self.keep_rest();
         } else if self.sent > self.buf.len() / 2 {
             // The sent part is the larger one, so the move is paid for by what was sent.
             self.buf.drain(..self.sent);
             self.committed -= self.sent;
             self.sent = 0;
         }
+    }
+
+    /// Moves what is left over to a buffer that is just as large, and gives the old one.
+    fn keep_rest(&mut self) -> Vec<u8> {
+        let rest = if self.is_empty() {
+            Vec::new()
+        } else {
+            self.buf[self.sent..].to_vec()
+        };
+        self.committed -= self.sent;
+        self.sent = 0;
+        std::mem::replace(&mut self.buf, rest)
     }
 }
 
@@ -208,6 +230,45 @@ mod tests {
         assert!(out.is_empty());
         assert_eq!(out.held_memory(), 0);
         assert_eq!(scratch.capacity(), 64);
+    }
+
+    /// As with lines: the start of the next one is always there.
+    #[test]
+    fn a_little_that_is_left_over_keeps_no_large_buffer() {
+        let mut scratch = Vec::with_capacity(64);
+        let mut out = Outbox::default();
+        for left in [0, 150_000] {
+            out.borrow(&mut scratch);
+            assert_eq!(out.held_memory(), 0, "a little moves into the scratch");
+            out.discard_held();
+            out.push(&[7; 200_000]);
+            out.commit();
+            out.push(b"start");
+            out.advance(200_000 - left);
+            out.settle(&mut scratch);
+            assert_eq!(out.held_memory(), left + 5);
+        }
+        out.borrow(&mut scratch);
+        out.advance(150_000);
+        out.settle(&mut scratch);
+        assert_eq!((out.held(), out.held_memory()), (&b"start"[..], 5));
+    }
+
+    /// Steps write between them: what has left makes room for what follows.
+    #[test]
+    fn what_is_held_moves_up_when_all_before_it_has_left() {
+        let mut scratch = Vec::with_capacity(1000);
+        let mut out = Outbox::default();
+        out.borrow(&mut scratch);
+        for _ in 0..100 {
+            out.push(&[7; 500]);
+            out.commit();
+            out.push(b"start");
+            out.advance(out.ready().len());
+            assert_eq!(out.held(), b"start");
+        }
+        out.settle(&mut scratch);
+        assert_eq!(scratch.capacity(), 1000);
     }
 
     #[test]

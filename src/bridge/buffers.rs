@@ -110,10 +110,13 @@ impl Inlet {
         std::mem::take(&mut self.left).len() as u64
     }
 
-    pub(super) fn grow(&mut self, got: usize) {
+    /// Sets the window by what a read gave: who was in bulk transfer once must not claim large buffers for a chat.
+    pub(super) fn adapt(&mut self, got: usize) {
         // TLS fills a buffer in steps of a record, so half full is as good as full.
         if got >= self.window / 2 {
             self.window = (self.window * 2).min(MAX_WINDOW);
+        } else if got < self.window / 8 && self.window > SMALL_WINDOW {
+            self.window /= 2;
         }
     }
 }

@@ -24,13 +24,6 @@ pub struct Counters {
     pub lost_down: u64,
 }
 
-impl Counters {
-    /// Bytes that were delivered, both ways.
-    pub(super) fn moved(&self) -> u64 {
-        self.bytes_up + self.bytes_down
-    }
-}
-
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::buffers::MAX_LEFT;
+use super::buffers::{MAX_LEFT, STEP};
 use super::{Accept, Deliver, Ended, HalfClose, Settings, Timeouts, run};
 use crate::close::CloseReason;
 use crate::framing::{Embedded, Empty, Framing, Oversized, Partial, preset};
@@ -417,8 +417,9 @@ fn check(
     reset: bool,
 ) {
     let context = format!("seed {seed}: {ended:?}\n{settings:?}\nclient {client:?}\nbackend {backend:?}");
-    // What is gathered, and what the sinks did not take of a pass; a Vec that grows has up to twice what it needs.
-    let most = 2 * (settings.max_message + 3 * 256 * 1024);
+    // What is gathered; and for each way what one read gave and what was made of a step of it, what the wire holds, and the start of a
+    // record. A Vec that grows has up to twice what it needs.
+    let most = 2 * (settings.max_message + 2 * (100_000 + 3 * STEP + 50_000 + MAX_LEFT) as u64);
     assert!(ended.held_max <= most, "{context}");
     let wanted = |message: &&Vec<u8>| settings.empty == Empty::Deliver || !message.is_empty();
 

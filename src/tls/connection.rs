@@ -213,6 +213,7 @@ impl<S: Connection> TlsConnection<S> {
         answers: &mut Sealed,
         sink: &mut Sink<'_>,
     ) -> Poll<io::Result<usize>> {
+        answers.clear();
         let new = at + self.incoming.len();
         buffer[at..new].copy_from_slice(&self.incoming);
         let mut read = ReadBuf::new(&mut buffer[new..]);
@@ -376,6 +377,7 @@ impl<S: Connection> TlsConnection<S> {
 
     fn poll_seal(&mut self, cx: &mut Context<'_>, mut goal: Goal<'_>) -> io::Result<()> {
         SCRATCH.with_borrow_mut(|Scratch { bulk: sealed, .. }| {
+            sealed.clear();
             let mut input = std::mem::take(&mut self.incoming);
             let mut plain = std::mem::take(&mut self.plain);
             let result = self.turn(&mut input, 0, sealed, &mut goal, &mut |_, data| {
@@ -410,6 +412,9 @@ impl<S: Connection> AsyncRead for TlsConnection<S> {
             if this.plain.is_empty() {
                 this.plain = Vec::new();
             }
+            return Poll::Ready(Ok(()));
+        }
+        if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -694,6 +699,17 @@ mod tests {
                 (&b"whole"[..], io::ErrorKind::InvalidData)
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_reader_without_room_loses_nothing() {
+        let configs = configs(&rustls::version::TLS13);
+        let (mut client, mut server) = pair(&configs, 1 << 20).await;
+        client.write_all(&[7; 60_000]).await.unwrap();
+        assert_eq!(server.read(&mut []).await.unwrap(), 0);
+        let mut got = vec![0; 60_000];
+        server.read_exact(&mut got).await.unwrap();
+        assert!(got.iter().all(|byte| *byte == 7));
     }
 
     #[tokio::test]

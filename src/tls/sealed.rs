@@ -18,6 +18,11 @@ impl Sealed {
         }
     }
 
+    /// Forgets what an earlier pass may have left behind.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     fn room(&mut self, needed: usize) -> &mut [u8] {
         if self.buf.len() - self.len < needed {
             self.buf.resize(self.len + needed, 0);

@@ -26,7 +26,7 @@ use crate::websocket::{CloseCode, CloseFrame, Encoder};
 
 /// Reads and writes of one session before other sessions get their turn.
 const TURNS: usize = 8;
-/// Payload that one session moves before other sessions get their turn: with large reads, that is sooner.
+/// Bytes that one session reads before other sessions get their turn: with large reads, that is sooner.
 const MOST: u64 = 1024 * 1024;
 
 /// A session that runs.
@@ -44,6 +44,8 @@ pub(super) struct Pump<C, B> {
     /// Written to the client's stream, perhaps not flushed by it.
     unflushed: bool,
     counters: Counters,
+    /// Bytes read in this pass.
+    read: u64,
     memory: Charge,
     code: Option<CloseCode>,
     stopped: bool,
@@ -72,6 +74,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             to_backend: Outbox::default(),
             unflushed: false,
             counters: Counters::default(),
+            read: 0,
             memory: Charge::new(),
             code: None,
             stopped: false,
@@ -121,7 +124,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         scratch: &mut Scratch,
     ) -> Poll<CloseReason> {
         let now = tokio::time::Instant::now().into_std();
-        let before = self.counters.moved();
+        self.read = 0;
         for _ in 0..TURNS {
             if self.armed.is_some_and(|at| at <= now) {
                 self.armed = None;
@@ -145,7 +148,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             if !progress && self.arm(cx, now, timer.as_mut()) {
                 return Poll::Pending;
             }
-            if self.counters.moved().saturating_sub(before) >= MOST {
+            if self.read >= MOST {
                 break;
             }
         }
@@ -234,7 +237,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         match poll_read(self.client.as_mut(), cx, &mut scratch[left..end]) {
             Poll::Pending => false,
             Poll::Ready(Ok(got)) if got > 0 => {
-                self.from_client.grow(got);
+                self.from_client.adapt(got);
+                self.read += got as u64;
                 self.translate_up(cx, now, mode, &mut scratch[..left + got]);
                 true
             }
@@ -249,7 +253,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         self.counters.lost_up += self.from_client.forget();
         match poll_read(self.client.as_mut(), cx, scratch) {
             Poll::Pending => return false,
-            Poll::Ready(Ok(got)) if got > 0 => self.counters.lost_up += got as u64,
+            Poll::Ready(Ok(got)) if got > 0 => {
+                self.read += got as u64;
+                self.counters.lost_up += got as u64;
+            }
             Poll::Ready(_) => self.life.client_gone(now, self.up.is_cut()),
         }
         true
@@ -314,7 +321,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         match poll_read(self.backend.as_mut(), cx, &mut scratch[left..end]) {
             Poll::Pending => return false,
             Poll::Ready(Ok(got)) => {
-                self.from_backend.grow(got);
+                self.from_backend.adapt(got);
+                self.read += got as u64;
                 self.translate_down(cx, now, &scratch[..left + got], got == 0);
             }
             Poll::Ready(Err(_)) => {
@@ -330,7 +338,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         self.counters.lost_down += self.from_backend.forget();
         match poll_read(self.backend.as_mut(), cx, scratch) {
             Poll::Pending => return false,
-            Poll::Ready(Ok(got)) if got > 0 => self.counters.lost_down += got as u64,
+            Poll::Ready(Ok(got)) if got > 0 => {
+                self.read += got as u64;
+                self.counters.lost_down += got as u64;
+            }
             Poll::Ready(Ok(_)) => self.life.backend_ended(Ok(())),
             Poll::Ready(Err(_)) => self.life.backend_failed(CloseReason::BackendReset),
         }
@@ -349,7 +360,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
         let before = self.to_client.ready().len() + client.backlog();
         let unflushed = self.unflushed;
-        let any = unflushed || !self.to_client.ready().is_empty();
+        let any = unflushed || !self.to_client.ready().is_empty() || client.backlog() > 0;
         let flushed = match write_out(client, cx, &mut self.to_client, false) {
             Ok(()) if any => {
                 let flush = Pin::new(&mut *client).poll_flush(cx);

@@ -114,6 +114,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 return Some(used);
             }
         }
+        self.from_backend.keep(&[]);
         None
     }
 }

@@ -45,6 +45,8 @@ pub(crate) const NAMES: &[&str] = &[
     "pump-down-lines-64x200",
     "pump-up-raw-1x16384",
     "pump-down-raw-1x16384",
+    "pump-up-u32be-16x16384",
+    "pump-down-u32be-16x16384",
     "pump-echo-u32be-1x64",
 ];
 
