@@ -39,7 +39,7 @@ pub fn connection<F: Future>(id: u64, opening: F) -> Instrumented<F> {
     opening.instrument(span(id))
 }
 
-/// Runs a session so that what [`in_connection`] logs has the span of its connection.
+/// Runs a session so that its record, and the report of a panic, have the span of its connection.
 pub fn session<F: Future>(id: u64, session: F) -> TaskLocalFuture<u64, F> {
     CONNECTION.scope(id, session)
 }
