@@ -96,6 +96,35 @@ fn every_dependency_has_its_reason() {
     );
 }
 
+/// A row of a table, cell by cell.
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+#[test]
+fn the_readme_quotes_the_page_of_figures() {
+    let page = text("docs/PERFORMANCE.md");
+    let measured: Vec<(&str, &str)> = page
+        .lines()
+        .skip_while(|line| *line != "| target | at most | measured | |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| (cells(line)[0], cells(line)[2]))
+        .collect();
+    let readme = text("README.md");
+    let quoted: Vec<(&str, &str)> = readme
+        .lines()
+        .skip_while(|line| *line != "| what it costs | measured |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| (cells(line)[0], cells(line)[1]))
+        .collect();
+    assert!(quoted.len() > 5, "{quoted:?}");
+    for row in quoted {
+        assert!(measured.contains(&row), "{row:?} is not on the page: {measured:?}");
+    }
+}
+
 #[test]
 fn the_oldest_compiler_is_the_one_of_the_manifest() {
     let manifest = text("Cargo.toml");

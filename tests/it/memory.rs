@@ -6,7 +6,7 @@ use tokio::time::{Instant, interval};
 
 use crate::support::{BINARY, Backend, Client, PATIENCE, Program};
 
-const SESSIONS: usize = 250;
+const SESSIONS: usize = 400;
 /// So much that what is shared and what is left of other things does not count.
 const MESSAGE: usize = 16 * 1024;
 
@@ -28,9 +28,10 @@ async fn what_a_burst_of_sessions_took_is_given_back() {
     let route = format!(
         "[[route]]\nname = \"echo\"\npath = \"/echo\"\nbackend = \"tcp://{echo}\"\nframing = \"u32be\"\n"
     );
-    // Ten seconds where nothing is said: what was used just now may be needed again.
-    let soon = ("MALLOC_CONF", "dirty_decay_ms:500");
-    let program = Program::launch(&Program::file("", &route), "json", &[soon]).await;
+    // Else what was used just now is kept for ten seconds, and a few megabytes for longer. What cannot be given back because something
+    // that lives stands on nearly every page is the same.
+    let at_once = ("MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0");
+    let program = Program::launch(&Program::file("", &route), "json", &[at_once]).await;
     // Buffers of threads, and code that has not run yet, are no part of it.
     for _ in 0..20 {
         close(open(&program).await).await;
@@ -50,7 +51,7 @@ async fn what_a_burst_of_sessions_took_is_given_back() {
     loop {
         look.tick().await;
         let kept = program.memory().saturating_sub(before);
-        if kept < burst / 4 {
+        if kept < burst / 2 {
             return;
         }
         assert!(start.elapsed() < PATIENCE, "{kept} of {burst} KiB were kept");
