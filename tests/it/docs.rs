@@ -121,7 +121,10 @@ fn the_readme_quotes_the_page_of_figures() {
         .collect();
     assert!(quoted.len() > 5, "{quoted:?}");
     for row in quoted {
-        assert!(measured.contains(&row), "{row:?} is not on the page: {measured:?}");
+        assert!(
+            measured.contains(&row),
+            "{row:?} is not on the page: {measured:?}"
+        );
     }
 }
 
