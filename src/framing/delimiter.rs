@@ -155,20 +155,12 @@ impl Delimiter {
 
     /// See [`super::Framing::whole_record`].
     #[inline]
-    pub(super) fn whole_record(
-        &self,
-        state: &DecodeState,
-        rules: &DecodeRules,
-        input: &[u8],
-    ) -> Option<WholeRecord> {
-        if state.inside {
-            return None;
-        }
+    pub(super) fn whole_record(&self, input: &[u8]) -> Option<WholeRecord> {
         let Found::At { start, len } = self.find(input, 0, false) else {
             return None;
         };
         let end = if self.keep { start + len } else { start };
-        (end as u64 <= rules.max_message).then_some(WholeRecord {
+        Some(WholeRecord {
             start: 0,
             end,
             consumed: start + len,

@@ -205,15 +205,7 @@ impl LengthPrefix {
 
     /// See [`super::Framing::whole_record`].
     #[inline]
-    pub(super) fn whole_record(
-        &self,
-        state: &DecodeState,
-        rules: &DecodeRules,
-        input: &[u8],
-    ) -> Option<WholeRecord> {
-        if state.inside {
-            return None;
-        }
+    pub(super) fn whole_record(&self, input: &[u8]) -> Option<WholeRecord> {
         let header_len = self.header_len();
         let body = self.body_len(input.get(..header_len)?).ok()?;
         let end = usize::try_from(body).ok()?.checked_add(header_len)?;
@@ -221,7 +213,7 @@ impl LengthPrefix {
             Header::Strip => header_len,
             Header::Keep => 0,
         };
-        (end <= input.len() && (end - start) as u64 <= rules.max_message).then_some(WholeRecord {
+        (end <= input.len()).then_some(WholeRecord {
             start,
             end,
             consumed: end,

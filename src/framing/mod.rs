@@ -247,11 +247,16 @@ impl Framing {
         rules: &DecodeRules,
         input: &[u8],
     ) -> Option<WholeRecord> {
-        match self {
-            Self::Raw => None,
-            Self::Delimiter(rule) => rule.whole_record(state, rules, input),
-            Self::LengthPrefix(rule) => rule.whole_record(state, rules, input),
+        // A record that is being discarded is one that we are inside of, too.
+        if state.inside {
+            return None;
         }
+        let whole = match self {
+            Self::Raw => None,
+            Self::Delimiter(rule) => rule.whole_record(input),
+            Self::LengthPrefix(rule) => rule.whole_record(input),
+        };
+        whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
     }
 
     /// Takes the next piece out of what the backend sent. `eof` says that nothing follows `input`.
