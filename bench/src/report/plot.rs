@@ -16,8 +16,8 @@ const TOP: f64 = 34.0;
 
 /// Colours that differ for most eyes, on light and on dark.
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}.h{font-weight:600}.t{font-size:15px;font-weight:600}\
-.s{fill:#0a7d5c}.n{fill:#7a8aa0}.a{fill:#a58a5b}.w{fill:#b06a8c}.r{fill:#c3c8cf}.m{stroke:#1f2328;stroke-width:1.5}\
-@media(prefers-color-scheme:dark){text{fill:#e6edf3}.s{fill:#3fc79a}.n{fill:#6d7d93}.a{fill:#8f7748}.w{fill:#a35f81}.r{fill:#4a5058}\
+.s{fill:#0a7d5c}.b{fill:#7fb8a4}.n{fill:#7a8aa0}.a{fill:#a58a5b}.w{fill:#b06a8c}.r{fill:#c3c8cf}.m{stroke:#1f2328;stroke-width:1.5}\
+@media(prefers-color-scheme:dark){text{fill:#e6edf3}.s{fill:#3fc79a}.b{fill:#2c7a60}.n{fill:#6d7d93}.a{fill:#8f7748}.w{fill:#a35f81}.r{fill:#4a5058}\
 .m{stroke:#e6edf3}}";
 
 /// File names and plots, for the groups that were measured.
