@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use crate::framing::Garbage;
 use crate::websocket::{CloseCode, Violation};
 
 /// Why a connection or a session ended. The first cause wins.
@@ -84,6 +85,14 @@ pub enum CloseReason {
     LengthDoesNotFit,
     /// A message that does not match the length header it carries.
     HeaderMismatch,
+    /// An empty message that the framing cannot express.
+    EmptyMessage,
+    /// A message that does not have the size of the framing's records.
+    SizeMismatch,
+    /// A message that carries its own framing and is not exactly one record.
+    NotARecord,
+    /// A request for encryption that sealock cannot pass.
+    EncryptionRequest,
     /// A message after the empty one that ended the client's direction.
     AfterHalfClose,
     /// The client stopped in the middle of a message for `record_timeout`.
@@ -98,8 +107,8 @@ pub enum CloseReason {
     BackendReset,
     /// The backend ended its stream inside a record.
     BackendCut,
-    /// Bytes that cannot be a record's header.
-    BackendGarbage,
+    /// Bytes that no record can have in this place.
+    BackendGarbage(Garbage),
     /// A record over `max_message`.
     BackendTooBig,
     /// A record for a text route that is not UTF-8.
@@ -227,6 +236,10 @@ impl CloseReason {
             Self::DelimiterMissing => row("delimiter_missing", None, on(C::POLICY), Info, "CD", "message does not end with the delimiter"),
             Self::LengthDoesNotFit => row("length_does_not_fit", None, on(C::TOO_BIG), Info, "CD", "message too long for the length field"),
             Self::HeaderMismatch => row("header_mismatch", None, on(C::PROTOCOL), Info, "CD", "message does not match its length header"),
+            Self::EmptyMessage => row("empty_message", None, on(C::POLICY), Info, "CD", "this framing has no empty message"),
+            Self::SizeMismatch => row("size_mismatch", None, on(C::POLICY), Info, "CD", "message does not have the size of a record"),
+            Self::NotARecord => row("not_a_record", None, on(C::POLICY), Info, "CD", "message is not one whole record"),
+            Self::EncryptionRequest => row("encryption_request", None, on(C::POLICY), Info, "CD", "TLS ends at sealock: do not ask the backend for encryption"),
             Self::AfterHalfClose => row("after_half_close", None, on(C::POLICY), Info, "CD", "message after the end of the client's direction"),
             Self::ClientStalled => row("client_stalled", None, on(C::POLICY), Info, "cD", "stalled inside a message"),
             Self::ClientNotReading => row("client_not_reading", None, None, Info, "cD", "client does not read"),
@@ -234,7 +247,7 @@ impl CloseReason {
 
             Self::BackendReset => row("backend_reset", None, on(C::BAD_GATEWAY), Warn, "SD", "backend connection lost"),
             Self::BackendCut => row("backend_cut", None, on(C::INTERNAL), Warn, "SD", "backend ended inside a record"),
-            Self::BackendGarbage => row("backend_garbage", None, on(C::INTERNAL), Warn, "SD", "backend sent a bad record header"),
+            Self::BackendGarbage(what) => row("backend_garbage", None, on(C::INTERNAL), Warn, "SD", what.text()),
             Self::BackendTooBig => row("backend_too_big", None, on(C::TOO_BIG), Warn, "SD", "record over the limit"),
             Self::BackendText => row("backend_text", None, on(C::INVALID), Warn, "SD", "backend sent text that is not UTF-8"),
             Self::BackendStalled => row("backend_stalled", None, on(C::INTERNAL), Warn, "sD", "backend stalled inside a record"),
@@ -267,6 +280,10 @@ impl CloseReason {
                 | Self::DelimiterMissing
                 | Self::LengthDoesNotFit
                 | Self::HeaderMismatch
+                | Self::EmptyMessage
+                | Self::SizeMismatch
+                | Self::NotARecord
+                | Self::EncryptionRequest
                 | Self::AfterHalfClose
                 | Self::ClientStalled
         )
@@ -317,8 +334,10 @@ impl CloseReason {
             Self::DelimiterMissing,
             Self::LengthDoesNotFit,
             Self::HeaderMismatch,
-            Self::AfterHalfClose,
+            Self::EmptyMessage,
+            Self::SizeMismatch,
         ]);
+        all.extend([Self::NotARecord, Self::EncryptionRequest, Self::AfterHalfClose]);
         all.extend([
             Self::ClientStalled,
             Self::ClientNotReading,
@@ -326,14 +345,21 @@ impl CloseReason {
             Self::BackendReset,
             Self::BackendCut,
         ]);
-        all.extend([
-            Self::BackendGarbage,
-            Self::BackendTooBig,
-            Self::BackendText,
-            Self::BackendStalled,
-        ]);
+        all.extend(Garbage::ALL.map(Self::BackendGarbage));
+        all.extend([Self::BackendTooBig, Self::BackendText, Self::BackendStalled]);
         all.extend([Self::BackendNotReading, Self::Internal]);
         all
+    }
+}
+
+impl Garbage {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Header => "backend sent a bad record header",
+            Self::Trailer => "backend sent a bad record trailer",
+            Self::Escape => "backend sent a bad escape",
+            Self::Outside => "backend sent bytes outside of a record",
+        }
     }
 }
 

@@ -97,7 +97,7 @@ fn framing(input: &mut Input<'_>) -> Framing {
         0 => Framing::Raw,
         1 => Framing::Delimiter(several.expect("unambiguous")),
         2 => Framing::Delimiter(kept.expect("unambiguous")),
-        at => preset(PRESETS[at - 3]).expect("a preset").framing,
+        at => preset(PRESETS[at - 3]).expect("a preset").to_client,
     }
 }
 

@@ -2,9 +2,7 @@
 
 use super::{Counters, Deliver, Settings};
 use crate::close::CloseReason;
-use crate::framing::{
-    DecodeError, DecodeRules, DecodeState, Empty, Event, Framing, Header, Oversized, Partial,
-};
+use crate::framing::{DecodeError, DecodeRules, DecodeState, Empty, Event, Oversized, Partial};
 use crate::message::{Kind, Part};
 use crate::outbox::Outbox;
 use crate::utf8::Utf8Check;
@@ -230,7 +228,7 @@ impl Downlink {
             // The start of a header belongs to the message only where the message keeps its header, and where a message may be as
             // long as that.
             Partial::Deliver
-                if keeps_header(&settings.to_client) && rest.len() as u64 <= settings.max_message =>
+                if settings.to_client.keeps_header() && rest.len() as u64 <= settings.max_message =>
             {
                 let result = self.whole(settings, text, rest, out, counters);
                 if result.is_err() {
@@ -260,14 +258,10 @@ fn is_text(data: &[u8]) -> bool {
     check.push(data).is_ok() && check.finish().is_ok()
 }
 
-fn keeps_header(framing: &Framing) -> bool {
-    matches!(framing, Framing::LengthPrefix(rule) if rule.header == Header::Keep)
-}
-
 fn reason(error: DecodeError) -> CloseReason {
     match error {
         DecodeError::TooBig => CloseReason::BackendTooBig,
-        DecodeError::BadHeader => CloseReason::BackendGarbage,
+        DecodeError::Garbage(what) => CloseReason::BackendGarbage(what),
     }
 }
 

@@ -135,7 +135,7 @@ type Shared = Arc<Mutex<Seen>>;
 fn settings(random: &mut Rng) -> Settings {
     let framing = preset(["lines", "crlf", "u16be", "u32le"][random.usize(..4)])
         .unwrap()
-        .framing;
+        .to_client;
     let second = Duration::from_secs(1);
     Settings {
         partial: if random.bool() {
@@ -304,7 +304,7 @@ fn record(framing: &Framing, payload: &[u8]) -> Vec<u8> {
             [&(payload.len() as u16).to_be_bytes()[..], payload].concat()
         }
         Framing::LengthPrefix(_) => [&(payload.len() as u32).to_le_bytes()[..], payload].concat(),
-        _ if *framing == preset("crlf").unwrap().framing => [payload, b"\r\n"].concat(),
+        _ if *framing == preset("crlf").unwrap().to_client => [payload, b"\r\n"].concat(),
         _ => [payload, b"\n"].concat(),
     }
 }

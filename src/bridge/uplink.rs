@@ -244,6 +244,10 @@ impl Uplink {
                     (EncodeError::DelimiterMissing, _) => CloseReason::DelimiterMissing,
                     (EncodeError::LengthDoesNotFit, _) => CloseReason::LengthDoesNotFit,
                     (EncodeError::HeaderMismatch, _) => CloseReason::HeaderMismatch,
+                    (EncodeError::EmptyMessage, _) => CloseReason::EmptyMessage,
+                    (EncodeError::SizeMismatch, _) => CloseReason::SizeMismatch,
+                    (EncodeError::NotARecord, _) => CloseReason::NotARecord,
+                    (EncodeError::EncryptionRequest, _) => CloseReason::EncryptionRequest,
                 }))
             }
         }

@@ -263,7 +263,7 @@ impl Delimiter {
             };
         }
         out.push(part.data);
-        if *embedded == Embedded::Reject && !self.keep {
+        if embedded.is_refused() && !self.keep {
             // Refuse early: a long message with a delimiter near its start need not be gathered first.
             let from = state.scanned;
             #[cfg(test)]
@@ -302,7 +302,7 @@ impl Delimiter {
         }
         // The body itself is clean but for its last bytes, which might form a delimiter with what was appended, or start a longer one
         // that the next message completes.
-        let from = if *embedded == Embedded::Reject {
+        let from = if embedded.is_refused() {
             body.saturating_sub(self.reach)
         } else {
             0

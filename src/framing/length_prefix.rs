@@ -6,11 +6,8 @@
 //! '--------- header -----------'
 //! ```
 
-use super::{
-    DecodeError, DecodeRules, DecodeState, Decoded, EncodeError, EncodeState, Event, Oversized, Phase,
-    WholeRecord,
-};
-use crate::message::{Begin, Kind, Part};
+use super::counted::{Counted, Measured, Place};
+use super::{DecodeError, EncodeError, Garbage, Header};
 use crate::outbox::Outbox;
 
 /// The most bytes that may stand before the length field.
@@ -42,24 +39,6 @@ impl Endian {
                 .fold(0, |value, byte| value << 8 | u64::from(*byte)),
         }
     }
-
-    /// Writes the low bytes of a value into a field of 1 to 8 bytes.
-    fn write(self, value: u64, field: &mut [u8]) {
-        let width = field.len();
-        match self {
-            Self::Big => field.copy_from_slice(&value.to_be_bytes()[8 - width..]),
-            Self::Little => field.copy_from_slice(&value.to_le_bytes()[..width]),
-        }
-    }
-}
-
-/// Whether the header belongs to the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Header {
-    /// The message is the body; the header is taken off and put on.
-    Strip,
-    /// The message carries its own header, whose length is checked.
-    Keep,
 }
 
 /// A length prefix. See the module's documentation.
@@ -155,13 +134,13 @@ impl LengthPrefix {
     fn body_len(&self, header: &[u8]) -> Result<u64, DecodeError> {
         // Not `starts_with` alone: comparing with the dangling pointer of an empty box is slow on some processors.
         if !self.template.is_empty() && !header.starts_with(&self.template) {
-            return Err(DecodeError::BadHeader);
+            return Err(DecodeError::Garbage(Garbage::Header));
         }
         let field = &header[self.offset..self.header_len()];
         let bias = self.bias();
         let body = self.endian.read(field).checked_add_signed(bias);
         body.ok_or(if bias < 0 {
-            DecodeError::BadHeader
+            DecodeError::Garbage(Garbage::Header)
         } else {
             DecodeError::TooBig
         })
@@ -175,8 +154,25 @@ impl LengthPrefix {
             .filter(|value| *value <= limit)
             .ok_or(EncodeError::LengthDoesNotFit)
     }
+}
 
-    /// Appends the header for a body of this length. The usual widths are spelled out, because each is a single store.
+impl Counted for LengthPrefix {
+    #[inline]
+    fn header(&self) -> Header {
+        self.header
+    }
+
+    #[inline]
+    fn measure(&self, _place: Place, input: &[u8]) -> Result<Measured, DecodeError> {
+        let header = self.header_len();
+        if input.len() < header {
+            return Ok(Measured::More { scanned: 0 });
+        }
+        let body = self.body_len(input)?;
+        Ok(Measured::Header { header, body })
+    }
+
+    /// The usual widths are spelled out, because each is a single store.
     #[inline]
     fn push_header(&self, body: u64, out: &mut Outbox) -> Result<(), EncodeError> {
         let value = self.field_value(body)?;
@@ -191,201 +187,6 @@ impl LengthPrefix {
             (Endian::Little, 2) => out.push(&(value as u16).to_le_bytes()),
             (Endian::Little, 4) => out.push(&(value as u32).to_le_bytes()),
             (Endian::Little, width) => out.push(&value.to_le_bytes()[..width]),
-        }
-        Ok(())
-    }
-
-    /// Writes the header for a body of this length into `header`, which has [`Self::header_len`] bytes.
-    fn write_header(&self, body: u64, header: &mut [u8]) -> Result<(), EncodeError> {
-        let value = self.field_value(body)?;
-        header[..self.template.len()].copy_from_slice(&self.template);
-        self.endian.write(value, &mut header[self.offset..]);
-        Ok(())
-    }
-
-    /// See [`super::Framing::whole_record`].
-    #[inline]
-    pub(super) fn whole_record(&self, input: &[u8]) -> Option<WholeRecord> {
-        let header_len = self.header_len();
-        let body = self.body_len(input.get(..header_len)?).ok()?;
-        let end = usize::try_from(body).ok()?.checked_add(header_len)?;
-        let start = match self.header {
-            Header::Strip => header_len,
-            Header::Keep => 0,
-        };
-        (end <= input.len()).then_some(WholeRecord {
-            start,
-            end,
-            consumed: end,
-        })
-    }
-
-    pub(super) fn decode<'a>(
-        &self,
-        state: &mut DecodeState,
-        rules: &DecodeRules,
-        input: &'a [u8],
-    ) -> Result<Decoded<'a>, DecodeError> {
-        let mut skipped = 0;
-        if state.discarding {
-            skipped = input
-                .len()
-                .min(usize::try_from(state.remaining).unwrap_or(usize::MAX));
-            state.remaining -= skipped as u64;
-            state.dropped += skipped as u64;
-            if state.remaining > 0 {
-                return Ok(Decoded {
-                    consumed: skipped,
-                    event: Event::More,
-                });
-            }
-            state.inside = false;
-            state.discarding = false;
-        }
-        let input = &input[skipped..];
-        let (begin, header) = if state.inside {
-            (None, 0)
-        } else {
-            if input.len() < self.header_len() {
-                return Ok(Decoded {
-                    consumed: skipped,
-                    event: Event::More,
-                });
-            }
-            let body = self.body_len(&input[..self.header_len()])?;
-            let kept = if self.header == Header::Keep {
-                self.header_len()
-            } else {
-                0
-            };
-            let len = body.checked_add(kept as u64).ok_or(DecodeError::TooBig)?;
-            let header = self.header_len() - kept;
-            state.remaining = len;
-            if len > rules.max_message {
-                if rules.oversized == Oversized::Close {
-                    return Err(DecodeError::TooBig);
-                }
-                state.inside = true;
-                state.discarding = true;
-                state.dropped += header as u64;
-                return Ok(Decoded {
-                    consumed: skipped + header,
-                    event: Event::Discarded,
-                });
-            }
-            (
-                Some(Begin {
-                    kind: Kind::Binary,
-                    len: Some(len),
-                }),
-                header,
-            )
-        };
-        let here = input.len() - header;
-        let take = here.min(usize::try_from(state.remaining).unwrap_or(usize::MAX));
-        let data = &input[header..header + take];
-        state.remaining -= take as u64;
-        let end = state.remaining == 0;
-        state.inside = !end;
-        if begin.is_none() && data.is_empty() {
-            return Ok(Decoded {
-                consumed: skipped,
-                event: Event::More,
-            });
-        }
-        Ok(Decoded {
-            consumed: skipped + header + take,
-            event: Event::Part(Part { begin, data, end }),
-        })
-    }
-
-    pub(super) fn encode(
-        &self,
-        state: &mut EncodeState,
-        part: &Part<'_>,
-        out: &mut Outbox,
-    ) -> Result<(), EncodeError> {
-        match self.header {
-            Header::Strip => self.encode_stripped(state, part, out),
-            Header::Keep => self.encode_kept(state, part, out),
-        }
-    }
-
-    fn encode_stripped(
-        &self,
-        state: &mut EncodeState,
-        part: &Part<'_>,
-        out: &mut Outbox,
-    ) -> Result<(), EncodeError> {
-        match part.begin {
-            Some(Begin { len: Some(len), .. }) => {
-                self.push_header(len, out)?;
-                state.phase = Phase::Streaming;
-            }
-            Some(Begin { len: None, .. }) => {
-                out.push_zeros(self.header_len());
-                state.phase = Phase::Holding;
-            }
-            None => {}
-        }
-        out.push(part.data);
-        if part.end && state.phase == Phase::Holding {
-            let body = (out.held().len() - self.header_len()) as u64;
-            self.write_header(body, &mut out.held_mut()[..self.header_len()])?;
-            state.phase = Phase::Streaming;
-        }
-        if state.phase == Phase::Streaming {
-            out.commit();
-        }
-        if part.end {
-            state.phase = Phase::Between;
-        }
-        Ok(())
-    }
-
-    /// `keep`: the message starts with its own header. Nothing of it leaves before that has been checked.
-    fn encode_kept(
-        &self,
-        state: &mut EncodeState,
-        part: &Part<'_>,
-        out: &mut Outbox,
-    ) -> Result<(), EncodeError> {
-        if let Some(begin) = part.begin {
-            *state = EncodeState {
-                phase: Phase::Holding,
-                announced: begin.len,
-                ..EncodeState::default()
-            };
-        }
-        out.push(part.data);
-        if state.phase == Phase::Holding {
-            let held = out.held().len();
-            let len = if part.end {
-                Some(held as u64)
-            } else {
-                state.announced
-            };
-            match len {
-                Some(len) if held >= self.header_len() => {
-                    let body = self.body_len(&out.held()[..self.header_len()]);
-                    if body
-                        .ok()
-                        .and_then(|body| body.checked_add(self.header_len() as u64))
-                        != Some(len)
-                    {
-                        return Err(EncodeError::HeaderMismatch);
-                    }
-                    state.phase = Phase::Streaming;
-                }
-                Some(_) if part.end => return Err(EncodeError::HeaderMismatch),
-                _ => {}
-            }
-        }
-        if state.phase == Phase::Streaming {
-            out.commit();
-        }
-        if part.end {
-            *state = EncodeState::default();
         }
         Ok(())
     }

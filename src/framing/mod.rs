@@ -9,6 +9,7 @@
 //! - *Decode* (downlink) takes whatever the backend sent and gives back parts. It consumes all it can use; what it leaves (at most
 //!   [`MAX_HEADER`] bytes) must stand at the start of the next input.
 
+mod counted;
 mod delimiter;
 mod length_prefix;
 mod preset;
@@ -17,14 +18,15 @@ mod raw;
 mod tests;
 
 pub use delimiter::{Delimiter, DelimiterError};
-pub use length_prefix::{Endian, Header, LengthPrefix, LengthPrefixError};
+pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
 pub use preset::{Preset, preset, preset_names};
 
 use crate::message::Part;
 use crate::outbox::Outbox;
 
-/// The most bytes a decoder leaves unconsumed: an incomplete length header (or delimiter, or character).
-pub const MAX_HEADER: usize = length_prefix::MAX_OFFSET + 8;
+/// The most bytes a decoder leaves unconsumed: an incomplete header (or delimiter, or character).
+pub const MAX_HEADER: usize = 512;
+const _: () = assert!(length_prefix::MAX_OFFSET + 8 <= MAX_HEADER);
 
 /// A framing with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,15 @@ pub enum Framing {
     LengthPrefix(LengthPrefix),
 }
 
+/// Whether a record's header belongs to the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// The message is the body; the header is taken off and put on.
+    Strip,
+    /// The message carries its own header, whose length is checked.
+    Keep,
+}
+
 /// What to do with a delimiter inside a client's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Embedded {
@@ -46,6 +57,8 @@ pub enum Embedded {
     Split,
     /// Put these bytes in its place. They share no byte with any delimiter, so no new one can arise.
     Replace(Box<[u8]>),
+    /// Escape it, where the framing has an escape: it arrives as it was.
+    Escape,
 }
 
 /// What to do with a record longer than the limit.
@@ -92,6 +105,18 @@ pub enum EncodeError {
     /// The message carries its own header (`header = "keep"`), which is incomplete or does not match it.
     #[error("message does not match its own length header")]
     HeaderMismatch,
+    /// The framing cannot express an empty message.
+    #[error("empty message")]
+    EmptyMessage,
+    /// All records have one length, and the message has another.
+    #[error("message does not have the size of a record")]
+    SizeMismatch,
+    /// The message carries its own framing, and is not exactly one record of it.
+    #[error("message is not one whole record")]
+    NotARecord,
+    /// PostgreSQL's request for encryption to the backend, whose answer is no record.
+    #[error("request for encryption behind sealock")]
+    EncryptionRequest,
 }
 
 /// Why the backend's bytes cannot become messages.
@@ -100,9 +125,31 @@ pub enum DecodeError {
     /// A record is longer than the limit: announced so, or already that long.
     #[error("record over the limit")]
     TooBig,
-    /// The bytes where a header should be cannot be one.
-    #[error("bad length header")]
-    BadHeader,
+    /// Bytes that no record can have in this place.
+    #[error(transparent)]
+    Garbage(Garbage),
+}
+
+/// What the backend sent in the place of something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Garbage {
+    /// Where a record's header has to be.
+    #[error("bad record header")]
+    Header,
+    /// Where the trailer has to be that follows a record's last byte.
+    #[error("bad record trailer")]
+    Trailer,
+    /// Behind an escape, or in the place of one.
+    #[error("bad escape")]
+    Escape,
+    /// Between two records, where nothing may be.
+    #[error("bytes outside of a record")]
+    Outside,
+}
+
+impl Garbage {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Header, Self::Trailer, Self::Escape, Self::Outside];
 }
 
 /// What a decoder checks records against.
@@ -155,6 +202,8 @@ pub struct EncodeState {
     announced: Option<u64>,
     /// How many of the held bytes were searched already.
     scanned: usize,
+    /// A message has passed before this one.
+    started: bool,
     /// Bytes of the message looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
@@ -179,11 +228,22 @@ pub struct DecodeState {
     remaining: u64,
     /// Bytes of the current record seen so far, where it is not.
     seen: u64,
+    /// How many bytes of an incomplete header were searched already.
+    scanned: usize,
+    /// A record has passed before this one.
+    started: bool,
     /// Input bytes that were used up without being delivered, since the caller last asked.
     dropped: u64,
     /// Input bytes looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
+}
+
+impl Embedded {
+    /// True when a framing without an escape refuses such a message.
+    fn is_refused(&self) -> bool {
+        matches!(self, Self::Reject | Self::Escape)
+    }
 }
 
 impl EncodeState {
@@ -228,10 +288,13 @@ impl Framing {
                 Ok(())
             }
             Self::Delimiter(rule) => rule.encode(state, embedded, part, out),
-            Self::LengthPrefix(rule) => rule.encode(state, part, out),
+            Self::LengthPrefix(rule) => counted::encode(rule, state, part, out),
         };
         if result.is_err() {
-            *state = EncodeState::default();
+            *state = EncodeState {
+                started: state.started,
+                ..EncodeState::default()
+            };
             out.discard_held();
         }
         result
@@ -254,7 +317,7 @@ impl Framing {
         let whole = match self {
             Self::Raw => None,
             Self::Delimiter(rule) => rule.whole_record(input),
-            Self::LengthPrefix(rule) => rule.whole_record(input),
+            Self::LengthPrefix(rule) => counted::whole_record(rule, input),
         };
         whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
     }
@@ -272,7 +335,7 @@ impl Framing {
         match self {
             Self::Raw => raw::decode(rules, input),
             Self::Delimiter(rule) => rule.decode(state, rules, input, eof),
-            Self::LengthPrefix(rule) => rule.decode(state, rules, input),
+            Self::LengthPrefix(rule) => counted::decode(rule, state, rules, input),
         }
     }
 
@@ -284,6 +347,11 @@ impl Framing {
     /// True when a record's length is known before its bytes arrive.
     pub fn announces_length(&self) -> bool {
         matches!(self, Self::LengthPrefix(_))
+    }
+
+    /// True when records carry their headers into the messages.
+    pub fn keeps_header(&self) -> bool {
+        matches!(self, Self::LengthPrefix(rule) if rule.header == Header::Keep)
     }
 
     /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, an unfinished

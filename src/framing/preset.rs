@@ -6,8 +6,10 @@ use crate::message::Kind;
 /// A named framing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preset {
-    /// The framing itself.
-    pub framing: Framing,
+    /// How messages become records.
+    pub to_backend: Framing,
+    /// How records become messages: nearly always the same.
+    pub to_client: Framing,
     /// What its records are when a route does not say: text or binary.
     pub kind: Kind,
 }
@@ -29,12 +31,7 @@ type Make = fn() -> Option<Preset>;
 
 const TABLE: &[(&str, Make)] = &[
     // The bytes as they come.
-    ("raw", || {
-        Some(Preset {
-            framing: Framing::Raw,
-            kind: Kind::Binary,
-        })
-    }),
+    ("raw", || both(Framing::Raw, Kind::Binary)),
     // One LF.
     ("lines", || lines(&[b"\n"])),
     // CR LF is written. A bare LF ends a record too: many servers take it for one, so a page must not smuggle it in.
@@ -89,16 +86,22 @@ const TABLE: &[(&str, Make)] = &[
 
 fn lines(delimiters: &[&[u8]]) -> Option<Preset> {
     let listed: Vec<Vec<u8>> = delimiters.iter().map(|one| one.to_vec()).collect();
-    Some(Preset {
-        framing: Framing::Delimiter(Delimiter::new(&listed, false).ok()?),
-        kind: Kind::Text,
-    })
+    both(
+        Framing::Delimiter(Delimiter::new(&listed, false).ok()?),
+        Kind::Text,
+    )
 }
 
 fn counted(rule: LengthPrefix) -> Option<Preset> {
+    both(Framing::LengthPrefix(rule), Kind::Binary)
+}
+
+/// The same framing in both directions.
+fn both(framing: Framing, kind: Kind) -> Option<Preset> {
     Some(Preset {
-        framing: Framing::LengthPrefix(rule),
-        kind: Kind::Binary,
+        to_backend: framing.clone(),
+        to_client: framing,
+        kind,
     })
 }
 
@@ -111,8 +114,10 @@ mod tests {
         assert!(preset_names().count() > 10);
         for name in preset_names() {
             let made = preset(name).unwrap_or_else(|| panic!("{name} cannot be made"));
-            if let Framing::LengthPrefix(rule) = made.framing {
-                assert_eq!(rule.check(), [], "{name}");
+            for framing in [made.to_backend, made.to_client] {
+                if let Framing::LengthPrefix(rule) = framing {
+                    assert_eq!(rule.check(), [], "{name}");
+                }
             }
         }
         assert_eq!(preset("nonsense"), None);

@@ -342,27 +342,27 @@ fn every_two_cuts_of_a_short_stream_give_the_same_records() {
         ),
         (delimiter(&["abab"], false), b"xababab", &[b"x", b"ab"]),
         (
-            preset("u16be").unwrap().framing,
+            preset("u16be").unwrap().to_client,
             b"\0\x02ab\0\0\0\x01c",
             &[b"ab", b"", b"c"],
         ),
         (
-            preset("tpkt").unwrap().framing,
+            preset("tpkt").unwrap().to_client,
             b"\x03\0\0\x06ab\x03\0\0\x04",
             &[b"ab", b""],
         ),
         (
-            preset("mysql").unwrap().framing,
+            preset("mysql").unwrap().to_client,
             b"\x02\0\0\x07ab\0\0\0\x08",
             &[b"\x02\0\0\x07ab", b"\0\0\0\x08"],
         ),
         (
-            preset("mongodb").unwrap().framing,
+            preset("mongodb").unwrap().to_client,
             b"\x06\0\0\0ab\x04\0\0\0",
             &[b"\x06\0\0\0ab", b"\x04\0\0\0"],
         ),
         (
-            preset("modbus").unwrap().framing,
+            preset("modbus").unwrap().to_client,
             b"\0\x01\0\0\0\x02\x11\x03",
             &[b"\0\x01\0\0\0\x02\x11\x03"],
         ),
@@ -390,10 +390,10 @@ fn every_two_cuts_of_a_short_stream_give_the_same_records() {
 #[test]
 fn messages_that_would_not_come_back_are_refused() {
     use EncodeError as E;
-    let u8be = preset("u8").unwrap().framing;
-    let tpkt = preset("tpkt").unwrap().framing;
-    let mysql = preset("mysql").unwrap().framing;
-    let modbus = preset("modbus").unwrap().framing;
+    let u8be = preset("u8").unwrap().to_client;
+    let tpkt = preset("tpkt").unwrap().to_client;
+    let mysql = preset("mysql").unwrap().to_client;
+    let modbus = preset("modbus").unwrap().to_client;
     type Row<'a> = (&'a Framing, &'a [u8], Result<&'a [u8], E>);
     let rows: &[Row<'_>] = &[
         (&delimiter(&["\n"], false), b"a\nb", Err(E::DelimiterInside)),
@@ -469,11 +469,19 @@ fn headers_that_cannot_be_are_refused_and_long_ones_noticed_at_once() {
         (
             Framing::LengthPrefix(strict.clone()),
             b"\x04\0\0\x08",
-            E::BadHeader,
+            E::Garbage(Garbage::Header),
         ),
-        (Framing::LengthPrefix(strict), b"\x03\0\0\x03", E::BadHeader),
-        (Framing::LengthPrefix(signed), b"\0\0\0\x03", E::BadHeader),
-        (preset("u32be").unwrap().framing, b"\xff\xff\xff\xff", E::TooBig),
+        (
+            Framing::LengthPrefix(strict),
+            b"\x03\0\0\x03",
+            E::Garbage(Garbage::Header),
+        ),
+        (
+            Framing::LengthPrefix(signed),
+            b"\0\0\0\x03",
+            E::Garbage(Garbage::Header),
+        ),
+        (preset("u32be").unwrap().to_client, b"\xff\xff\xff\xff", E::TooBig),
         (
             Framing::LengthPrefix(LengthPrefix::plain(8, Endian::Big)),
             &[0xFF; 8],
@@ -504,7 +512,7 @@ fn a_record_over_the_limit_can_be_discarded_and_the_next_one_is_read() {
     let rows: &[(Framing, &[u8])] = &[
         (delimiter(&["\n"], false), b"ok\nfar too long\nend\n"),
         (
-            preset("u16be").unwrap().framing,
+            preset("u16be").unwrap().to_client,
             b"\0\x02ok\0\x0cfar too long\0\x03end",
         ),
     ];
@@ -613,7 +621,7 @@ fn half_a_line_never_leaves_and_half_a_counted_record_shows() {
     assert_eq!((out.ready(), state.is_cut()), (&b""[..], false));
 
     let (mut state, mut out) = (EncodeState::default(), Outbox::default());
-    let u16be = preset("u16be").unwrap().framing;
+    let u16be = preset("u16be").unwrap().to_client;
     u16be
         .encode(
             &mut state,

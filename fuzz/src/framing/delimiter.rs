@@ -138,7 +138,7 @@ impl Model<'_> {
             [message, &self.listed[0]].concat()
         };
         match (&encoded, embedded) {
-            (Ok(record), Embedded::Reject | Embedded::Split) => assert_eq!(*record, plain),
+            (Ok(record), Embedded::Reject | Embedded::Escape | Embedded::Split) => assert_eq!(*record, plain),
             (Ok(record), Embedded::Replace(with)) if !self.keep => {
                 assert_eq!(
                     *record,
@@ -155,7 +155,7 @@ impl Model<'_> {
         }
         match (embedded, &encoded) {
             (Embedded::Split, _) | (Embedded::Replace(_), Err(_)) => {}
-            (Embedded::Reject, _) => {
+            (Embedded::Reject | Embedded::Escape, _) => {
                 let comes_back = self.is_one_record(&plain) && self.split(&plain).0 == [message];
                 assert_eq!(encoded.is_ok(), comes_back, "wrongly refused or taken");
             }

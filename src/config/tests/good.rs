@@ -53,7 +53,7 @@ fn a_route_stands_over_the_defaults() {
     let [a, b] = config.routes.as_slice() else {
         panic!("two routes");
     };
-    assert_eq!(a.settings.to_client, preset("u16be").unwrap().framing);
+    assert_eq!(a.settings.to_client, preset("u16be").unwrap().to_client);
     assert_eq!(a.settings.timeouts.idle, Some(Duration::from_secs(60)));
     assert_eq!(a.policy.subprotocols, ["a"]);
     assert_eq!(
@@ -65,7 +65,7 @@ fn a_route_stands_over_the_defaults() {
         Embedded::Reject,
         "nothing to embed in a counted record"
     );
-    assert_eq!(b.settings.to_client, preset("lines").unwrap().framing);
+    assert_eq!(b.settings.to_client, preset("lines").unwrap().to_client);
     assert_eq!(b.settings.timeouts.idle, None);
     assert!(b.policy.subprotocols.is_empty());
     assert_eq!(
@@ -143,7 +143,7 @@ fn framings_can_be_written_out() {
     ] {
         // A raw CR is no TOML; it only makes the row above readable.
         let custom = custom.replace("'''\r'''", "\"\\r\"");
-        let preset = preset(name).unwrap().framing;
+        let preset = preset(name).unwrap().to_client;
         assert_eq!(
             settings(&format!("framing = {custom}")).to_backend,
             preset,

@@ -88,8 +88,8 @@ pub(crate) fn prepare(name: &str) -> Option<Work> {
         ["pump", "up", name] => pump::up(&preset(name)?, shape),
         ["pump", "down", name] => pump::down(&preset(name)?, shape),
         ["pump", "echo", name] => pump::echo(&preset(name)?, shape),
-        [name, "encode"] => codecs::encode(preset(name)?.framing, shape),
-        [name, "decode"] => codecs::decode(preset(name)?.framing, shape),
+        [name, "encode"] => codecs::encode(preset(name)?.to_client, shape),
+        [name, "decode"] => codecs::decode(preset(name)?.to_client, shape),
         _ => return None,
     })
 }

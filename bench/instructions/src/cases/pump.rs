@@ -25,7 +25,7 @@ use super::{Shape, Work, frames, records};
 pub(super) fn up(preset: &Preset, shape: Shape) -> Work {
     let mut session = Session::new(preset);
     session.client.fill(frames(preset.kind, shape));
-    let expected = records(&preset.framing, shape).len();
+    let expected = records(&preset.to_client, shape).len();
     Box::new(move || {
         session.client.offer();
         session.pass();
@@ -36,7 +36,7 @@ pub(super) fn up(preset: &Preset, shape: Shape) -> Work {
 /// Records of the backend that lie ready.
 pub(super) fn down(preset: &Preset, shape: Shape) -> Work {
     let mut session = Session::new(preset);
-    session.backend.fill(records(&preset.framing, shape));
+    session.backend.fill(records(&preset.to_client, shape));
     Box::new(move || {
         session.backend.offer();
         session.pass();
@@ -48,7 +48,7 @@ pub(super) fn down(preset: &Preset, shape: Shape) -> Work {
 pub(super) fn echo(preset: &Preset, shape: Shape) -> Work {
     let mut session = Session::new(preset);
     session.client.fill(frames(preset.kind, shape));
-    session.backend.fill(records(&preset.framing, shape));
+    session.backend.fill(records(&preset.to_client, shape));
     session.backend.echoes();
     Box::new(move || {
         session.client.offer();
@@ -68,8 +68,8 @@ struct Session {
 impl Session {
     fn new(preset: &Preset) -> Self {
         let settings = Arc::new(Settings {
-            to_backend: preset.framing.clone(),
-            to_client: preset.framing.clone(),
+            to_backend: preset.to_client.clone(),
+            to_client: preset.to_client.clone(),
             accept: Accept::Any,
             deliver: match preset.kind {
                 Kind::Text => Deliver::Text,
@@ -78,7 +78,7 @@ impl Session {
             max_message: 1024 * 1024,
             embedded: Embedded::Reject,
             oversized: Oversized::Close,
-            partial: preset.framing.default_partial(),
+            partial: preset.to_client.default_partial(),
             empty: Empty::Deliver,
             half_close: HalfClose::Never,
             timeouts: TIMEOUTS,
