@@ -20,9 +20,9 @@ pub(super) fn unmask(data: &mut [u8], mask: [u8; 4]) -> [u8; 4] {
     for (byte, key) in rest.iter_mut().zip(mask) {
         *byte ^= key;
     }
-    let mut turned = mask;
-    turned.rotate_left(rest.len());
-    turned
+    // At most three bytes are left.
+    let bits = 8 * rest.len() as u32;
+    u32::from_le_bytes(mask).rotate_right(bits).to_le_bytes()
 }
 
 #[cfg(test)]
