@@ -143,7 +143,7 @@ async fn open(
                     });
                 }
                 Way::Refuse { reason, detail } => {
-                    let settings = Arc::clone(&route.settings);
+                    let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
                     let ended = bridge::refuse(stream, early, reason, settings, &service.stop).await;
                     let end = SessionEnd {
                         ended,
@@ -197,7 +197,8 @@ fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Outp
         suite = stream.protocol().map(|(_, suite)| suite),
         "session begins"
     );
-    let session = bridge::run(stream, early, backend, Arc::clone(&route.settings), &service.stop);
+    let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
+    let session = bridge::run(stream, early, backend, settings, &service.stop);
     // Not awaited in an `async` block, which would keep room for it twice.
     session.map(move |ended| {
         drop(place);

@@ -10,6 +10,7 @@ pub(super) enum Place {
     Listener,
     Defaults,
     Route,
+    Subprotocol,
     FramingPair,
     Preset,
     Raw,
@@ -22,7 +23,7 @@ pub(super) enum Place {
 
 use Place::{
     Bytes, Defaults, Delimiter, FramingPair, LengthPrefix, Limits, Listener, MessagePair, Preset, Raw,
-    Replacement, Route, Top,
+    Replacement, Route, Subprotocol, Top,
 };
 
 /// The keys of every place.
@@ -45,20 +46,26 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "max_head",
         ],
     ),
-    (&[Route], &["name", "hosts", "path", "backend"]),
+    (&[Route], &["hosts", "path", "backend", "subprotocol"]),
+    (&[Route, Subprotocol], &["name"]),
     (
-        &[Route, Defaults],
+        &[Route, Subprotocol, Defaults],
         &[
             "framing",
             "message",
-            "origins",
-            "absent_origin",
-            "subprotocols",
             "max_message",
             "embedded_delimiter",
             "oversized",
             "partial",
             "empty",
+        ],
+    ),
+    (
+        &[Route, Defaults],
+        &[
+            "origins",
+            "absent_origin",
+            "subprotocols",
             "half_close",
             "dial_timeout",
             "on_dial_failure",
@@ -134,6 +141,7 @@ impl Place {
             Listener => "[[listener]]",
             Defaults => "[defaults]",
             Route => "[[route]]",
+            Subprotocol => "[[route.subprotocol]]",
             FramingPair => "a framing for each direction",
             Preset => "a framing with a preset",
             Raw => "a raw framing",
@@ -162,7 +170,14 @@ pub(super) fn belongs(key: &str) -> Option<String> {
             };
             format!("{header} is a table of its own")
         }
+        [Route] if key == "subprotocol" => {
+            "[[route.subprotocol]] is a table of its own, below its [[route]]".to_owned()
+        }
         [Route] => format!("`{key}` is a key of [[route]]; each route has its own"),
+        [Route, Subprotocol] => format!("`{key}` is a key of [[route]] or [[route.subprotocol]]"),
+        [Route, Subprotocol, Defaults] => {
+            format!("`{key}` is a key of [[route]], [[route.subprotocol]] or [defaults]")
+        }
         [Route, Defaults] => format!("`{key}` is a key of [[route]] or [defaults]"),
         [FramingPair, MessagePair] => {
             format!("`{key}` stands inside `framing` or `message`, such as message = {{ {key} = \"text\" }}")

@@ -75,6 +75,19 @@ pub struct Route {
     pub policy: Policy,
     /// How its sessions are translated.
     pub settings: Arc<Settings>,
+    /// Subprotocols whose sessions are translated otherwise. Their names stand in [`Policy::subprotocols`] too, before others.
+    pub subprotocols: Vec<(String, Arc<Settings>)>,
+}
+
+impl Route {
+    /// How sessions are translated for which this subprotocol was chosen.
+    pub fn settings_for(&self, subprotocol: Option<&str>) -> &Arc<Settings> {
+        let own = self
+            .subprotocols
+            .iter()
+            .find(|(name, _)| Some(name.as_str()) == subprotocol);
+        own.map_or(&self.settings, |(_, settings)| settings)
+    }
 }
 
 /// How much may happen at once.

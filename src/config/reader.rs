@@ -31,7 +31,7 @@ impl Reader<'_> {
 /// A table with the keys that may stand in it.
 pub(super) struct Section<'a> {
     pub(super) reader: &'a Reader<'a>,
-    place: Place,
+    pub(super) place: Place,
     /// Its header, or the brace that opens an inline table.
     pub(super) span: Span,
     table: &'a DeTable<'a>,

@@ -7,9 +7,10 @@ use super::diagnostic::{Basis, Diagnostic, Span};
 use super::keys::Place;
 use super::model::Route;
 use super::reader::{Item, Reader, Section};
-use super::settings::Written;
+use super::settings::{self, Written};
 use super::suggest::quote;
 use crate::backend::Target;
+use crate::bridge::Settings;
 use crate::route::{HostPattern, PathPattern};
 
 /// Names are labels of metrics and stand in logs.
@@ -65,7 +66,12 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
     if let (Some(hosts), Some((path, span))) = (&hosts, &path) {
         seen.patterns(section.reader, hosts, path, span);
     }
-    let resolved = Written::read(section).resolve(defaults, section)?;
+    let written = Written::read(section);
+    let subprotocols = subprotocols(section, &written.clone().or(defaults.clone()));
+    let mut resolved = written.resolve(defaults, section)?;
+    check_subprotocols(&subprotocols, &resolved.policy.subprotocols, section);
+    let names = subprotocols.iter().map(|one| one.name.clone());
+    resolved.policy.subprotocols = names.chain(resolved.policy.subprotocols).collect();
     Some(Route {
         name: name?,
         hosts: hosts?.into_iter().map(|(_, host)| host).collect(),
@@ -74,7 +80,58 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
         dial_timeout: resolved.dial_timeout,
         policy: resolved.policy,
         settings: Arc::new(resolved.settings),
+        subprotocols: subprotocols
+            .into_iter()
+            .filter_map(|one| Some((one.name, Arc::new(one.settings?))))
+            .collect(),
     })
+}
+
+/// A `[[route.subprotocol]]`.
+struct Subprotocol {
+    name: String,
+    span: Span,
+    /// None where it is wrong, which has been reported then.
+    settings: Option<Settings>,
+}
+
+/// Reads `[[route.subprotocol]]`. Where one says nothing, the route's settings hold, and below them the defaults.
+fn subprotocols(route: &Section<'_>, outer: &Written) -> Vec<Subprotocol> {
+    let sections = route.tables("subprotocol", Place::Subprotocol);
+    let one = |section: &Section<'_>| {
+        section.require("a subprotocol", &[("name", "name = \"text.ircv3.net\"")]);
+        let written = Written::read_translation(section);
+        let settings = written.resolve(outer, section).map(|resolved| resolved.settings);
+        let item = section.get("name")?;
+        Some(Subprotocol {
+            name: settings::token(&item)?,
+            span: item.span,
+            settings,
+        })
+    };
+    sections.iter().filter_map(one).collect()
+}
+
+/// A name says one thing.
+fn check_subprotocols(own: &[Subprotocol], listed: &[String], route: &Section<'_>) {
+    for (at, one) in own.iter().enumerate() {
+        if let Some(first) = own[..at].iter().find(|first| first.name == one.name) {
+            let problem = Diagnostic::error("two subprotocols of a route have the same name")
+                .at(one.span.clone(), "again here")
+                .at(first.span.clone(), "first here")
+                .help("remove one of them");
+            route.reader.report(problem);
+        }
+        if listed.contains(&one.name) {
+            let mut problem = Diagnostic::error("a subprotocol with a table of its own is not listed")
+                .at(one.span.clone(), "has a table");
+            if let Some(list) = route.get("subprotocols") {
+                problem = problem.at(list.span, "listed here too");
+            }
+            let help = "remove it from `subprotocols`: those are translated as the route is";
+            route.reader.report(problem.help(help));
+        }
+    }
 }
 
 impl Seen {

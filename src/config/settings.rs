@@ -63,6 +63,36 @@ impl Written {
     pub(super) fn read(section: &Section<'_>) -> Self {
         let timeout = |key| section.get(key).and_then(|item| item.duration(TIMEOUT));
         let timeout_or_off = |key| section.get(key).and_then(|item| item.duration_or_off());
+        Self {
+            origins: section.get("origins").and_then(|item| origins(&item)),
+            absent_origin: section.get("absent_origin").and_then(|item| {
+                item.choice(&[("allow", AbsentOrigin::Allow), ("refuse", AbsentOrigin::Refuse)])
+            }),
+            subprotocols: section.get("subprotocols").and_then(|item| subprotocols(&item)),
+            half_close: section.get("half_close").and_then(|item| {
+                let words = [
+                    ("never", HalfClose::Never),
+                    ("empty-message", HalfClose::EmptyMessage),
+                ];
+                Some(Spanned::new(item.span.clone(), item.choice(&words)?))
+            }),
+            dial_timeout: timeout("dial_timeout"),
+            on_dial_failure: section.get("on_dial_failure").and_then(|item| {
+                item.choice(&[("status", OnDialFailure::Status), ("close", OnDialFailure::Close)])
+            }),
+            record_timeout: timeout("record_timeout"),
+            write_timeout: timeout("write_timeout"),
+            close_timeout: timeout("close_timeout"),
+            linger: section.get("linger").and_then(|item| item.duration(LINGER)),
+            idle_timeout: timeout_or_off("idle_timeout"),
+            ping_interval: timeout_or_off("ping_interval"),
+            pong_timeout: timeout("pong_timeout"),
+            ..Self::read_translation(section)
+        }
+    }
+
+    /// Reads those settings of a table that say how messages are translated.
+    pub(super) fn read_translation(section: &Section<'_>) -> Self {
         let framing = section.get("framing").map(|item| framing::read(&item));
         let (accept, deliver) = section.get("message").map_or((None, None), |item| message(&item));
         Self {
@@ -70,11 +100,6 @@ impl Written {
             framing: framing.flatten(),
             accept,
             deliver,
-            origins: section.get("origins").and_then(|item| origins(&item)),
-            absent_origin: section.get("absent_origin").and_then(|item| {
-                item.choice(&[("allow", AbsentOrigin::Allow), ("refuse", AbsentOrigin::Refuse)])
-            }),
-            subprotocols: section.get("subprotocols").and_then(|item| subprotocols(&item)),
             max_message: section.get("max_message").and_then(|item| item.size(MAX_MESSAGE)),
             embedded: section
                 .get("embedded_delimiter")
@@ -94,29 +119,12 @@ impl Written {
                 let chosen = item.choice(&[("deliver", Empty::Deliver), ("skip", Empty::Skip)])?;
                 Some(Spanned::new(item.span, chosen))
             }),
-            half_close: section.get("half_close").and_then(|item| {
-                let words = [
-                    ("never", HalfClose::Never),
-                    ("empty-message", HalfClose::EmptyMessage),
-                ];
-                Some(Spanned::new(item.span.clone(), item.choice(&words)?))
-            }),
-            dial_timeout: timeout("dial_timeout"),
-            on_dial_failure: section.get("on_dial_failure").and_then(|item| {
-                item.choice(&[("status", OnDialFailure::Status), ("close", OnDialFailure::Close)])
-            }),
-            record_timeout: timeout("record_timeout"),
-            write_timeout: timeout("write_timeout"),
-            close_timeout: timeout("close_timeout"),
-            linger: section.get("linger").and_then(|item| item.duration(LINGER)),
-            idle_timeout: timeout_or_off("idle_timeout"),
-            ping_interval: timeout_or_off("ping_interval"),
-            pong_timeout: timeout("pong_timeout"),
+            ..Self::default()
         }
     }
 
     /// These settings, and the others where these say nothing.
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         let own_framing = self.framing.is_some() || self.bad_framing;
         Self {
             bad_framing: self.bad_framing || (!own_framing && other.bad_framing),
@@ -144,11 +152,15 @@ impl Written {
         }
     }
 
-    /// Lays a route's settings over the defaults and fills in the rest.
+    /// Lays the settings of a route (or of one of its subprotocols) over the defaults and fills in the rest.
     pub(super) fn resolve(self, defaults: &Self, route: &Section<'_>) -> Option<Resolved> {
         let own_embedded = self.embedded.is_some();
+        // What a subprotocol has from its route was told there.
+        let told = route.place == Place::Subprotocol && self.empty.is_none();
         let all = self.or(defaults.clone());
-        all.check_half_close(route);
+        if !told {
+            all.check_half_close(route);
+        }
         if all.framing.is_none() && !all.bad_framing && !route.mentions("framing") {
             route.require(
                 "a route",
@@ -361,6 +373,7 @@ fn meant_origin(text: &str) -> String {
     }
 }
 
+/// A list of subprotocols.
 fn subprotocols(item: &Item<'_>) -> Option<Vec<String>> {
     let elements = item.list("[\"text.ircv3.net\"]")?;
     let read = item.each(&elements, token)?;
@@ -368,7 +381,7 @@ fn subprotocols(item: &Item<'_>) -> Option<Vec<String>> {
 }
 
 /// RFC 9110 §5.6.2: what a subprotocol is made of (RFC 6455 §4.1).
-fn token(item: &Item<'_>) -> Option<String> {
+pub(super) fn token(item: &Item<'_>) -> Option<String> {
     let text = item.text("\"text.ircv3.net\"")?.value;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(fits) {

@@ -34,6 +34,7 @@ mod slow_peers;
 mod layering;
 mod smoke;
 mod ssh;
+mod subprotocols;
 mod tls_clients;
 mod tls_fragments;
 mod tls_scan;

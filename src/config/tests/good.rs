@@ -172,3 +172,27 @@ fn edges_have_their_policies() {
     assert_eq!(settings("framing = \"lines\"").partial, Partial::Deliver);
     assert_eq!(settings("framing = \"u8\"").partial, Partial::Error);
 }
+
+#[test]
+fn a_subprotocol_says_what_differs_from_its_route() {
+    let config = good(&route_with(
+        "framing = \"irc\"\nmax_message = \"5 B\"\nsubprotocols = [\"c\"]\n\
+         [[route.subprotocol]]\nname = \"a\"\nmessage = \"binary\"\n\
+         [[route.subprotocol]]\nname = \"b\"\nframing = \"u16be\"\nmax_message = \"9 B\"",
+    ));
+    let route = &config.routes[0];
+    assert_eq!(route.policy.subprotocols, ["a", "b", "c"]);
+    let of = |name| Settings::clone(route.settings_for(name));
+    let own = of(None);
+    assert_eq!(of(Some("c")), own);
+    let a = Settings {
+        accept: Accept::Binary,
+        deliver: Deliver::Binary,
+        ..own.clone()
+    };
+    assert_eq!(of(Some("a")), a);
+    let b = of(Some("b"));
+    assert_eq!(b.to_backend, preset("u16be").unwrap().to_backend);
+    assert_eq!((b.max_message, b.deliver), (9, Deliver::Binary));
+    assert_eq!(b.partial, Partial::Error, "of its own framing");
+}

@@ -270,6 +270,68 @@ fn routes_are_compared() {
 }
 
 #[test]
+fn subprotocols_have_their_own_mistakes() {
+    let table = |lines: &str| format!("framing = \"lines\"\n[[route.subprotocol]]\n{lines}");
+    for (lines, marked, title, help) in [
+        (
+            table("framing = \"raw\""),
+            "[[route.subprotocol]]",
+            "a subprotocol needs `name`",
+            "name = \"text.ircv3.net\"",
+        ),
+        (table("name = \"a b\""), "\"a b\"", "no spaces", "letters"),
+        (
+            table("name = \"a\"\nframing = \"x\""),
+            "\"x\"",
+            "no such preset",
+            "",
+        ),
+        (
+            table("name = \"a\"\norigins = \"*\""),
+            "origins",
+            "is not a key of [[route.subprotocol]]",
+            "[[route]] or [defaults]",
+        ),
+        (
+            table("name = \"a\"\nframing = \"u8\"\nembedded_delimiter = \"split\""),
+            "\"split\"",
+            "has no meaning here",
+            "remove this line",
+        ),
+        (
+            table("name = \"a\"\n[[route.subprotocol]]\nname = \"a\""),
+            "\"a\"",
+            "two subprotocols of a route have the same name",
+            "remove one",
+        ),
+        (
+            format!("subprotocols = [\"a\"]\n{}", table("name = \"a\"")),
+            "\"a\"",
+            "with a table of its own is not listed",
+            "remove it from `subprotocols`",
+        ),
+        (
+            "framing = \"lines\"\nsubprotocol = \"a\"".to_owned(),
+            "\"a\"",
+            "there may be several of `subprotocol`",
+            "[[subprotocol]]",
+        ),
+    ] {
+        route_problem(&lines, marked, title, help);
+    }
+    // What a subprotocol has from its route is told once.
+    route_problem(
+        &format!(
+            "empty = \"skip\"\nhalf_close = \"empty-message\"\n{}",
+            table("name = \"a\"")
+        ),
+        "\"empty-message\"",
+        "cannot both",
+        "",
+    );
+}
+
+#[test]
 fn a_mistake_in_the_defaults_is_told_once() {
     let route = |name: &str| {
         format!("[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nbackend = \"tcp://127.0.0.1:1\"\n")

@@ -38,7 +38,9 @@ fn every_key_stands_in_the_example_and_in_the_documentation() {
             .collect();
         assert!(words.contains(key), "{key} is not in the example");
         assert!(
-            DOCS.contains(&format!("`{key}`")) || DOCS.contains(&format!("{key} = ")),
+            DOCS.contains(&format!("`{key}`"))
+                || DOCS.contains(&format!("{key} = "))
+                || DOCS.contains(&format!(".{key}]]`")),
             "{key} is not in docs/CONFIG.md"
         );
     }
@@ -59,6 +61,7 @@ fn every_key_is_read() {
                 Place::Listener => format!("[[listener]]\n{key} = {DATE}"),
                 Place::Defaults => format!("[defaults]\n{key} = {DATE}"),
                 Place::Route => format!("[[route]]\n{key} = {DATE}"),
+                Place::Subprotocol => format!("[[route]]\n[[route.subprotocol]]\n{key} = {DATE}"),
                 Place::FramingPair | Place::Preset => format!("[defaults]\nframing = {{ {key} = {DATE} }}"),
                 _ if *key == "kind" => format!("[defaults]\nframing = {{ kind = {DATE} }}"),
                 Place::Raw => continue,
