@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Chromium, Client, Program, Request, Service, TEXT, Tab, empty_page, program};
+use crate::support::{BINARY, Chromium, Client, Program, Request, Service, TEXT, Tab, empty_page, program};
 
 const SUBPROTOCOL: &str = "text.ircv3.net";
 
@@ -157,4 +157,87 @@ async fn two_tabs_meet_in_a_channel() {
     left.close().await;
     let read = right.evaluate("await bob.until(' QUIT ')").await;
     assert!(read.as_str().unwrap().starts_with(":alice!"), "{read}");
+}
+
+/// A client of one dialect: what kind of message a line is, and what ends it there.
+struct Dialect {
+    client: Client,
+    kind: u8,
+    end: &'static str,
+    /// What came and was not looked for.
+    heard: String,
+}
+
+impl Dialect {
+    async fn open(sealock: &Program, name: &str, kind: u8, end: &'static str) -> Self {
+        let request = Request::get("/irc").add("Sec-WebSocket-Protocol", name);
+        let client = request
+            .tls(sealock.tls)
+            .await
+            .unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        assert_eq!(client.header("Sec-WebSocket-Protocol"), Some(name));
+        Self {
+            client,
+            kind,
+            end,
+            heard: String::new(),
+        }
+    }
+
+    async fn say(&mut self, line: &str) {
+        let message = format!("{line}{}", self.end);
+        self.client.send(self.kind, message.as_bytes()).await;
+    }
+
+    /// Listens up to a message that holds this.
+    async fn until(&mut self, part: &str) {
+        while !self.heard.contains(part) {
+            let (kind, bytes) = self.client.message().await;
+            assert_eq!(kind, self.kind);
+            let text = String::from_utf8(bytes).unwrap();
+            assert_eq!(text.contains("\r\n"), !self.end.is_empty(), "{text:?}");
+            if let Some(token) = text.strip_prefix("PING ") {
+                self.say(&format!("PONG {}", token.trim_end())).await;
+            }
+            self.heard.push_str(&text);
+        }
+        self.heard.clear();
+    }
+
+    async fn join(&mut self, nick: &str) {
+        self.say(&format!("NICK {nick}")).await;
+        self.say(&format!("USER {nick} 0 * :{nick}")).await;
+        self.until(&format!(" 001 {nick} ")).await;
+        self.say("JOIN #lock").await;
+        self.until(" 366 ").await;
+    }
+}
+
+#[tokio::test]
+async fn one_route_serves_every_dialect() {
+    let server = ngircd().await;
+    let sealock = Program::start(&format!(
+        "[[route]]\nname = \"irc\"\npath = \"/irc\"\nbackend = \"tcp://{}\"\nframing = \"irc\"\n\
+         [[route.subprotocol]]\nname = \"text.ircv3.net\"\nmessage = \"text\"\n\
+         [[route.subprotocol]]\nname = \"binary.ircv3.net\"\nmessage = \"binary\"\n\
+         [[route.subprotocol]]\nname = \"raw\"\nframing = \"raw\"\nmessage = \"binary\"\n",
+        server.address
+    ))
+    .await;
+    let mut clients = [
+        Dialect::open(&sealock, "text.ircv3.net", TEXT, "").await,
+        Dialect::open(&sealock, "binary.ircv3.net", BINARY, "").await,
+        Dialect::open(&sealock, "raw", BINARY, "\r\n").await,
+    ];
+    for (client, nick) in clients.iter_mut().zip(["text", "bytes", "stream"]) {
+        client.join(nick).await;
+    }
+    for speaker in 0..clients.len() {
+        clients[speaker]
+            .say(&format!("PRIVMSG #lock :hello from {speaker}"))
+            .await;
+        for listener in (0..clients.len()).filter(|at| *at != speaker) {
+            clients[listener].until(&format!("hello from {speaker}")).await;
+        }
+    }
 }
