@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{self, Listener};
+use crate::bridge::Stop;
 use crate::config::{Certificate, Config, Tls};
 use crate::route::RouteTable;
 use crate::session::{self, Port, Service};
+use crate::sessions::Sessions;
 use crate::tls::{self, ClientCa, Identity, IdentityError, ServerConfig};
 use crate::upgrade::{Bounds, Page};
 
@@ -49,6 +51,8 @@ pub struct App {
     addresses: Vec<Bound>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    sessions: Arc<Sessions>,
+    drain_window: Duration,
     shutdown_timeout: Duration,
 }
 
@@ -101,13 +105,15 @@ impl App {
         }
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let sessions = Arc::new(Sessions::default());
         let routes = config.routes.into_iter().map(|route| {
             let route = Arc::new(route);
             (route.hosts.clone(), route.path.clone(), route)
         });
         let service = Arc::new(Service {
             routes: RouteTable::new(routes),
-            sessions: Arc::new(Semaphore::new(config.limits.max_sessions)),
+            places: Arc::new(Semaphore::new(config.limits.max_sessions)),
+            sessions: Arc::clone(&sessions),
             stop: stop.clone(),
             tasks: tasks.clone(),
             pages,
@@ -133,6 +139,8 @@ impl App {
             addresses,
             stop,
             tasks,
+            sessions,
+            drain_window: config.drain_window,
             shutdown_timeout: config.shutdown_timeout,
         })
     }
@@ -142,18 +150,30 @@ impl App {
         &self.addresses
     }
 
-    /// Stops accepting, tells every session 1001, and waits for them, but not longer than `shutdown_timeout` nor than `hurry`.
-    /// Returns false when some had to be cut.
+    /// Stops accepting, asks every session to end with 1001 within `drain_window`, and waits for them, but not longer than
+    /// `shutdown_timeout` nor than `hurry`. Then those that are left get their Close frame wherever they are, and a moment for it.
+    /// Returns false when some had not ended by then.
     pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> bool {
         self.stop.cancel();
         self.tasks.close();
+        let orderly = async {
+            let window = self.drain_window.min(self.shutdown_timeout);
+            self.sessions.drain(Stop::Shutdown, window, |_| true).await;
+            self.tasks.wait().await;
+        };
         tokio::select! {
-            () = self.tasks.wait() => true,
-            () = tokio::time::sleep(self.shutdown_timeout) => false,
-            () = hurry => false,
+            () = orderly => return true,
+            () = tokio::time::sleep(self.shutdown_timeout) => {}
+            () = hurry => {}
         }
+        self.sessions.end(Stop::Shutdown);
+        drop(tokio::time::timeout(LAST_MOMENT, self.tasks.wait()).await);
+        false
     }
 }
+
+/// What sessions have left once `shutdown_timeout` is over.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// The TLS of one listener. Each has its own: a ticket of one is worth nothing at another, whose clients may be others.
 fn server_config(files: &Certificate, identities: &Identities) -> Result<Arc<ServerConfig>, StartError> {

@@ -63,6 +63,12 @@ pub enum CloseReason {
     Idle,
     /// sealock is shutting down.
     Shutdown,
+    /// sealock, or the route, is taken out of service, to come back.
+    Drain,
+    /// The session has reached `max_session_age`.
+    MaxAge,
+    /// An operator ended it.
+    Operator,
 
     // Session: the client's faults.
     /// The client vanished without a Close frame.
@@ -225,6 +231,9 @@ impl CloseReason {
             Self::BackendClosed => row("backend_closed", None, on(C::NORMAL), Info, "--", "backend closed"),
             Self::Idle => row("idle", None, on(C::GOING_AWAY), Info, "c-", "idle for too long"),
             Self::Shutdown => row("shutdown", None, on(C::GOING_AWAY), Info, "P-", "server is shutting down"),
+            Self::Drain => row("drain", Some(503), on(C::RESTART), Info, "P-", "service restarts: connect again"),
+            Self::MaxAge => row("max_age", None, on(C::RESTART), Info, "P-", "session is old enough: connect again"),
+            Self::Operator => row("operator", None, on(C::GOING_AWAY), Info, "P-", "ended by an operator"),
 
             Self::ClientGone => row("client_gone", None, None, Info, "CD", "client went away"),
             Self::Protocol(what) => row("protocol_error", None, on(C::PROTOCOL), Info, "CD", what.text()),
@@ -320,8 +329,9 @@ impl CloseReason {
             Self::BackendClosed,
             Self::Idle,
             Self::Shutdown,
-            Self::ClientGone,
+            Self::Drain,
         ]);
+        all.extend([Self::MaxAge, Self::Operator, Self::ClientGone]);
         all.extend(Violation::ALL.map(Self::Protocol));
         all.extend([
             Self::WrongKind,

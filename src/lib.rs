@@ -33,6 +33,7 @@ pub mod framing;
 pub mod bridge;
 pub mod close;
 pub mod session;
+pub mod sessions;
 
 // Beside it.
 pub mod cli;

@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::{self, DialError, Reached};
-use crate::bridge;
+use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::Route;
 use crate::route::RouteTable;
+use crate::sessions::{Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
 use crate::tls;
 use crate::upgrade::{self, Bounds, Gate, OnDialFailure, Page, Policy, Upgraded};
@@ -31,8 +32,10 @@ pub struct Service {
     /// Where requests go.
     pub routes: RouteTable<Arc<Route>>,
     /// Places for sessions.
-    pub sessions: Arc<Semaphore>,
-    /// Ends every session, with 1001.
+    pub places: Arc<Semaphore>,
+    /// Those that run.
+    pub sessions: Arc<Sessions>,
+    /// Ends every connection that is not a session yet.
     pub stop: CancellationToken,
     /// All that is under way.
     pub tasks: TaskTracker,
@@ -92,7 +95,7 @@ pub fn start(
             // A task of its own: a session must not carry the size of its handshake.
             service
                 .tasks
-                .spawn(telemetry::session(id, bridge(&service, peer, ready)));
+                .spawn(telemetry::session(id, bridge(&service, id, peer, ready)));
         }
     };
     tasks.spawn(telemetry::connection(id, opening));
@@ -144,7 +147,7 @@ async fn open(
                 }
                 Way::Refuse { reason, detail } => {
                     let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
-                    let ended = bridge::refuse(stream, early, reason, settings, &service.stop).await;
+                    let ended = bridge::refuse(stream, early, reason, settings, Arc::default()).await;
                     let end = SessionEnd {
                         ended,
                         peer,
@@ -176,8 +179,12 @@ async fn open(
 }
 
 /// The session itself, and its record.
-fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Output = ()> + Send + use<> {
-    let start = Instant::now();
+fn bridge(
+    service: &Service,
+    id: u64,
+    peer: SocketAddr,
+    ready: Ready,
+) -> impl Future<Output = ()> + Send + use<> {
     let Ready {
         stream,
         early,
@@ -198,18 +205,34 @@ fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Outp
         "session begins"
     );
     let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
-    let session = bridge::run(stream, early, backend, settings, &service.stop);
+    let live = Arc::new(Live::default());
+    let session = bridge::run(stream, early, backend, settings, Arc::clone(&live));
+    let listed = service.sessions.list(Session {
+        id,
+        peer,
+        route,
+        backend: address,
+        subprotocol: subprotocol.map(String::into_boxed_str),
+        start: Instant::now(),
+        live,
+    });
+    // Asked to end before it was listed: nobody else would tell it.
+    if service.stop.is_cancelled() {
+        listed.session().live.drain(Stop::Shutdown);
+    }
     // Not awaited in an `async` block, which would keep room for it twice.
     session.map(move |ended| {
         drop(place);
+        let session = Arc::clone(listed.session());
+        listed.ended(&ended);
         log_session(&SessionEnd {
             ended,
-            peer,
-            route: &route.name,
-            backend: Some(shown(&address, &route)),
+            peer: session.peer,
+            route: &session.route.name,
+            backend: Some(shown(&session.backend, &session.route)),
             detail: "",
-            subprotocol: subprotocol.as_deref(),
-            duration: start.elapsed(),
+            subprotocol: session.subprotocol.as_deref(),
+            duration: session.start.elapsed(),
         });
     })
 }
@@ -273,7 +296,7 @@ impl Gate for Visit<'_> {
 impl Visit<'_> {
     /// A place and the backend, or why not, with what is only for the log.
     async fn reach(&self, route: &Route) -> Result<(Reached, OwnedSemaphorePermit), (CloseReason, String)> {
-        let place = Arc::clone(&self.service.sessions)
+        let place = Arc::clone(&self.service.places)
             .try_acquire_owned()
             .map_err(|_| (CloseReason::TooManySessions, String::new()))?;
         let dialed = backend::dial(&route.backend, route.dial_timeout).await;
@@ -299,7 +322,7 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn size_of_session<F>(_: fn(&'static Service, SocketAddr, Ready) -> F) -> usize {
+    fn size_of_session<F>(_: fn(&'static Service, u64, SocketAddr, Ready) -> F) -> usize {
         size_of::<F>()
     }
 

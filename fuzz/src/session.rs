@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sealock::bridge::{Accept, Deliver, Ended, HalfClose, Settings, Timeouts, run};
+use sealock::bridge::{Accept, Deliver, Ended, HalfClose, Live, Settings, Stop, Timeouts, run};
 use sealock::close::CloseReason;
 use sealock::framing::{
     DecodeRules, DecodeState, Delimiter, Embedded, Empty, Event, Framing, Oversized, Partial, preset,
@@ -196,7 +196,7 @@ async fn meet(data: &[u8]) {
     let (client, client_wire) = Wire::new(setup.room);
     let (backend, backend_wire) = Wire::new(setup.room);
     let backend_reset = Arc::clone(&backend_wire.reset);
-    let (stop, over) = (CancellationToken::new(), CancellationToken::new());
+    let (live, over) = (Arc::new(Live::default()), CancellationToken::new());
     let (mut client_read, client_write) = split(client);
     let (mut backend_read, backend_write) = split(backend);
 
@@ -206,7 +206,7 @@ async fn meet(data: &[u8]) {
             early.clone(),
             backend_wire,
             Arc::clone(&settings),
-            &stop,
+            Arc::clone(&live),
         )
         .await;
         over.cancel();
@@ -220,9 +220,9 @@ async fn meet(data: &[u8]) {
             sent_down: 0,
         };
         while let Some(step) = Step::read(&mut input) {
-            sides.act(step, &settings, &stop).await;
+            sides.act(step, &settings, &live).await;
         }
-        stop.cancel();
+        live.end(Stop::Shutdown);
         // The connections stay open: the session has to end by itself.
         (sides, Instant::now())
     };
@@ -254,7 +254,7 @@ struct Sides {
 }
 
 impl Sides {
-    async fn act(&mut self, step: Step<'_>, settings: &Settings, stop: &CancellationToken) {
+    async fn act(&mut self, step: Step<'_>, settings: &Settings, live: &Live) {
         match step {
             Step::Client(bytes) => {
                 self.sent_up += bytes.len() as u64;
@@ -273,7 +273,7 @@ impl Sides {
             Step::ClientEnds => drop(self.client.shutdown().await),
             Step::BackendEnds => drop(self.backend.shutdown().await),
             Step::Wait(time) => sleep(time).await,
-            Step::Stop => stop.cancel(),
+            Step::Stop => live.end(Stop::Shutdown),
         }
         tokio::task::yield_now().await;
     }

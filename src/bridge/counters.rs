@@ -24,6 +24,30 @@ pub struct Counters {
     pub lost_down: u64,
 }
 
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        // Taken apart, so that none is forgotten.
+        let Self {
+            messages_up,
+            bytes_up,
+            messages_down,
+            bytes_down,
+            skipped,
+            oversized,
+            lost_up,
+            lost_down,
+        } = other;
+        self.messages_up += messages_up;
+        self.bytes_up += bytes_up;
+        self.messages_down += messages_down;
+        self.bytes_down += bytes_down;
+        self.skipped += skipped;
+        self.oversized += oversized;
+        self.lost_up += lost_up;
+        self.lost_down += lost_down;
+    }
+}
+
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {

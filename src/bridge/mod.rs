@@ -8,6 +8,7 @@ mod buffers;
 mod counters;
 mod downlink;
 mod lifecycle;
+mod live;
 mod memory;
 mod pump;
 mod run;
@@ -17,6 +18,7 @@ mod simulation;
 mod uplink;
 
 pub use counters::{Counters, Ended};
+pub use live::{Live, State, Stop};
 pub use memory::held_bytes;
 pub use run::{refuse, run};
 pub use settings::{Accept, Deliver, HalfClose, Settings, Timeouts};

@@ -5,26 +5,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
-
 use super::lifecycle::Lifecycle;
 use super::pump::Pump;
-use super::{Ended, Settings};
+use super::{Ended, Live, Settings};
 use crate::close::CloseReason;
 use crate::io::Connection;
 
 /// Runs a session to its end. `early` is what the client sent behind its request.
 ///
-/// `stop` ends it with 1001; whoever drops the future ends it at once.
+/// `live` shows what it does and can ask it to end; whoever drops the future ends it at once.
 pub fn run<C: Connection, B: Connection>(
     client: C,
     early: Vec<u8>,
     backend: B,
     settings: Arc<Settings>,
-    stop: &CancellationToken,
+    live: Arc<Live>,
 ) -> impl Future<Output = Ended> + use<C, B> {
     let life = Lifecycle::new(Arc::clone(&settings), now(), fastrand::u64(..));
-    drive(Pump::new(client, early, Some(backend), settings, life), stop)
+    drive(Pump::new(client, early, Some(backend), settings, life, live))
 }
 
 /// Tells a client over an open WebSocket why there is no backend, and waits for its answer.
@@ -33,31 +31,27 @@ pub fn refuse<C: Connection>(
     early: Vec<u8>,
     reason: CloseReason,
     settings: Arc<Settings>,
-    stop: &CancellationToken,
+    live: Arc<Live>,
 ) -> impl Future<Output = Ended> {
     let life = Lifecycle::without_backend(Arc::clone(&settings), now(), reason);
-    drive(
-        Pump::new(client, early, None::<tokio::net::TcpStream>, settings, life),
-        stop,
-    )
+    drive(Pump::new(
+        client,
+        early,
+        None::<tokio::net::TcpStream>,
+        settings,
+        life,
+        live,
+    ))
 }
 
-/// Not an `async fn`: that would keep its argument twice, and the pump is most of a session.
-fn drive<C: Connection, B: Connection>(
-    mut pump: Pump<C, B>,
-    stop: &CancellationToken,
-) -> impl Future<Output = Ended> + use<C, B> {
-    let stop = stop.clone();
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps its argument twice, and the pump is most of a session"
+)]
+fn drive<C: Connection, B: Connection>(mut pump: Pump<C, B>) -> impl Future<Output = Ended> + use<C, B> {
     async move {
         let mut timer = pin!(tokio::time::sleep(std::time::Duration::ZERO));
-        let mut stop = pin!(stop.cancelled());
-        let reason = poll_fn(|cx| {
-            if stop.as_mut().poll(cx).is_ready() {
-                pump.stop();
-            }
-            pump.poll(cx, timer.as_mut())
-        })
-        .await;
+        let reason = poll_fn(|cx| pump.poll(cx, timer.as_mut())).await;
         pump.ended(reason)
     }
 }

@@ -30,7 +30,14 @@ use Place::{
 pub(super) const KEYS: &[(&[Place], &[&str])] = &[
     (
         &[Top],
-        &["shutdown_timeout", "limits", "listener", "defaults", "route"],
+        &[
+            "drain_window",
+            "shutdown_timeout",
+            "limits",
+            "listener",
+            "defaults",
+            "route",
+        ],
     ),
     (&[Limits], &["max_sessions", "max_handshakes"]),
     (

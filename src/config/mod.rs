@@ -41,6 +41,7 @@ use keys::Place;
 pub use model::{Certificate, Config, Limits, Listener, Route, Tls};
 use reader::{Reader, Section};
 
+const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(10);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// No configuration is this long; something else was named by mistake.
 const LONGEST_FILE: u64 = 4 << 20;
@@ -119,11 +120,13 @@ pub fn parse(
 }
 
 fn read(top: &Section<'_>) -> Option<Config> {
-    let shutdown_timeout = top
-        .get("shutdown_timeout")
-        .map_or(Some(DEFAULT_SHUTDOWN_TIMEOUT), |item| {
+    let span = |key, usual| {
+        top.get(key).map_or(Some(usual), |item| {
             item.duration(Duration::ZERO..=Duration::from_hours(24))
-        });
+        })
+    };
+    let drain_window = span("drain_window", DEFAULT_DRAIN_WINDOW);
+    let shutdown_timeout = span("shutdown_timeout", DEFAULT_SHUTDOWN_TIMEOUT);
     let limits = limits(top);
     let listeners = listener::read_all(top);
     let routes = route::read_all(top);
@@ -131,6 +134,7 @@ fn read(top: &Section<'_>) -> Option<Config> {
         listeners,
         routes,
         limits: limits?,
+        drain_window: drain_window?,
         shutdown_timeout: shutdown_timeout?,
     })
 }

@@ -19,6 +19,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How much may happen at once.
     pub limits: Limits,
+    /// Within how much time sessions are told to end, at shutdown or when they are drained.
+    pub drain_window: Duration,
     /// How long sessions may take to end at shutdown.
     pub shutdown_timeout: Duration,
 }

@@ -97,6 +97,9 @@ pub(super) struct Lifecycle {
     reset_backend: bool,
     order: Option<Order>,
 
+    /// The end that was asked for, and since when: it comes at the next good moment.
+    drain: Option<(CloseReason, Instant)>,
+
     // Moments from which deadlines run.
     next_ping: Option<Instant>,
     ping_sent: Option<Instant>,
@@ -124,6 +127,7 @@ impl Lifecycle {
             reset_client: false,
             reset_backend: false,
             order: None,
+            drain: None,
             next_ping: None,
             ping_sent: None,
             last_message: now,
@@ -313,6 +317,24 @@ impl Lifecycle {
         self.finish_uplink(now, cut);
     }
 
+    /// The session is to end as soon as both sides are between messages and records and nothing seems to be on its way.
+    pub(super) fn drain(&mut self, now: Instant, reason: CloseReason) {
+        self.drain.get_or_insert((reason, now));
+    }
+
+    /// True from when it was asked to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.drain.is_some() || self.client != Client::Open
+    }
+
+    /// True while something waits for this side, which does not take it.
+    pub(super) fn is_blocked(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.client_blocked.is_some(),
+            Side::Backend => self.backend_blocked.is_some(),
+        }
+    }
+
     /// The session is to end for a reason outside of it: shutdown, idleness. What the client has sent still goes to the backend.
     pub(super) fn stop(&mut self, reason: CloseReason) {
         let forward = self.backend_writes == Output::Open;
@@ -393,5 +415,82 @@ impl Lifecycle {
         self.backend_blocked = None;
         self.inside_down = None;
         self.stop_forwarding();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bridge::{Accept, Deliver, HalfClose, Timeouts};
+    use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
+
+    fn life(now: Instant) -> Lifecycle {
+        let settings = Settings {
+            to_backend: Framing::Raw,
+            to_client: Framing::Raw,
+            accept: Accept::Any,
+            deliver: Deliver::Binary,
+            max_message: 1000,
+            embedded: Embedded::Reject,
+            oversized: Oversized::Close,
+            partial: Partial::Error,
+            empty: Empty::Deliver,
+            half_close: HalfClose::Never,
+            timeouts: Timeouts {
+                ping: None,
+                ..Timeouts::default()
+            },
+        };
+        Lifecycle::new(Arc::new(settings), now, 0)
+    }
+
+    /// What a drain waits for, on a clock of milliseconds.
+    #[test]
+    fn a_drained_session_ends_at_the_first_good_moment() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let due = |life: &Lifecycle| life.deadline(true, true).map(|at| (at - start).as_millis());
+        let told = |life: &mut Lifecycle, ms| {
+            life.tick(at(ms), true, true, false);
+            life.take_order() == Some(Order::Close(CloseReason::Drain))
+        };
+
+        // Silent: at once, but for what may be on its way.
+        let mut silent = life(start);
+        assert_eq!(due(&silent), None);
+        silent.drain(at(1000), CloseReason::Drain);
+        assert_eq!(due(&silent), Some(1100));
+        assert!(!told(&mut silent, 1099) && told(&mut silent, 1100));
+
+        // An answer that comes late is still delivered.
+        let mut answered = life(start);
+        answered.drain(at(1000), CloseReason::Drain);
+        answered.backend_received(at(1090), false);
+        assert!(!told(&mut answered, 1189) && told(&mut answered, 1190));
+
+        // Never inside a record, however long it takes (which has its own deadline), nor with one that could not be delivered yet.
+        let mut inside = life(start);
+        inside.drain(at(1000), CloseReason::Drain);
+        inside.backend_received(at(1010), true);
+        assert_eq!(due(&inside), Some(31_010));
+        assert!(!told(&mut inside, 20_000));
+        inside.backend_received(at(20_010), false);
+        assert_eq!(inside.deadline(true, false), None);
+        assert!(told(&mut inside, 20_110));
+        let mut inside = life(start);
+        inside.drain(at(1000), CloseReason::Drain);
+        inside.client_received(at(1010), true, true);
+        assert!(!told(&mut inside, 20_000));
+
+        // Never quiet: between two records, in the end.
+        let mut busy = life(start);
+        busy.drain(at(1000), CloseReason::Drain);
+        for ms in (1000..6000).step_by(50) {
+            busy.client_received(at(ms), false, true);
+            assert!(!told(&mut busy, ms + 49));
+        }
+        assert!(told(&mut busy, 6000));
     }
 }

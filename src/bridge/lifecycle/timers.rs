@@ -10,6 +10,7 @@ enum Timer {
     Ping,
     Pong,
     Idle,
+    Drain,
     RecordUp,
     RecordDown,
     ClientWrite,
@@ -17,6 +18,11 @@ enum Timer {
     Close,
     Linger,
 }
+
+/// A session that is to end does so when neither side has sent anything for this long: what was asked may be about to be answered.
+const QUIET: Duration = Duration::from_millis(100);
+/// A session that is never quiet ends between two records after this long.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Lifecycle {
     pub(super) fn plan_ping(&mut self, now: Instant) {
@@ -60,6 +66,7 @@ impl Lifecycle {
         let open = self.client == Client::Open;
         let after = |since: Option<Instant>, wait: Duration| since.map(|since| since + wait);
         let when = |condition: bool, at: Option<Instant>| if condition { at } else { None };
+        let between = self.inside_up.is_none() && self.inside_down.is_none();
         let waiting = matches!(self.client, Client::Told { .. } | Client::Refused);
         [
             (when(open, self.next_ping), Timer::Ping),
@@ -70,6 +77,15 @@ impl Lifecycle {
             (
                 when(open, t.idle.map(|idle| self.last_message + idle)),
                 Timer::Idle,
+            ),
+            (
+                // Only between records, and with all of them delivered.
+                when(
+                    open && reading_client && reading_backend && between,
+                    self.drain
+                        .map(|(_, since)| (self.last_message.max(since) + QUIET).min(since + PATIENCE)),
+                ),
+                Timer::Drain,
             ),
             (
                 when(open && reading_client, after(self.inside_up, t.record)),
@@ -113,6 +129,11 @@ impl Lifecycle {
                 self.finish_uplink(now, cut);
             }
             Timer::Idle => self.stop(CloseReason::Idle),
+            Timer::Drain => {
+                if let Some((reason, _)) = self.drain {
+                    self.stop(reason);
+                }
+            }
             Timer::RecordUp => self.refuse(now, CloseReason::ClientStalled, cut),
             Timer::RecordDown => self.backend_failed(CloseReason::BackendStalled),
             Timer::ClientWrite => {

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::buffers::{Inlet, MIN_WINDOW, Scratch, poll_read, with_scratch, write_out};
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
+use super::live::{Live, State, Told};
 use super::memory::Charge;
 use super::uplink::{Mode, Uplink};
 use super::{Counters, Ended, Settings};
@@ -48,7 +49,7 @@ pub(super) struct Pump<C, B> {
     read: u64,
     memory: Charge,
     code: Option<CloseCode>,
-    stopped: bool,
+    live: Arc<Live>,
     /// When the timer will wake us.
     armed: Option<Instant>,
 }
@@ -60,6 +61,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         backend: Option<B>,
         settings: Arc<Settings>,
         life: Lifecycle,
+        live: Arc<Live>,
     ) -> Self {
         Self {
             up: Uplink::new(&settings),
@@ -77,16 +79,20 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             read: 0,
             memory: Charge::new(),
             code: None,
-            stopped: false,
+            live,
             armed: None,
         }
     }
 
-    /// Tells the client that sealock goes, once.
-    pub(super) fn stop(&mut self) {
-        if !self.stopped {
-            self.stopped = true;
-            self.life.stop(CloseReason::Shutdown);
+    /// Passes on what the session was told from outside.
+    fn listen(&mut self, cx: &mut Context<'_>) {
+        if let Some(Told { stop, at_once }) = self.live.told(cx.waker()) {
+            if at_once {
+                self.life.stop(stop.reason());
+            } else {
+                self.life
+                    .drain(tokio::time::Instant::now().into_std(), stop.reason());
+            }
         }
     }
 
@@ -102,9 +108,18 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// Does what can be done now, in turn with other sessions.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<CloseReason> {
+        self.listen(cx);
         let window = self.from_client.window.max(self.from_backend.window);
         let polled = with_scratch(window, |scratch| self.turns(cx, timer, scratch));
-        self.memory.set(self.held());
+        let held = self.held();
+        self.memory.set(held);
+        self.live.publish(State {
+            counters: self.counters,
+            held: held as u64,
+            client_blocked: self.life.is_blocked(Side::Client),
+            backend_blocked: self.life.is_blocked(Side::Backend),
+            ending: self.life.is_ending(),
+        });
         polled
     }
 

@@ -17,7 +17,6 @@ use sealock::framing::{Embedded, Empty, Oversized, Preset};
 use sealock::io::Connection;
 use sealock::message::Kind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::CancellationToken;
 
 use super::{Shape, Work, frames, records};
 
@@ -85,12 +84,12 @@ impl Session {
         });
         let (client, backend) = (End::default(), End::default());
         let (to_client, to_backend) = (client.clone(), backend.clone());
-        let stop = CancellationToken::new();
+        let live = Arc::default();
         Self {
             client,
             backend,
             pump: Box::pin(
-                async move { bridge::run(to_client, Vec::new(), to_backend, settings, &stop).await },
+                async move { bridge::run(to_client, Vec::new(), to_backend, settings, live).await },
             ),
         }
     }

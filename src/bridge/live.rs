@@ -1,0 +1,154 @@
+//! What others may know of a session while it runs, and may ask of it.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
+
+use super::Counters;
+use crate::close::CloseReason;
+
+/// The window into a session: shared by its pump and by whoever looks at it.
+#[derive(Debug, Default)]
+pub struct Live {
+    waker: AtomicWaker,
+    order: AtomicU8,
+    state: Mutex<State>,
+}
+
+/// What a session has done so far, as of its last pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// What it has moved, and what it has not.
+    pub counters: Counters,
+    /// Memory that it holds for bytes on their way; see [`super::held_bytes`].
+    pub held: u64,
+    /// The client does not take what waits for it.
+    pub client_blocked: bool,
+    /// The backend does not take what waits for it.
+    pub backend_blocked: bool,
+    /// It was told to end, and waits for a good moment or for the other side.
+    pub ending: bool,
+}
+
+/// Why a session is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stop {
+    /// sealock goes for good.
+    Shutdown = 1,
+    /// sealock, or the route, is replaced or taken out of service.
+    Drain = 2,
+    /// It is older than `max_session_age`.
+    MaxAge = 3,
+    /// An operator ends it.
+    Operator = 4,
+}
+
+/// How a session is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) stop: Stop,
+    /// At once, and not at the next good moment.
+    pub(super) at_once: bool,
+}
+
+/// Marks an order to end at once.
+const AT_ONCE: u8 = 0x80;
+
+impl Stop {
+    const ALL: [Self; 4] = [Self::Shutdown, Self::Drain, Self::MaxAge, Self::Operator];
+
+    pub(super) fn reason(self) -> CloseReason {
+        match self {
+            Self::Shutdown => CloseReason::Shutdown,
+            Self::Drain => CloseReason::Drain,
+            Self::MaxAge => CloseReason::MaxAge,
+            Self::Operator => CloseReason::Operator,
+        }
+    }
+}
+
+impl Live {
+    /// Asks the session to end as soon as it is between messages and records on both sides and nothing seems to be on its way. The
+    /// first cause that is told is the one that counts.
+    pub fn drain(&self, stop: Stop) {
+        let _first = self
+            .order
+            .compare_exchange(0, stop as u8, Ordering::Release, Ordering::Relaxed)
+            .is_ok();
+        self.waker.wake();
+    }
+
+    /// Ends the session now, wherever it is.
+    pub fn end(&self, stop: Stop) {
+        let told =
+            |order| (order & AT_ONCE == 0).then_some(if order == 0 { stop as u8 } else { order } | AT_ONCE);
+        let _news = self
+            .order
+            .fetch_update(Ordering::Release, Ordering::Relaxed, told)
+            .is_ok();
+        self.waker.wake();
+    }
+
+    /// What the session has done so far.
+    pub fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn publish(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// What the session was told, if it was; the waker is woken when it is.
+    pub(super) fn told(&self, waker: &Waker) -> Option<Told> {
+        self.waker.register(waker);
+        let order = self.order.load(Ordering::Acquire);
+        let stop = Stop::ALL
+            .into_iter()
+            .find(|stop| *stop as u8 == order & !AT_ONCE)?;
+        Some(Told {
+            stop,
+            at_once: order & AT_ONCE != 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_cause_counts_and_haste_is_never_taken_back() {
+        let live = Live::default();
+        let told = || live.told(Waker::noop());
+        assert_eq!(told(), None);
+        for (at_once, tell) in [
+            (false, Live::drain as fn(&Live, Stop)),
+            (false, Live::drain),
+            (true, Live::end),
+            (true, Live::drain),
+            (true, Live::end),
+        ] {
+            let stop = if told().is_none() {
+                Stop::MaxAge
+            } else {
+                Stop::Shutdown
+            };
+            tell(&live, stop);
+            let expected = Told {
+                stop: Stop::MaxAge,
+                at_once,
+            };
+            assert_eq!(told(), Some(expected));
+        }
+        let other = Live::default();
+        other.end(Stop::Operator);
+        assert!(
+            other
+                .told(Waker::noop())
+                .is_some_and(|told| told.at_once && told.stop == Stop::Operator)
+        );
+    }
+}

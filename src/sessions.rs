@@ -1,0 +1,196 @@
+//! All sessions of the process, and what those have done that are over.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::bridge::{Counters, Ended, Live, Stop};
+use crate::config::Route;
+
+/// Sessions begin and end on every thread: so many locks they share.
+const SHARDS: usize = 16;
+
+/// A session that runs.
+#[derive(Debug)]
+pub struct Session {
+    /// The number of its connection.
+    pub id: u64,
+    /// Who.
+    pub peer: SocketAddr,
+    /// Its route, as it was when the session began.
+    pub route: Arc<Route>,
+    /// The address that was reached, if it has one.
+    pub backend: Option<SocketAddr>,
+    /// The subprotocol that was chosen.
+    pub subprotocol: Option<Box<str>>,
+    /// When it began.
+    pub start: Instant,
+    /// What it does.
+    pub live: Arc<Live>,
+}
+
+/// What the sessions of one route have done that are over.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// What they moved.
+    pub counters: Counters,
+    /// How many of them ended, by the label of the cause.
+    pub ends: HashMap<&'static str, u64>,
+    /// How long they lasted together.
+    pub lasted: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    live: HashMap<u64, Arc<Session>>,
+    done: HashMap<String, Done>,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+/// A session's place in the list, until it is dropped.
+#[derive(Debug)]
+pub struct Listed {
+    sessions: Arc<Sessions>,
+    session: Arc<Session>,
+}
+
+impl Sessions {
+    /// Lists a session.
+    pub fn list(self: &Arc<Self>, session: Session) -> Listed {
+        let session = Arc::new(session);
+        self.shard(session.id)
+            .live
+            .insert(session.id, Arc::clone(&session));
+        Listed {
+            sessions: Arc::clone(self),
+            session,
+        }
+    }
+
+    /// One session, if it runs.
+    pub fn get(&self, id: u64) -> Option<Arc<Session>> {
+        self.shard(id).live.get(&id).cloned()
+    }
+
+    /// All that run, in the order of their beginning.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        let shards = self.shards.iter().map(lock);
+        let mut all: Vec<Arc<Session>> = shards
+            .flat_map(|shard| shard.live.values().cloned().collect::<Vec<_>>())
+            .collect();
+        all.sort_unstable_by_key(|session| session.id);
+        all
+    }
+
+    /// How many run.
+    pub fn count(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).live.len()).sum()
+    }
+
+    /// What each route's sessions have done, those that run included. No session is missing, and none counts twice, so that no sum
+    /// ever falls.
+    pub fn totals(&self) -> HashMap<String, (usize, Done)> {
+        let mut totals: HashMap<String, (usize, Done)> = HashMap::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            for (route, done) in &shard.done {
+                totals.entry(route.clone()).or_default().1.add(done);
+            }
+            for session in shard.live.values() {
+                let (live, done) = totals.entry(session.route.name.clone()).or_default();
+                *live += 1;
+                done.counters += session.live.state().counters;
+            }
+        }
+        totals
+    }
+
+    /// Asks these sessions to end at their next good moment, one after another within `window`, in an order that has nothing to do
+    /// with their age: their clients come back, and should not come together.
+    pub async fn drain(&self, stop: Stop, window: Duration, which: impl Fn(&Session) -> bool) {
+        let mut chosen: Vec<_> = self.all().into_iter().filter(|session| which(session)).collect();
+        fastrand::shuffle(&mut chosen);
+        let pace = (window / u32::try_from(chosen.len().max(1)).unwrap_or(u32::MAX)).min(LONGEST_PAUSE);
+        let start = Instant::now();
+        for (at, session) in (0_u32..).zip(chosen) {
+            session.live.drain(stop);
+            // ±50 %, without drifting.
+            let due = start + pace * at + pace.mul_f64(0.5 + fastrand::f64());
+            tokio::time::sleep_until(due).await;
+        }
+    }
+
+    /// Ends all sessions now.
+    pub fn end(&self, stop: Stop) {
+        for session in self.all() {
+            session.live.end(stop);
+        }
+    }
+
+    fn shard(&self, id: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[id as usize % SHARDS])
+    }
+}
+
+/// A few sessions are not spread over a window that is meant for thousands.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Listed {
+    /// The session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Takes a session off that has ended so.
+    pub fn ended(self, ended: &Ended) {
+        self.take_off(ended.counters, Some(ended.reason.row().label));
+    }
+
+    fn take_off(&self, counters: Counters, label: Option<&'static str>) {
+        let mut shard = self.sessions.shard(self.session.id);
+        if shard.live.remove(&self.session.id).is_none() {
+            return;
+        }
+        let route = &self.session.route.name;
+        // By hand: an entry would need the name as its own, each time.
+        if !shard.done.contains_key(route) {
+            shard.done.insert(route.clone(), Done::default());
+        }
+        if let Some(done) = shard.done.get_mut(route) {
+            done.counters += counters;
+            done.lasted += self.session.start.elapsed();
+            if let Some(label) = label {
+                *done.ends.entry(label).or_default() += 1;
+            }
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        // One that was cut without an end of its own.
+        self.take_off(self.session.live.state().counters, None);
+    }
+}
+
+impl Done {
+    fn add(&mut self, other: &Self) {
+        self.counters += other.counters;
+        self.lasted += other.lasted;
+        for (label, count) in &other.ends {
+            *self.ends.entry(label).or_default() += count;
+        }
+    }
+}
