@@ -4,18 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{self, Listener};
 use crate::bridge::Stop;
-use crate::config::{Certificate, Config, Tls};
+use crate::config::{self, Certificate, Config, Tls};
 use crate::route::RouteTable;
-use crate::session::{self, Port, Service};
-use crate::sessions::Sessions;
+use crate::session::{self, Generation, Port, Service};
 use crate::tls::{self, ClientCa, Identity, IdentityError, ServerConfig};
 use crate::upgrade::{Bounds, Page};
 
@@ -49,11 +49,8 @@ pub enum Identities {
 /// A running sealock.
 pub struct App {
     addresses: Vec<Bound>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    sessions: Arc<Sessions>,
-    drain_window: Duration,
-    shutdown_timeout: Duration,
+    service: Arc<Service>,
+    identities: Identities,
 }
 
 /// A listener that is up.
@@ -78,70 +75,39 @@ impl App {
     /// Loads certificates, binds every listener, and starts to serve. Nothing is served when anything fails.
     pub fn start(
         config: Config,
-        identities: &Identities,
+        identities: Identities,
         pages: fn(&str) -> Option<Page>,
     ) -> Result<Self, StartError> {
-        let mut ports = Vec::new();
-        for listener in &config.listeners {
-            let tls = match &listener.tls {
-                Tls::On(files) => Some(server_config(files, identities)?),
-                Tls::Off => None,
-            };
-            let bounds = Bounds {
-                request_timeout: listener.request_timeout,
-                max_head: listener.max_head,
-                tls: tls.is_some(),
-            };
-            ports.push(Arc::new(Port {
-                tls,
-                handshake_timeout: listener.handshake_timeout,
-                bounds,
-            }));
-        }
+        let generation = Generation::make(0, config, &identities)?;
         let mut listeners = Vec::new();
-        for listener in &config.listeners {
+        for listener in &generation.config.listeners {
             let address = listener.bind;
             listeners.push(accept::bind(address).map_err(|error| StartError::Bind { address, error })?);
         }
-        let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let sessions = Arc::new(Sessions::default());
-        let routes = config.routes.into_iter().map(|route| {
-            let route = Arc::new(route);
-            (route.hosts.clone(), route.path.clone(), route)
-        });
-        let service = Arc::new(Service {
-            routes: RouteTable::new(routes),
-            places: Arc::new(Semaphore::new(config.limits.max_sessions)),
-            sessions: Arc::clone(&sessions),
-            stop: stop.clone(),
-            tasks: tasks.clone(),
-            pages,
-        });
-        let handshakes = Arc::new(Semaphore::new(config.limits.max_handshakes));
         let addresses = listeners
             .iter()
-            .zip(&ports)
+            .zip(&generation.ports)
             .map(|(listener, port)| Bound {
                 address: listener.address(),
                 tls: port.tls.is_some(),
             })
             .collect();
-        for (listener, port) in listeners.into_iter().zip(ports) {
-            tasks.spawn(serve(
-                listener,
-                port,
-                Arc::clone(&service),
-                Arc::clone(&handshakes),
-            ));
+        let handshakes = Arc::new(Semaphore::new(generation.config.limits.max_handshakes));
+        let service = Arc::new(Service {
+            current: ArcSwap::from_pointee(generation),
+            sessions: Arc::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            pages,
+        });
+        for (at, listener) in listeners.into_iter().enumerate() {
+            let serving = serve(listener, at, Arc::clone(&service), Arc::clone(&handshakes));
+            service.tasks.spawn(serving);
         }
         Ok(Self {
             addresses,
-            stop,
-            tasks,
-            sessions,
-            drain_window: config.drain_window,
-            shutdown_timeout: config.shutdown_timeout,
+            service,
+            identities,
         })
     }
 
@@ -150,25 +116,120 @@ impl App {
         &self.addresses
     }
 
+    /// What the connections share.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Puts another configuration in force for the connections to come; sessions go on as they began. Gives what cannot be changed
+    /// while sealock runs. When anything fails, all stays as it was.
+    pub fn reload(&self, config: Config) -> Result<Vec<String>, StartError> {
+        let old = self.service.current.load_full();
+        let (next, fixed) = Generation::after(&old, config, &self.identities)?;
+        self.service.current.store(Arc::new(next));
+        Ok(fixed)
+    }
+
     /// Stops accepting, asks every session to end with 1001 within `drain_window`, and waits for them, but not longer than
     /// `shutdown_timeout` nor than `hurry`. Then those that are left get their Close frame wherever they are, and a moment for it.
     /// Returns false when some had not ended by then.
     pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> bool {
-        self.stop.cancel();
-        self.tasks.close();
+        let Service {
+            sessions,
+            tasks,
+            stop,
+            ..
+        } = &*self.service;
+        let generation = self.service.current.load();
+        let timeout = generation.config.shutdown_timeout;
+        stop.cancel();
+        tasks.close();
         let orderly = async {
-            let window = self.drain_window.min(self.shutdown_timeout);
-            self.sessions.drain(Stop::Shutdown, window, |_| true).await;
-            self.tasks.wait().await;
+            let window = generation.config.drain_window.min(timeout);
+            sessions.drain(Stop::Shutdown, window, |_| true).await;
+            tasks.wait().await;
         };
         tokio::select! {
             () = orderly => return true,
-            () = tokio::time::sleep(self.shutdown_timeout) => {}
+            () = tokio::time::sleep(timeout) => {}
             () = hurry => {}
         }
-        self.sessions.end(Stop::Shutdown);
-        drop(tokio::time::timeout(LAST_MOMENT, self.tasks.wait()).await);
+        sessions.end(Stop::Shutdown);
+        drop(tokio::time::timeout(LAST_MOMENT, tasks.wait()).await);
         false
+    }
+}
+
+impl Generation {
+    /// Makes what a configuration needs.
+    fn make(number: u64, config: Config, identities: &Identities) -> Result<Self, StartError> {
+        let ports = config
+            .listeners
+            .iter()
+            .map(|listener| Port::make(listener, identities))
+            .collect::<Result<_, _>>()?;
+        let routes = config.routes.iter().cloned().map(|route| {
+            let route = Arc::new(route);
+            (route.hosts.clone(), route.path.clone(), route)
+        });
+        Ok(Self {
+            number,
+            since: SystemTime::now(),
+            routes: RouteTable::new(routes),
+            ports,
+            config,
+        })
+    }
+
+    /// Makes the next one for the same listeners, and says what of it has to wait for a restart.
+    fn after(
+        old: &Self,
+        mut config: Config,
+        identities: &Identities,
+    ) -> Result<(Self, Vec<String>), StartError> {
+        let mut fixed = Vec::new();
+        let mut wanted = std::mem::take(&mut config.listeners);
+        for running in &old.config.listeners {
+            let same = |other: &config::Listener| {
+                other.bind == running.bind
+                    && matches!(other.tls, Tls::On(_)) == matches!(running.tls, Tls::On(_))
+            };
+            let found = wanted.iter().position(same).map(|at| wanted.remove(at));
+            if found.is_none() {
+                fixed.push(format!(
+                    "the listener {} is no longer in the file, or has TLS no longer",
+                    running.bind
+                ));
+            }
+            config.listeners.push(found.unwrap_or_else(|| running.clone()));
+        }
+        fixed.extend(
+            wanted
+                .iter()
+                .map(|new| format!("the listener {} is new", new.bind)),
+        );
+        if config.limits.max_handshakes != old.config.limits.max_handshakes {
+            fixed.push("max_handshakes is another".to_owned());
+        }
+        Ok((Self::make(old.number + 1, config, identities)?, fixed))
+    }
+}
+
+impl Port {
+    fn make(listener: &config::Listener, identities: &Identities) -> Result<Self, StartError> {
+        let tls = match &listener.tls {
+            Tls::On(files) => Some(server_config(files, identities)?),
+            Tls::Off => None,
+        };
+        Ok(Self {
+            handshake_timeout: listener.handshake_timeout,
+            bounds: Bounds {
+                request_timeout: listener.request_timeout,
+                max_head: listener.max_head,
+                tls: tls.is_some(),
+            },
+            tls,
+        })
     }
 }
 
@@ -185,12 +246,12 @@ fn server_config(files: &Certificate, identities: &Identities) -> Result<Arc<Ser
     tls::server_config(&identity, client_ca.as_ref()).map_err(|error| StartError::Tls(error.to_string()))
 }
 
-async fn serve(listener: Listener, port: Arc<Port>, service: Arc<Service>, handshakes: Arc<Semaphore>) {
+async fn serve(listener: Listener, at: usize, service: Arc<Service>, handshakes: Arc<Semaphore>) {
     let stop = service.stop.clone();
     listener
         .serve(handshakes, stop, |tcp, peer, permit| {
             let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
-            session::start(&service, &port, id, (tcp, peer), permit);
+            session::start(&service, at, id, (tcp, peer), permit);
         })
         .await;
 }

@@ -177,7 +177,7 @@ async fn serve(
         Err(error) => return fail(FAILED, &format!("cannot listen for signals: {error}")),
     };
     limits::raise_open_files(config.limits.max_sessions);
-    let app = match App::start(config, &identities, pages) {
+    let app = match App::start(config, identities, pages) {
         Ok(app) => app,
         Err(error @ StartError::Identity(_)) => return fail(BAD_CONFIG, &error.to_string()),
         Err(error @ StartError::Bind { .. }) => {

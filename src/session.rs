@@ -7,12 +7,13 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use rustix::io::Errno;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,20 +21,18 @@ use tokio_util::task::TaskTracker;
 use crate::backend::{self, DialError, Reached};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
-use crate::config::Route;
+use crate::config::{Config, Route};
 use crate::route::RouteTable;
-use crate::sessions::{Session, Sessions};
+use crate::sessions::{Place, Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
 use crate::tls;
 use crate::upgrade::{self, Bounds, Gate, OnDialFailure, Page, Policy, Upgraded};
 
 /// What all connections share.
 pub struct Service {
-    /// Where requests go.
-    pub routes: RouteTable<Arc<Route>>,
-    /// Places for sessions.
-    pub places: Arc<Semaphore>,
-    /// Those that run.
+    /// The configuration in force. A connection keeps the one it began with.
+    pub current: ArcSwap<Generation>,
+    /// The sessions that run.
     pub sessions: Arc<Sessions>,
     /// Ends every connection that is not a session yet.
     pub stop: CancellationToken,
@@ -41,6 +40,20 @@ pub struct Service {
     pub tasks: TaskTracker,
     /// Pages beside the routes.
     pub pages: fn(&str) -> Option<Page>,
+}
+
+/// What one reading of the configuration gave. It is replaced as a whole.
+pub struct Generation {
+    /// How many there were before it.
+    pub number: u64,
+    /// When it came into force.
+    pub since: SystemTime,
+    /// What it was made of.
+    pub config: Config,
+    /// Where requests go.
+    pub routes: RouteTable<Arc<Route>>,
+    /// What connections of each listener share, in the order of the listeners.
+    pub ports: Vec<Port>,
 }
 
 /// What all connections of a listener share.
@@ -62,10 +75,7 @@ struct Opened {
 /// How an upgraded connection goes on.
 enum Way {
     /// As a session.
-    Backend {
-        backend: Reached,
-        place: OwnedSemaphorePermit,
-    },
+    Backend { backend: Reached, place: Place },
     /// To be told over the open WebSocket why there is none (`on_dial_failure = "close"`).
     Refuse { reason: CloseReason, detail: String },
 }
@@ -77,21 +87,31 @@ struct Ready {
     subprotocol: Option<String>,
     route: Arc<Route>,
     backend: Reached,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
 
-/// Begins to serve a connection, the `id`-th. `handshake` is given back as soon as it is a session.
+/// Begins to serve a connection of a listener, the `id`-th of the process. `handshake` is given back as soon as it is a session.
 pub fn start(
     service: &Arc<Service>,
-    port: &Arc<Port>,
+    listener: usize,
     id: u64,
     (tcp, peer): (TcpStream, SocketAddr),
     handshake: OwnedSemaphorePermit,
 ) {
-    let (service, port) = (Arc::clone(service), Arc::clone(port));
+    let service = Arc::clone(service);
     let tasks = service.tasks.clone();
     let opening = async move {
-        if let Some(ready) = open(&service, &port, tcp, peer, handshake).await {
+        let generation = service.current.load_full();
+        let Some(port) = generation.ports.get(listener) else {
+            return;
+        };
+        let visit = Visit {
+            service: &service,
+            generation: &generation,
+            route: OnceLock::new(),
+            detail: OnceLock::new(),
+        };
+        if let Some(ready) = open(&visit, port, tcp, peer, handshake).await {
             // A task of its own: a session must not carry the size of its handshake.
             service
                 .tasks
@@ -103,18 +123,13 @@ pub fn start(
 
 /// Everything up to the 101. A connection that does not become a session is told and logged here, on its handshake's permit.
 async fn open(
-    service: &Service,
+    visit: &Visit<'_>,
     port: &Port,
     tcp: TcpStream,
     peer: SocketAddr,
     _handshake: OwnedSemaphorePermit,
 ) -> Option<Ready> {
     let start = Instant::now();
-    let visit = Visit {
-        service,
-        route: OnceLock::new(),
-        detail: OnceLock::new(),
-    };
     let opening = async {
         let stream = match &port.tls {
             None => tls::Stream::plain(tcp),
@@ -125,9 +140,9 @@ async fn open(
                     detail: failure.detail,
                 })?,
         };
-        upgrade::serve(stream, port.bounds, &visit).await
+        upgrade::serve(stream, port.bounds, visit).await
     };
-    let refused = match service.stop.run_until_cancelled(opening).await {
+    let refused = match visit.service.stop.run_until_cancelled(opening).await {
         Some(Ok(Upgraded {
             stream,
             early,
@@ -248,6 +263,7 @@ fn shown<'a>(reached: &'a Option<SocketAddr>, route: &'a Route) -> &'a dyn Displ
 /// One connection's view of the service, and what it learns on the way.
 struct Visit<'a> {
     service: &'a Service,
+    generation: &'a Generation,
     route: OnceLock<Arc<Route>>,
     detail: OnceLock<String>,
 }
@@ -257,7 +273,7 @@ impl Gate for Visit<'_> {
     type Opened = Opened;
 
     fn find(&self, host: &str, path: &str) -> Option<Arc<Route>> {
-        let route = self.service.routes.find(host, path)?;
+        let route = self.generation.routes.find(host, path)?;
         Some(Arc::clone(self.route.get_or_init(|| Arc::clone(route))))
     }
 
@@ -295,10 +311,10 @@ impl Gate for Visit<'_> {
 
 impl Visit<'_> {
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(&self, route: &Route) -> Result<(Reached, OwnedSemaphorePermit), (CloseReason, String)> {
-        let place = Arc::clone(&self.service.places)
-            .try_acquire_owned()
-            .map_err(|_| (CloseReason::TooManySessions, String::new()))?;
+    async fn reach(&self, route: &Route) -> Result<(Reached, Place), (CloseReason, String)> {
+        let most = self.generation.config.limits.max_sessions;
+        let place = self.service.sessions.reserve(most);
+        let place = place.ok_or((CloseReason::TooManySessions, String::new()))?;
         let dialed = backend::dial(&route.backend, route.dial_timeout).await;
         let backend = dialed.map_err(|error| {
             let reason = match error {

@@ -449,7 +449,7 @@ mod tests {
     /// What a drain waits for, on a clock of milliseconds.
     #[test]
     fn a_drained_session_ends_at_the_first_good_moment() {
-        let start = Instant::now();
+        let start = tokio::time::Instant::now().into_std();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let due = |life: &Lifecycle| life.deadline(true, true).map(|at| (at - start).as_millis());
         let told = |life: &mut Lifecycle, ms| {
