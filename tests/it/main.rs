@@ -25,6 +25,7 @@ mod bulk;
 mod daemon;
 mod dns;
 mod docs;
+mod drain;
 mod early_and_late;
 mod irc;
 mod lifecycle;

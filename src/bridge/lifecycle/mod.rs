@@ -104,6 +104,8 @@ pub(super) struct Lifecycle {
     next_ping: Option<Instant>,
     ping_sent: Option<Instant>,
     last_message: Instant,
+    /// The last of it came from the backend, or nothing has come yet.
+    answered: bool,
     inside_up: Option<Instant>,
     inside_down: Option<Instant>,
     client_blocked: Option<Instant>,
@@ -131,6 +133,7 @@ impl Lifecycle {
             next_ping: None,
             ping_sent: None,
             last_message: now,
+            answered: true,
             inside_up: None,
             inside_down: None,
             client_blocked: None,
@@ -224,6 +227,7 @@ impl Lifecycle {
         self.inside_up = inside.then_some(now);
         if message {
             self.last_message = now;
+            self.answered = false;
         }
     }
 
@@ -231,6 +235,7 @@ impl Lifecycle {
     pub(super) fn backend_received(&mut self, now: Instant, inside: bool) {
         self.inside_down = inside.then_some(now);
         self.last_message = now;
+        self.answered = true;
     }
 
     /// The client is read again after its input had to wait: the time it could not use does not count against it.
@@ -320,6 +325,11 @@ impl Lifecycle {
     /// The session is to end as soon as both sides are between messages and records and nothing seems to be on its way.
     pub(super) fn drain(&mut self, now: Instant, reason: CloseReason) {
         self.drain.get_or_insert((reason, now));
+    }
+
+    /// True while it was asked to end and has not begun to.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.is_some() && self.client == Client::Open
     }
 
     /// True from when it was asked to end.
@@ -464,11 +474,13 @@ mod tests {
         assert_eq!(due(&silent), Some(1100));
         assert!(!told(&mut silent, 1099) && told(&mut silent, 1100));
 
-        // An answer that comes late is still delivered.
-        let mut answered = life(start);
-        answered.drain(at(1000), CloseReason::Drain);
-        answered.backend_received(at(1090), false);
-        assert!(!told(&mut answered, 1189) && told(&mut answered, 1190));
+        // A question waits for its answer, and the answer for what may belong to it.
+        let mut asked = life(start);
+        asked.client_received(at(900), false, true);
+        asked.drain(at(1000), CloseReason::Drain);
+        assert_eq!(due(&asked), Some(3000));
+        asked.backend_received(at(1500), false);
+        assert!(!told(&mut asked, 1599) && told(&mut asked, 1600));
 
         // Never inside a record, however long it takes (which has its own deadline), nor with one that could not be delivered yet.
         let mut inside = life(start);
@@ -484,13 +496,22 @@ mod tests {
         inside.client_received(at(1010), true, true);
         assert!(!told(&mut inside, 20_000));
 
-        // Never quiet: between two records, in the end.
-        let mut busy = life(start);
-        busy.drain(at(1000), CloseReason::Drain);
-        for ms in (1000..6000).step_by(50) {
-            busy.client_received(at(ms), false, true);
-            assert!(!told(&mut busy, ms + 49));
+        // Never quiet: behind an answer, or between any two records in the end.
+        for answers in [true, false] {
+            let mut busy = life(start);
+            busy.drain(at(1000), CloseReason::Drain);
+            for ms in (1000..6000).step_by(50) {
+                busy.client_received(at(ms), false, true);
+                assert!(!told(&mut busy, ms + 49), "{ms}");
+                if answers {
+                    busy.backend_received(at(ms + 49), false);
+                    if told(&mut busy, ms + 49) {
+                        assert_eq!(ms, 2950 + 50);
+                        break;
+                    }
+                }
+            }
+            assert!(answers || told(&mut busy, 6000));
         }
-        assert!(told(&mut busy, 6000));
     }
 }

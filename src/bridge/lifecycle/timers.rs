@@ -19,10 +19,13 @@ enum Timer {
     Linger,
 }
 
-/// A session that is to end does so when neither side has sent anything for this long: what was asked may be about to be answered.
+/// A session that is to end does so when neither side has sent anything for this long, the backend having had the last word.
 const QUIET: Duration = Duration::from_millis(100);
-/// A session that is never quiet ends between two records after this long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Otherwise the client may have asked something, and the answer is waited for, so long. And a session that is not quiet for this long
+/// ends right behind what the backend says next, which may well be an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// After this long, it ends between any two records.
+const LAST: Duration = Duration::from_secs(5);
 
 impl Lifecycle {
     pub(super) fn plan_ping(&mut self, now: Instant) {
@@ -82,8 +85,14 @@ impl Lifecycle {
                 // Only between records, and with all of them delivered.
                 when(
                     open && reading_client && reading_backend && between,
-                    self.drain
-                        .map(|(_, since)| (self.last_message.max(since) + QUIET).min(since + PATIENCE)),
+                    self.drain.map(|(_, since)| {
+                        let (quiet, patience) = if self.answered {
+                            (QUIET, PATIENCE)
+                        } else {
+                            (PATIENCE, LAST)
+                        };
+                        (self.last_message.max(since) + quiet).min(since + patience)
+                    }),
                 ),
                 Timer::Drain,
             ),

@@ -153,6 +153,11 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.to_backend.settle(output);
             self.to_client.borrow(output);
             progress |= self.read_backend(cx, now, input);
+            if self.life.is_draining() {
+                // Behind an answer, before the client can have seen it: no request is on its way then.
+                let (client, backend) = (self.from_client.reading, self.from_backend.reading);
+                self.life.tick(now, client, backend, self.up.is_cut());
+            }
             progress |= self.obey();
             progress |= self.write_client(cx, now);
             self.to_client.settle(output);

@@ -1,0 +1,158 @@
+//! Sessions that are asked to end: told between records, one after another, and nothing of theirs is lost.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::support::{BINARY, CLOSE, Client, Frame, Program, Scene, write};
+
+/// Records that the backend has read, by session.
+type Books = Arc<Mutex<HashMap<u32, u32>>>;
+
+/// A backend that echoes `(session, number)`, and keeps books. `ended` counts the connections that are over.
+async fn accountant(books: Books, ended: watch::Sender<u32>) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (books, ended) = (Arc::clone(&books), ended.clone());
+            tokio::spawn(async move {
+                let mut record = [0; 12];
+                while stream.read_exact(&mut record).await.is_ok() {
+                    let number = |at: usize| u32::from_be_bytes(record[at..at + 4].try_into().unwrap());
+                    assert_eq!(number(0), 8);
+                    let before = books.lock().unwrap().insert(number(4), number(8) + 1);
+                    assert_eq!(before.unwrap_or(0), number(8), "in order, and each once");
+                    // A client that has left needs no answer.
+                    drop(stream.write_all(&record).await);
+                }
+                ended.send_modify(|ended| *ended += 1);
+            });
+        }
+    });
+    address
+}
+
+/// Asks and waits for the answer, again and again, until it is told to go. How often it asked, how often it was answered, and the code.
+async fn chat(mut client: Client, session: u32) -> (u32, u32, Frame) {
+    let (mut asked, mut answered) = (0, 0);
+    loop {
+        let message = [session.to_be_bytes(), asked_bytes(asked)].concat();
+        client.send(BINARY, &message).await;
+        asked += 1;
+        let frame = client.frame().await.unwrap();
+        if frame.opcode == CLOSE {
+            client
+                .raw(&crate::support::frame(true, CLOSE, &frame.payload))
+                .await;
+            client.expect_end().await;
+            return (asked, answered, frame);
+        }
+        assert_eq!(frame.payload, message);
+        answered += 1;
+        if session.is_multiple_of(2) && answered > 3 {
+            // Half of them fall silent.
+            let frame = client.frame().await.unwrap();
+            client
+                .raw(&crate::support::frame(true, CLOSE, &frame.payload))
+                .await;
+            client.expect_end().await;
+            return (asked, answered, frame);
+        }
+    }
+}
+
+fn asked_bytes(asked: u32) -> [u8; 4] {
+    asked.to_be_bytes()
+}
+
+#[tokio::test]
+async fn nothing_is_lost_when_a_thousand_sessions_are_drained() {
+    const SESSIONS: u32 = 1000;
+    let books = Books::default();
+    let (sender, mut over) = watch::channel(0);
+    let backend = accountant(Arc::clone(&books), sender).await;
+    let mut sealock = Program::start_with(
+        "drain_window = \"2s\"",
+        &format!("[[route]]\nname = \"chat\"\npath = \"/chat\"\nbackend = \"tcp://{backend}\"\nframing = \"u32be\"\nping_interval = \"off\"\n"),
+    )
+    .await;
+    let mut clients = Vec::new();
+    for _ in 0..SESSIONS {
+        clients.push(Client::plain(sealock.plain, "/chat").await);
+    }
+    let mut chats = JoinSet::new();
+    for (session, client) in (0..).zip(clients) {
+        chats.spawn(async move { (session, chat(client, session).await) });
+    }
+    sealock.signal("TERM").await;
+    let (mut cut_off, mut all) = (0, Vec::new());
+    while let Some(ended) = chats.join_next().await {
+        let (session, (asked, answered, close)) = ended.unwrap();
+        assert_eq!(close, Frame::close(1001, "server is shutting down"));
+        all.push((session, asked));
+        assert!(asked - answered <= 1, "{asked} {answered}");
+        cut_off += asked - answered;
+    }
+    assert_eq!(sealock.exit().await, Some(0));
+    over.wait_for(|over| *over == SESSIONS).await.unwrap();
+    for (session, asked) in all {
+        let read = books.lock().unwrap()[&session];
+        assert_eq!(read, asked, "all that session {session} sent has arrived");
+    }
+    let sums = |name: &str| -> u64 {
+        let log = sealock.log();
+        let records = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        records.filter_map(|record| record[name].as_u64()).sum()
+    };
+    let read: u64 = books
+        .lock()
+        .unwrap()
+        .values()
+        .map(|count| u64::from(*count))
+        .sum();
+    assert_eq!(sums("messages_up"), read);
+    assert_eq!(sums("messages_down"), read - u64::from(cut_off));
+    assert_eq!(sums("lost_up"), 0);
+    // A question that was sent while the Close frame was on its way has no answer; nobody else goes without.
+    assert_eq!(sums("lost_down"), u64::from(cut_off) * 12);
+    println!("{cut_off} of {SESSIONS} sessions asked something that was not answered any more");
+}
+
+#[tokio::test]
+async fn a_record_that_has_begun_is_finished_first() {
+    let mut scene = Scene::start("framing = \"u32be\"").await;
+    let (mut client, mut service) = scene.open().await;
+    write(
+        &mut service,
+        &[&50_000_u32.to_be_bytes()[..], &[b'x'; 30_000]].concat(),
+    )
+    .await;
+    let first = client.frame().await.unwrap();
+    assert!(!first.fin);
+    scene.program.signal("TERM").await;
+    scene.program.logged("shutting down").await;
+    write(&mut service, &[b'x'; 20_000]).await;
+    let mut got = first.payload.len();
+    let last = loop {
+        let frame = client.frame().await.unwrap();
+        got += frame.payload.len();
+        if frame.fin {
+            break frame;
+        }
+    };
+    assert_ne!(last.opcode, CLOSE);
+    assert_eq!(got, 50_000);
+    client.expect_refusal(1001, "server is shutting down").await;
+    let record = scene.program.ended("shutdown").await;
+    assert_eq!(
+        (&record["messages_down"], &record["lost_down"]),
+        (&1.into(), &0.into())
+    );
+}
