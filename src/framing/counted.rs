@@ -220,17 +220,12 @@ fn encode_stripped<C: Counted>(
     part: &Part<'_>,
     out: &mut Outbox,
 ) -> Result<(), EncodeError> {
-    match part.begin {
-        Some(Begin { len: Some(len), .. }) => {
+    if let Some(begin) = part.begin {
+        state.phase = Phase::Holding;
+        state.announced = begin.len;
+        if let Some(len) = begin.len {
             rule.push_header(len, out)?;
-            state.phase = Phase::Streaming;
-            state.announced = Some(len);
         }
-        Some(Begin { len: None, .. }) => {
-            state.phase = Phase::Holding;
-            state.announced = None;
-        }
-        None => {}
     }
     out.push(part.data);
     if part.end {
@@ -247,7 +242,8 @@ fn encode_stripped<C: Counted>(
         rule.push_trailer(body, out);
         state.phase = Phase::Between;
         out.commit();
-    } else if state.phase == Phase::Streaming {
+    } else if state.announced.is_some() && !out.held().is_empty() {
+        state.phase = Phase::Streaming;
         out.commit();
     }
     Ok(())

@@ -323,6 +323,30 @@ fn the_start_of_a_record_leaves_as_soon_as_its_length_is_known() {
     }
 }
 
+/// As when a client vanishes behind the header of its frame.
+#[test]
+fn a_record_without_a_header_is_not_cut_before_its_first_byte() {
+    let (mut state, mut out) = (EncodeState::default(), Outbox::default());
+    let mut push = |begin, data, out: &mut Outbox| {
+        let part = Part {
+            begin,
+            data,
+            end: false,
+        };
+        fixed(2, None)
+            .encode(&mut state, &Embedded::Reject, &part, out)
+            .unwrap();
+        state.is_cut()
+    };
+    let begin = Begin {
+        kind: Kind::Text,
+        len: Some(2),
+    };
+    assert!(!push(Some(begin), &b""[..], &mut out));
+    assert!(push(None, b"a", &mut out));
+    assert_eq!(out.ready(), b"a");
+}
+
 #[test]
 fn fragments_longer_than_a_record_are_refused_before_the_message_has_ended() {
     let (mut state, mut out) = (EncodeState::default(), Outbox::default());
