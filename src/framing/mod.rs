@@ -9,16 +9,21 @@
 //! - *Decode* (downlink) takes whatever the backend sent and gives back parts. It consumes all it can use; what it leaves (at most
 //!   [`MAX_HEADER`] bytes) must stand at the start of the next input.
 
+mod amqp;
 mod counted;
 mod delimiter;
+mod fix;
 mod length_prefix;
+mod postgres;
 mod preset;
 mod raw;
+mod stomp;
 #[cfg(test)]
 mod tests;
 
 pub use delimiter::{Delimiter, DelimiterError};
 pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
+pub use postgres::Postgres;
 pub use preset::{Preset, preset, preset_names};
 
 use crate::message::Part;
@@ -37,6 +42,14 @@ pub enum Framing {
     Delimiter(Delimiter),
     /// Records start with their length.
     LengthPrefix(LengthPrefix),
+    /// Frames of STOMP, and its heart-beats.
+    Stomp,
+    /// Messages of PostgreSQL's protocol.
+    Postgres(Postgres),
+    /// Frames of AMQP 0-9-1, and its protocol header.
+    Amqp,
+    /// Messages of FIX.
+    Fix,
 }
 
 /// Whether a record's header belongs to the message.
@@ -204,6 +217,7 @@ pub struct EncodeState {
     scanned: usize,
     /// A message has passed before this one.
     started: bool,
+    stomp: stomp::Progress,
     /// Bytes of the message looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
@@ -232,6 +246,7 @@ pub struct DecodeState {
     scanned: usize,
     /// A record has passed before this one.
     started: bool,
+    stomp: stomp::Progress,
     /// Input bytes that were used up without being delivered, since the caller last asked.
     dropped: u64,
     /// Input bytes looked at so far: proves that work is linear.
@@ -289,6 +304,10 @@ impl Framing {
             }
             Self::Delimiter(rule) => rule.encode(state, embedded, part, out),
             Self::LengthPrefix(rule) => counted::encode(rule, state, part, out),
+            Self::Stomp => stomp::encode(state, part, out),
+            Self::Postgres(rule) => counted::encode(rule, state, part, out),
+            Self::Amqp => counted::encode(&amqp::Amqp, state, part, out),
+            Self::Fix => counted::encode(&fix::Fix, state, part, out),
         };
         if result.is_err() {
             *state = EncodeState {
@@ -318,6 +337,11 @@ impl Framing {
             Self::Raw => None,
             Self::Delimiter(rule) => rule.whole_record(input),
             Self::LengthPrefix(rule) => counted::whole_record(rule, input),
+            Self::Postgres(rule) if state.started => counted::whole_record(rule, input),
+            // Reading from the start again what turns out not to be whole would cost more than it saves.
+            Self::Stomp | Self::Postgres(_) => None,
+            Self::Amqp => counted::whole_record(&amqp::Amqp, input),
+            Self::Fix => counted::whole_record(&fix::Fix, input),
         };
         whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
     }
@@ -336,6 +360,10 @@ impl Framing {
             Self::Raw => raw::decode(rules, input),
             Self::Delimiter(rule) => rule.decode(state, rules, input, eof),
             Self::LengthPrefix(rule) => counted::decode(rule, state, rules, input),
+            Self::Stomp => stomp::decode(state, rules, input),
+            Self::Postgres(rule) => counted::decode(rule, state, rules, input),
+            Self::Amqp => counted::decode(&amqp::Amqp, state, rules, input),
+            Self::Fix => counted::decode(&fix::Fix, state, rules, input),
         }
     }
 
@@ -346,20 +374,29 @@ impl Framing {
 
     /// True when a record's length is known before its bytes arrive.
     pub fn announces_length(&self) -> bool {
-        matches!(self, Self::LengthPrefix(_))
+        matches!(
+            self,
+            Self::LengthPrefix(_) | Self::Postgres(_) | Self::Amqp | Self::Fix
+        )
     }
 
     /// True when records carry their headers into the messages.
     pub fn keeps_header(&self) -> bool {
-        matches!(self, Self::LengthPrefix(rule) if rule.header == Header::Keep)
+        match self {
+            Self::Raw | Self::Delimiter(_) => false,
+            Self::LengthPrefix(rule) => rule.header == Header::Keep,
+            Self::Stomp | Self::Postgres(_) | Self::Amqp | Self::Fix => true,
+        }
     }
 
     /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, an unfinished
-    /// counted record never is.
+    /// counted record never is, nor is a protocol's own.
     pub fn default_partial(&self) -> Partial {
         match self {
             Self::Raw | Self::Delimiter(_) => Partial::Deliver,
-            Self::LengthPrefix(_) => Partial::Error,
+            Self::LengthPrefix(_) | Self::Stomp | Self::Postgres(_) | Self::Amqp | Self::Fix => {
+                Partial::Error
+            }
         }
     }
 }

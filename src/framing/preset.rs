@@ -1,6 +1,6 @@
 //! Presets: names for framings with the parameters that a well-known protocol needs.
 
-use super::{Delimiter, Endian, Framing, Header, LengthPrefix};
+use super::{Delimiter, Endian, Framing, Header, LengthPrefix, Postgres};
 use crate::message::Kind;
 
 /// A named framing.
@@ -82,6 +82,20 @@ const TABLE: &[(&str, Make)] = &[
             ..LengthPrefix::plain(2, Endian::Big)
         })
     }),
+    // STOMP 1.2: frames with their NUL, and heart-beats.
+    ("stomp", || both(Framing::Stomp, Kind::Text)),
+    // PostgreSQL documentation, "Message Formats": only the client has a first message without a type.
+    ("postgres", || {
+        Some(Preset {
+            to_backend: Framing::Postgres(Postgres { client: true }),
+            to_client: Framing::Postgres(Postgres { client: false }),
+            kind: Kind::Binary,
+        })
+    }),
+    // AMQP 0-9-1 §2.3.5, §4.2.2: frames with their end, and the protocol header.
+    ("amqp091", || both(Framing::Amqp, Kind::Binary)),
+    // FIX TagValue Encoding. Data fields may hold any bytes, so not even an ASCII protocol is safe as text.
+    ("fix", || both(Framing::Fix, Kind::Binary)),
 ];
 
 fn lines(delimiters: &[&[u8]]) -> Option<Preset> {

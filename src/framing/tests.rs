@@ -7,6 +7,8 @@ use tokio_util::codec::{AnyDelimiterCodec, Decoder as _, Encoder as _, LengthDel
 use super::*;
 use crate::message::{Begin, Kind};
 
+mod protocols;
+
 fn rules(max_message: u64) -> DecodeRules {
     DecodeRules {
         max_message,
@@ -176,7 +178,7 @@ fn any_length_prefix() -> impl Strategy<Value = Framing> {
 }
 
 fn any_framing() -> impl Strategy<Value = Framing> {
-    prop_oneof![any_delimiter(), any_length_prefix()]
+    prop_oneof![any_delimiter(), any_length_prefix(), protocols::any_protocol()]
 }
 
 /// Bytes that are likely to meet the delimiters above.
