@@ -198,7 +198,7 @@ fn every_two_cuts_of_a_short_stream_give_the_same_records() {
         (
             FIX,
             &[
-                b"8=F\x019=5\x0135=0\x0110=160\x01",
+                b"8=F\x019=5\x0135=0\x0110=062\x01",
                 b"8=F\x019=07\x0135=\x01\x01\x01\x0110=000\x01",
             ],
         ),
@@ -297,15 +297,15 @@ fn messages_that_are_not_one_record_are_refused() {
         (AMQP, b"\x04\0\0\0\0\0\0\xCE", HeaderMismatch),
         (AMQP, b"\x03\0\0\0\0\0\x02a\xCE", HeaderMismatch),
         (FIX, b"", HeaderMismatch),
-        (FIX, b"8=F\x019=5\x0135=0\x0110=161\x01", NotARecord),
-        (FIX, b"8=F\x019=4\x0135=\x0110=160\x01", HeaderMismatch),
-        (FIX, b"8=F\x019=6\x0135=0\x0110=160\x01", HeaderMismatch),
-        (FIX, b"8=F\x019=5\x0135=0|10=160\x01", HeaderMismatch),
-        (FIX, b"8=F\x019=5\x0135=0\x0110=16 \x01", HeaderMismatch),
-        (FIX, b"8=F\x019=5\x0135=0\x0110=160", HeaderMismatch),
-        (FIX, b"8=F\x019=5\x0135=0\x0110=160\x01\n", HeaderMismatch),
-        (FIX, b"8=\x019=5\x0135=0\x0110=160\x01", HeaderMismatch),
-        (FIX, b"9=5\x018=F\x0135=0\x0110=160\x01", HeaderMismatch),
+        (FIX, b"8=F\x019=5\x0135=0\x0110=063\x01", NotARecord),
+        (FIX, b"8=F\x019=4\x0135=\x0110=062\x01", HeaderMismatch),
+        (FIX, b"8=F\x019=6\x0135=0\x0110=062\x01", HeaderMismatch),
+        (FIX, b"8=F\x019=5\x0135=0|10=062\x01", HeaderMismatch),
+        (FIX, b"8=F\x019=5\x0135=0\x0110=06 \x01", HeaderMismatch),
+        (FIX, b"8=F\x019=5\x0135=0\x0110=062", HeaderMismatch),
+        (FIX, b"8=F\x019=5\x0135=0\x0110=062\x01\n", HeaderMismatch),
+        (FIX, b"8=\x019=5\x0135=0\x0110=062\x01", HeaderMismatch),
+        (FIX, b"9=5\x018=F\x0135=0\x0110=062\x01", HeaderMismatch),
     ];
     for (framing, message, error) in rows {
         for size in [1, 2, 1000] {
@@ -368,13 +368,13 @@ fn what_no_backend_may_send_is_garbage() {
         (FIX, b"9", garbage(Garbage::Header)),
         (
             FIX,
-            b"8=FIX.4.4|9=5|35=0|10=160|8=FIX.4.4",
+            b"8=FIX.4.4|9=5|35=0|10=062|8=FIX.4.4",
             garbage(Garbage::Header),
         ),
         (FIX, b"8=F\x0135=0\x01", garbage(Garbage::Header)),
         (FIX, b"8=F\x019=99999999999\x01", garbage(Garbage::Header)),
         (FIX, b"8=F\x019=100\x01", DecodeError::TooBig),
-        (FIX, b"8=F\x019=5\x0135=00\x0110=160", garbage(Garbage::Trailer)),
+        (FIX, b"8=F\x019=5\x0135=00\x0110=062", garbage(Garbage::Trailer)),
     ];
     for (framing, bytes, error) in rows {
         for size in [1, 1000] {
@@ -451,11 +451,11 @@ fn a_record_over_the_limit_is_discarded_and_the_next_one_is_read() {
     );
     reader
         .feed(
-            b"8=F\x019=15\x0135=0\x01112=hello\x0110=000\x018=F\x019=5\x0135=0\x0110=160\x01",
+            b"8=F\x019=15\x0135=0\x01112=hello\x0110=000\x018=F\x019=5\x0135=0\x0110=062\x01",
             false,
         )
         .unwrap();
-    let short = b"8=F\x019=5\x0135=0\x0110=160\x01".to_vec();
+    let short = b"8=F\x019=5\x0135=0\x0110=062\x01".to_vec();
     assert_eq!(reader.records, [None, Some(short)]);
 }
 
