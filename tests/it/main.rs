@@ -30,6 +30,7 @@ mod irc;
 mod lifecycle;
 mod memory;
 mod probe;
+mod protocols;
 mod slow_peers;
 mod layering;
 mod smoke;
