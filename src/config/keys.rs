@@ -17,12 +17,14 @@ pub(super) enum Place {
     LengthPrefix,
     Bytes,
     MessagePair,
+    OversizedPair,
+    EmptyPair,
     Replacement,
 }
 
 use Place::{
-    Bytes, Defaults, Delimiter, FramingPair, LengthPrefix, Limits, Listener, MessagePair, Preset, Raw,
-    Replacement, Route, Top,
+    Bytes, Defaults, Delimiter, EmptyPair, FramingPair, LengthPrefix, Limits, Listener, MessagePair,
+    OversizedPair, Preset, Raw, Replacement, Route, Top,
 };
 
 /// The keys of every place.
@@ -51,6 +53,9 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[
             "framing",
             "message",
+            "charset",
+            "invalid_text",
+            "unmappable",
             "origins",
             "absent_origin",
             "subprotocols",
@@ -71,7 +76,10 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "pong_timeout",
         ],
     ),
-    (&[FramingPair, MessagePair], &["to_backend", "to_client"]),
+    (
+        &[FramingPair, MessagePair, OversizedPair, EmptyPair],
+        &["to_backend", "to_client"],
+    ),
     (&[Preset], &["preset"]),
     (&[Raw, Delimiter, LengthPrefix], &["kind"]),
     (&[Delimiter], &["delimiter", "keep"]),
@@ -98,6 +106,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("certificate", "cert_file"),
     ("client_ca", "client_ca_file"),
     ("connect_timeout", "dial_timeout"),
+    ("encoding", "charset"),
     ("listen", "bind"),
     ("location", "path"),
     ("max_connections", "max_sessions"),
@@ -141,6 +150,8 @@ impl Place {
             LengthPrefix => "a length-prefix framing",
             Bytes => "bytes in hexadecimal",
             MessagePair => "`message`",
+            OversizedPair => "`oversized`",
+            EmptyPair => "`empty`",
             Replacement => "`embedded_delimiter`",
         }
     }
@@ -164,8 +175,10 @@ pub(super) fn belongs(key: &str) -> Option<String> {
         }
         [Route] => format!("`{key}` is a key of [[route]]; each route has its own"),
         [Route, Defaults] => format!("`{key}` is a key of [[route]] or [defaults]"),
-        [FramingPair, MessagePair] => {
-            format!("`{key}` stands inside `framing` or `message`, such as message = {{ {key} = \"text\" }}")
+        [FramingPair, ..] => {
+            format!(
+                "`{key}` stands inside `framing`, `message`, `oversized` or `empty`, such as message = {{ {key} = \"text\" }}"
+            )
         }
         [Replacement] => "write embedded_delimiter = { replace = \" \" }".to_owned(),
         [Bytes] => "bytes are written where they are used, such as delimiter = { hex = \"0d0a\" }".to_owned(),

@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 use super::keys::{KEYS, Place};
 use super::*;
 use crate::backend::Target;
-use crate::bridge::{Accept, Deliver, HalfClose, Settings};
+use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, Settings};
+use crate::charset::{Charset, Unmappable};
 use crate::framing::{Embedded, Empty, Framing, Oversized, Partial, preset, preset_names};
 use crate::upgrade::{AbsentOrigin, OnDialFailure, Origins};
 
