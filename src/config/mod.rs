@@ -25,6 +25,7 @@ mod scalar;
 mod settings;
 mod suggest;
 mod syntax;
+mod value;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
 pub use model::{Certificate, Config, Limits, Listener, Route, Tls};
 use reader::{Reader, Section};
+pub use value::{Directions, parse_framing};
 
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// No configuration is this long; something else was named by mistake.
