@@ -33,6 +33,10 @@ const USAGE: u8 = 2;
 
 /// What to decode, and how.
 #[derive(Debug, Args)]
+#[command(override_usage = "\
+    sealock decode --framing <NAME|TABLE> [OPTIONS] [FILE]\n       \
+    sealock decode --config <FILE> --route <NAME> [OPTIONS] [FILE]\n       \
+    sealock decode --guess [OPTIONS] [FILE]")]
 #[command(group(ArgGroup::new("rule").required(true).args(["framing", "config", "guess"])))]
 pub struct Decode {
     /// The capture, or with --encode the messages; - is standard input

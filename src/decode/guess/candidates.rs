@@ -40,8 +40,6 @@ pub(super) struct Candidate {
     pub(super) is_text: bool,
     /// Its records start with a number that is not written in digits.
     pub(super) has_binary_length: bool,
-    /// What it takes to name it among all of them, in bits: the more are tried, the more will fit by chance.
-    pub(super) prior: f64,
 }
 
 /// All candidates, presets first. What has no records, `raw`, is none: it always fits.
@@ -71,13 +69,6 @@ pub(super) fn all() -> Vec<Candidate> {
     }
     // One that a preset names is known already.
     others.retain(|one: &Candidate| named.iter().all(|preset| preset.framing != one.framing));
-    for family in [&mut named, &mut others] {
-        // One bit says which family it is.
-        let prior = 1.0 + (family.len() as f64).log2();
-        for one in family {
-            one.prior = prior;
-        }
-    }
     named.append(&mut others);
     named
 }
@@ -117,7 +108,6 @@ fn add(found: &mut Vec<Candidate>, value: &str, is_preset: bool) {
                 framing,
                 is_preset,
                 direction,
-                prior: 0.0,
             });
         }
     };
@@ -150,6 +140,6 @@ mod tests {
             .filter(|one| one.value.contains("length-prefix"))
             .count();
         assert!((300..=9 * (2 + 12 * 3)).contains(&counted), "{counted}");
-        assert!(all.iter().all(|one| one.prior > 1.0));
+        assert!(all.len() < 1 << 9, "the price for naming one of them is too low");
     }
 }

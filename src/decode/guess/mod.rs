@@ -28,18 +28,17 @@ const SHOWN: usize = 5;
 
 /// Framings that find the same records, the likeliest first.
 #[derive(Debug)]
-struct Guess {
+struct Guess<'a> {
     score: f64,
-    same: Vec<(Candidate, Trial)>,
+    same: Vec<(&'a Candidate, Trial)>,
 }
 
 /// What is to be said of a capture.
 #[derive(Debug, Default)]
-struct Ranking {
-    guesses: Vec<Guess>,
+struct Ranking<'a> {
+    guesses: Vec<Guess<'a>>,
     /// Where nothing fits to the end: what came farthest.
-    closest: Option<(Candidate, Trial)>,
-    tried: usize,
+    closest: Option<(&'a Candidate, Trial)>,
 }
 
 /// Prints what a capture may be. True when something fits.
@@ -52,7 +51,8 @@ pub(super) fn run(args: &Decode) -> Result<bool, String> {
     let is_all = bytes.len() as u64 <= MOST;
     bytes.truncate(MOST as usize);
     let max_message = args.max_message.map_or(MAX_MESSAGE, |ByteSize(size)| size);
-    let ranking = rank(&bytes, is_all, max_message);
+    let all = candidates::all();
+    let ranking = rank(&all, &bytes, is_all, max_message);
     // A reader that has gone is no reason to stop.
     drop(io::stdout().write_all(show(&ranking, &bytes, is_all).as_bytes()));
     if !is_all {
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Decode) -> Result<bool, String> {
 }
 
 /// Tries all candidates. Framings that find the same records stand together: on this capture nothing tells them apart but their names.
-fn rank(bytes: &[u8], is_all: bool, max_message: u64) -> Ranking {
+fn rank<'a>(all: &'a [Candidate], bytes: &[u8], is_all: bool, max_message: u64) -> Ranking<'a> {
     let limits = DecodeRules {
         max_message,
         oversized: Oversized::Close,
@@ -76,15 +76,15 @@ fn rank(bytes: &[u8], is_all: bool, max_message: u64) -> Ranking {
     };
     let sample = Sample::new(bytes, is_all);
     let mut ranking = Ranking::default();
-    for candidate in candidates::all() {
-        ranking.tried += 1;
-        let trial = sample.try_out(&candidate, limits);
+    for candidate in all {
+        let trial = sample.try_out(candidate, limits);
         if trial.score < LEAST || trial.records == 0 {
             continue;
         }
         match trial.stopped {
             None => {
-                let same = |guess: &&mut Guess| guess.same.iter().any(|(_, other)| other.cuts == trial.cuts);
+                let same =
+                    |guess: &&mut Guess<'_>| guess.same.iter().any(|(_, other)| other.cuts == trial.cuts);
                 match ranking.guesses.iter_mut().find(same) {
                     Some(guess) => guess.same.push((candidate, trial)),
                     None => ranking.guesses.push(Guess {
@@ -129,7 +129,7 @@ fn rank(bytes: &[u8], is_all: bool, max_message: u64) -> Ranking {
 }
 
 /// All guesses, and what is left when none of them is right.
-fn show(ranking: &Ranking, bytes: &[u8], is_all: bool) -> String {
+fn show(ranking: &Ranking<'_>, bytes: &[u8], is_all: bool) -> String {
     let guesses = ranking.guesses.iter().enumerate();
     let shown: String = guesses
         .map(|(i, guess)| describe(i + 1, guess, bytes, is_all))
@@ -139,7 +139,7 @@ fn show(ranking: &Ranking, bytes: &[u8], is_all: bool) -> String {
 }
 
 /// A guess, with its evidence in words.
-fn describe(place: usize, guess: &Guess, bytes: &[u8], is_all: bool) -> String {
+fn describe(place: usize, guess: &Guess<'_>, bytes: &[u8], is_all: bool) -> String {
     let Some((candidate, trial)) = guess.same.first() else {
         return String::new();
     };
@@ -155,10 +155,6 @@ fn describe(place: usize, guess: &Guess, bytes: &[u8], is_all: bool) -> String {
         (0, false) => "one ends where the sample ends".to_owned(),
         (rest, _) => format!("{} of another one at the end", count(rest, "byte")),
     };
-    let text = match (trial.text * 100.0).floor() {
-        100.0 => "all of it text".to_owned(),
-        percent => format!("{percent} % text"),
-    };
     let among = if trial.looked_at < trial.records {
         format!(" in the first {} records", trial.looked_at)
     } else {
@@ -167,9 +163,11 @@ fn describe(place: usize, guess: &Guess, bytes: &[u8], is_all: bool) -> String {
     let mut facts = vec![
         format!("{} {lengths}; {end}", count(trial.records, "record")),
         format!(
-            "{} of headers or delimiters checked{among}; {text}",
+            "{} of headers or delimiters checked{among}",
             count(trial.checked, "byte")
         ),
+        // Rounded down: what is not all text is not called so.
+        format!("{} % of the messages are text", (trial.text * 100.0).floor()),
     ];
     if !trial.faithful {
         facts.push("but it would write these messages in another way".to_owned());
@@ -201,10 +199,9 @@ fn describe(place: usize, guess: &Guess, bytes: &[u8], is_all: bool) -> String {
 }
 
 /// Says that nothing fits, and what may be the reason.
-fn nothing(ranking: &Ranking, bytes: &[u8]) -> String {
+fn nothing(ranking: &Ranking<'_>, bytes: &[u8]) -> String {
     let mut text = format!(
-        "nothing fits: none of {} framings finds records in {}\n  that chance would not find as well\n",
-        ranking.tried,
+        "nothing fits: no framing finds records in {}\n  that chance would not find as well\n",
         count(bytes.len() as u64, "byte"),
     );
     if let Some((candidate, trial)) = &ranking.closest

@@ -30,9 +30,12 @@ const SAMPLE: u64 = 256;
 const START: usize = 32;
 const END: usize = 8;
 /// What text can speak for a framing of text, at most.
-const MOST_FOR_TEXT: f64 = 16.0;
+const MOST_FOR_TEXT: f64 = 20.0;
 /// What a framing pays that would write other bytes than it has read.
 const UNFAITHFUL: f64 = 16.0;
+/// What it takes to name a preset, or one of the others, in bits: the more are tried, the more fit by chance.
+const PRESET: f64 = 6.0;
+const OTHER: f64 = 10.0;
 /// No length field is believed that says that more than this is missing at the end.
 const MOST_MISSING: u64 = 1 << 20;
 /// How many numbers of bits a length may have, up to the usual limit: what the first of them costs follows from it.
@@ -237,7 +240,7 @@ impl<'a> Account<'a> {
             trial.score += self.told;
         }
         // One bit says whether it ends so.
-        trial.score -= 1.0 + self.candidate.prior;
+        trial.score -= 1.0 + if self.candidate.is_preset { PRESET } else { OTHER };
         if !trial.faithful {
             trial.score -= UNFAITHFUL;
         }

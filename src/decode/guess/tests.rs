@@ -1,6 +1,10 @@
 //! Realistic captures, each with the framing that has to stand on the first place; and captures that have none.
 
+use std::sync::LazyLock;
+
 use super::*;
+
+static ALL: LazyLock<Vec<Candidate>> = LazyLock::new(candidates::all);
 
 fn hex(text: &str) -> Vec<u8> {
     capture::hex_line(text.as_bytes()).unwrap()
@@ -24,8 +28,8 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 /// The values of the first guess, the one that is shown first.
 fn first(bytes: &[u8]) -> Vec<String> {
-    let ranking = rank(bytes, true, MAX_MESSAGE);
-    let values = |guess: &Guess| guess.same.iter().map(|(one, _)| one.value.clone()).collect();
+    let ranking = rank(&ALL, bytes, true, MAX_MESSAGE);
+    let values = |guess: &Guess<'_>| guess.same.iter().map(|(one, _)| one.value.clone()).collect();
     ranking.guesses.first().map(values).unwrap_or_default()
 }
 
@@ -138,7 +142,7 @@ fn the_right_framing_stands_first() {
         ),
     ] {
         let found = first(&bytes);
-        let shown = show(&rank(&bytes, true, MAX_MESSAGE), &bytes, true);
+        let shown = show(&rank(&ALL, &bytes, true, MAX_MESSAGE), &bytes, true);
         assert_eq!(found.first(), Some(&format!("\"{value}\"")), "{what}:\n{shown}");
     }
 }
@@ -185,7 +189,7 @@ fn parameters_are_found_where_no_preset_is() {
         ),
     ] {
         let found = first(&bytes);
-        let shown = show(&rank(&bytes, true, MAX_MESSAGE), &bytes, true);
+        let shown = show(&rank(&ALL, &bytes, true, MAX_MESSAGE), &bytes, true);
         assert!(found.contains(&value), "{what}: {found:?}\n{shown}");
     }
 }
@@ -200,7 +204,7 @@ fn nothing_fits_what_has_no_records() {
     for length in [40, 200, 1000, 5000] {
         for seed in 0..25 {
             let bytes = noise(seed, length);
-            let ranking = rank(&bytes, true, MAX_MESSAGE);
+            let ranking = rank(&ALL, &bytes, true, MAX_MESSAGE);
             assert!(
                 ranking.guesses.is_empty(),
                 "seed {seed}:\n{}",
@@ -213,9 +217,9 @@ fn nothing_fits_what_has_no_records() {
 #[test]
 fn one_record_is_weak_evidence() {
     let one = hex(DNS_QUERY);
-    assert!(show(&rank(&one, true, MAX_MESSAGE), &one, true).contains("weak evidence"));
+    assert!(show(&rank(&ALL, &one, true, MAX_MESSAGE), &one, true).contains("weak evidence"));
     let long = [&[0, 0, 1, 0][..], &noise(9, 256)].concat();
-    let ranking = rank(&long, true, MAX_MESSAGE);
+    let ranking = rank(&ALL, &long, true, MAX_MESSAGE);
     assert!(ranking.guesses[0].score > WEAK);
     assert!(show(&ranking, &long, true).contains("weak evidence"));
 }
@@ -225,7 +229,7 @@ fn a_capture_that_was_cut_is_recognised_too() {
     let whole = [hex(DNS_QUERY), hex(DNS_ANSWER), hex(DNS_QUERY), hex(DNS_ANSWER)].concat();
     let cut = &whole[..whole.len() - 7];
     assert_eq!(first(cut)[0], "\"u16be\"");
-    let shown = show(&rank(cut, true, MAX_MESSAGE), cut, true);
+    let shown = show(&rank(&ALL, cut, true, MAX_MESSAGE), cut, true);
     assert!(
         shown.contains("3 records of 29 to 45 bytes; 40 bytes of another one at the end"),
         "{shown}"
@@ -239,7 +243,7 @@ fn where_it_stops_to_fit_is_told() {
         [&[3, 0][..], &u16be(length + 4)].concat()
     });
     let bytes = [&records[..], b"GET / HTTP/1.1"].concat();
-    let told = nothing(&rank(&bytes, true, MAX_MESSAGE), &bytes);
+    let told = nothing(&rank(&ALL, &bytes, true, MAX_MESSAGE), &bytes);
     assert!(
         told.contains("closest: framing = \"tpkt\"\n  3 records, then, at offset 101: bad length header"),
         "{told}"
