@@ -51,6 +51,9 @@ pub struct Decode {
     /// The route
     #[arg(long, value_name = "NAME", requires = "config")]
     route: Option<String>,
+    /// The subprotocol of the route whose translation counts
+    #[arg(long, value_name = "NAME", requires = "route")]
+    subprotocol: Option<String>,
     /// Where the two directions differ: what the service sends (to-client), or what it gets
     #[arg(long, value_name = "SIDE", value_enum, default_value_t = Direction::ToClient)]
     direction: Direction,
@@ -149,7 +152,14 @@ fn from_route(config: &Config, name: &str, args: &Decode) -> Result<Option<Rule>
             names.join(", ")
         ));
     };
-    let settings = &route.settings;
+    let own = |name: &String| route.subprotocols.iter().any(|(known, _)| known == name);
+    if let Some(subprotocol) = args.subprotocol.as_ref().filter(|name| !own(name)) {
+        return Err(format!(
+            "error: route {name} translates no subprotocol {subprotocol:?} in its own way\n  \
+             help: without --subprotocol, its framing is the one of all others"
+        ));
+    }
+    let settings = route.settings_for(args.subprotocol.as_deref());
     let framing = match args.direction {
         Direction::ToClient => &settings.to_client,
         Direction::ToBackend => &settings.to_backend,

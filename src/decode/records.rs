@@ -180,16 +180,22 @@ impl Printer<'_> {
     }
 
     fn stopped(&self, rule: &Rule, error: DecodeError, cutter: &Cutter<'_>, rest: &[u8]) -> String {
-        let start = cutter.started();
-        let (offset, there) = match start {
-            // What of it is kept; of the rest only the part that is in the buffer is known.
-            Some(start) if !self.message.is_empty() => (start, &self.message[..]),
-            start => (start.unwrap_or(cutter.at()), rest),
+        let (number, name) = (self.number(), &rule.name);
+        let (offset, expected, there) = match (error, cutter.started()) {
+            // It may have begun in an earlier chunk: what is kept of it is its start.
+            (DecodeError::TooBig, Some(start)) => {
+                (start, format!("record {number} of {name}"), &self.message[..])
+            }
+            (_, Some(start)) => {
+                let expected = format!("more of record {number} of {name}, which starts at offset {start}");
+                (cutter.at(), expected, rest)
+            }
+            (_, None) => (cutter.at(), format!("record {number} of {name}"), rest),
         };
-        let there = &there[..there.len().min(FOUND)];
         let room = self.columns.saturating_sub(INDENT);
-        let hex = show::hex(there, rest.len() > FOUND, room);
-        let text = match show::as_text(there, true) {
+        let shown = &there[..there.len().min(FOUND)];
+        let hex = show::hex(shown, shown.len() < there.len(), room);
+        let text = match show::as_text(shown, true) {
             Some(text) if !text.is_empty() => {
                 format!("\n{:INDENT$}{}", "", show::preview(text.as_bytes(), false, room))
             }
@@ -215,10 +221,8 @@ impl Printer<'_> {
         };
         format!(
             "error: stopped at offset {offset}: {error}{limit}\n  \
-             expected: record {} of {}\n  found:    {hex}{text}\n  \
+             expected: {expected}\n  found:    {hex}{text}\n  \
              before:   {}\n  help: {help}",
-            self.number(),
-            rule.name,
             self.so_far()
         )
     }

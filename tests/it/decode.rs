@@ -159,7 +159,8 @@ async fn a_route_says_how_its_records_are_read() {
     let routes = "[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n\
         [[route]]\nname = \"chat\"\npath = \"/chat\"\nbackend = \"tcp://127.0.0.1:1\"\n\
         framing = { to_backend = \"lines\", to_client = \"u8\" }\nmax_message = \"4 B\"\noversized = \"discard\"\n\
-        embedded_delimiter = { replace = \" \" }\n";
+        embedded_delimiter = { replace = \" \" }\n\
+        [[route.subprotocol]]\nname = \"text.example\"\nframing = \"nul\"\n";
     std::fs::write(&file, routes).unwrap();
     let file = file.to_str().unwrap();
     let route = ["--config", file, "--route", "chat"];
@@ -206,6 +207,21 @@ async fn a_route_says_how_its_records_are_read() {
         "error: line 2: message over the limit of 4 B\n1 of 2 messages have no record in route chat\n"
     );
 
+    let spoken = route.into_iter().chain(["--subprotocol", "text.example"]);
+    let ran = decode(spoken, b"one\0two\0").await;
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (Some(0), "8 bytes, 2 records; nothing is left over\n")
+    );
+    let ran = decode(route.into_iter().chain(["--subprotocol", "other"]), b"").await;
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.stderr
+            .starts_with("error: route chat translates no subprotocol \"other\" in its own way\n"),
+        "{}",
+        ran.stderr
+    );
+
     let ran = decode(["--config", file, "--route", "cat"], b"").await;
     assert_eq!(ran.code, Some(2));
     assert_eq!(
@@ -224,14 +240,14 @@ async fn where_and_why_it_stopped_is_told() {
             "tpkt",
             &b"\x03\x00\x00\x05a\x47\x45\x54\x20"[..],
             5,
-            "bad length header",
+            "bad record header",
             "up to here the framing fits",
         ),
         (
             "tpkt",
             b"GET / HTTP/1.1",
             0,
-            "bad length header",
+            "bad record header",
             "--guess tries all",
         ),
         (
@@ -339,6 +355,7 @@ async fn the_page_shows_what_is_printed() {
         "--framing",
         "--config",
         "--route",
+        "--subprotocol",
         "--direction",
         "--max-message",
         "--hex",
