@@ -184,14 +184,14 @@ fn describe(place: usize, guess: &Guess<'_>, bytes: &[u8], is_all: bool) -> Stri
         facts.push(format!("the same records by {}", others.join(", ")));
     }
     let strength = match guess.score {
-        score if score < WEAK => "weak",
         // However much of it is checked: the next record may tell another story.
-        _ if trial.records == 1 => "weak",
-        score if score < STRONG => "good",
-        _ => "strong",
+        _ if trial.records == 1 => "weak evidence, a single record",
+        score if score < WEAK => "weak evidence",
+        score if score < STRONG => "good evidence",
+        _ => "strong evidence",
     };
     format!(
-        "{place}. framing = {}\n   {strength} evidence: {:.0} bits\n   {}\n",
+        "{place}. framing = {}\n   {strength}: {:.0} bits\n   {}\n",
         candidate.value,
         guess.score,
         facts.join("\n   ")
