@@ -15,14 +15,18 @@ pub(super) enum Place {
     Raw,
     Delimiter,
     LengthPrefix,
+    Block,
+    Slip,
+    Cobs,
+    JsonSeq,
     Bytes,
     MessagePair,
     Replacement,
 }
 
 use Place::{
-    Bytes, Defaults, Delimiter, FramingPair, LengthPrefix, Limits, Listener, MessagePair, Preset, Raw,
-    Replacement, Route, Top,
+    Block, Bytes, Cobs, Defaults, Delimiter, FramingPair, JsonSeq, LengthPrefix, Limits, Listener,
+    MessagePair, Preset, Raw, Replacement, Route, Slip, Top,
 };
 
 /// The keys of every place.
@@ -73,7 +77,10 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
     ),
     (&[FramingPair, MessagePair], &["to_backend", "to_client"]),
     (&[Preset], &["preset"]),
-    (&[Raw, Delimiter, LengthPrefix], &["kind"]),
+    (
+        &[Raw, Delimiter, LengthPrefix, Block, Slip, Cobs, JsonSeq],
+        &["kind"],
+    ),
     (&[Delimiter], &["delimiter", "keep"]),
     (
         &[LengthPrefix],
@@ -87,6 +94,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "template",
         ],
     ),
+    (&[Block], &["start", "end", "escape", "outside"]),
     (&[Bytes], &["hex"]),
     (&[Replacement], &["replace"]),
 ];
@@ -139,6 +147,10 @@ impl Place {
             Raw => "a raw framing",
             Delimiter => "a delimiter framing",
             LengthPrefix => "a length-prefix framing",
+            Block => "a block framing",
+            Slip => "a slip framing",
+            Cobs => "a cobs framing",
+            JsonSeq => "a json-seq framing",
             Bytes => "bytes in hexadecimal",
             MessagePair => "`message`",
             Replacement => "`embedded_delimiter`",

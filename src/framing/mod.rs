@@ -9,15 +9,23 @@
 //! - *Decode* (downlink) takes whatever the backend sent and gives back parts. It consumes all it can use; what it leaves (at most
 //!   [`MAX_HEADER`] bytes) must stand at the start of the next input.
 
+mod block;
+mod cobs;
 mod counted;
 mod delimiter;
+mod embedded;
+mod json_seq;
 mod length_prefix;
 mod preset;
 mod raw;
+mod runs;
+mod slip;
 #[cfg(test)]
 mod tests;
 
+pub use block::{Block, BlockError, Outside};
 pub use delimiter::{Delimiter, DelimiterError};
+pub use embedded::{Embedded, EmbeddedError};
 pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
 pub use preset::{Preset, preset, preset_names};
 
@@ -37,6 +45,14 @@ pub enum Framing {
     Delimiter(Delimiter),
     /// Records start with their length.
     LengthPrefix(LengthPrefix),
+    /// Records stand between a start and an end.
+    Block(Block),
+    /// RFC 1055: a byte ends each record, and is escaped inside.
+    Slip,
+    /// Consistent Overhead Byte Stuffing: a zero ends each record, and inside there is none.
+    Cobs,
+    /// RFC 7464: JSON texts, each between a record separator and a line feed.
+    JsonSeq,
 }
 
 /// Whether a record's header belongs to the message.
@@ -46,19 +62,6 @@ pub enum Header {
     Strip,
     /// The message carries its own header, whose length is checked.
     Keep,
-}
-
-/// What to do with a delimiter inside a client's message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Embedded {
-    /// Refuse the message (close 1007 for text, 1008 for binary). Otherwise a page could inject a second command.
-    Reject,
-    /// Let it pass: the backend sees several records.
-    Split,
-    /// Put these bytes in its place. They share no byte with any delimiter, so no new one can arise.
-    Replace(Box<[u8]>),
-    /// Escape it, where the framing has an escape: it arrives as it was.
-    Escape,
 }
 
 /// What to do with a record longer than the limit.
@@ -204,6 +207,8 @@ pub struct EncodeState {
     scanned: usize,
     /// A message has passed before this one.
     started: bool,
+    /// What is known of a JSON text.
+    json: json_seq::Scan,
     /// Bytes of the message looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
@@ -234,16 +239,15 @@ pub struct DecodeState {
     started: bool,
     /// Input bytes that were used up without being delivered, since the caller last asked.
     dropped: u64,
+    /// Input bytes between records that were skipped, since the caller last asked.
+    outside: u64,
+    /// COBS: a zero precedes what follows in this record.
+    owes_zero: bool,
+    /// What is known of a JSON text.
+    json: json_seq::Scan,
     /// Input bytes looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
-}
-
-impl Embedded {
-    /// True when a framing without an escape refuses such a message.
-    fn is_refused(&self) -> bool {
-        matches!(self, Self::Reject | Self::Escape)
-    }
 }
 
 impl EncodeState {
@@ -263,6 +267,11 @@ impl DecodeState {
     /// How many bytes of records over the limit were used up since this was last asked.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
+    }
+
+    /// How many bytes between records were skipped ([`Outside::Skip`]) since this was last asked.
+    pub fn take_outside(&mut self) -> u64 {
+        std::mem::take(&mut self.outside)
     }
 
     /// True while the current record is being dropped.
@@ -289,6 +298,13 @@ impl Framing {
             }
             Self::Delimiter(rule) => rule.encode(state, embedded, part, out),
             Self::LengthPrefix(rule) => counted::encode(rule, state, part, out),
+            Self::Block(rule) => rule.encode(state, embedded, part, out),
+            Self::Slip => slip::encode(state, part, out),
+            Self::Cobs => {
+                cobs::encode(state, part, out);
+                Ok(())
+            }
+            Self::JsonSeq => json_seq::encode(state, part, out),
         };
         if result.is_err() {
             *state = EncodeState {
@@ -315,9 +331,13 @@ impl Framing {
             return None;
         }
         let whole = match self {
-            Self::Raw => None,
             Self::Delimiter(rule) => rule.whole_record(input),
             Self::LengthPrefix(rule) => counted::whole_record(rule, input),
+            Self::Block(rule) => rule.whole_record(input),
+            Self::Slip => slip::whole_record(input),
+            Self::Cobs => cobs::whole_record(input),
+            // The end of a JSON text is not found more cheaply than by decoding it.
+            Self::Raw | Self::JsonSeq => None,
         };
         whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
     }
@@ -336,6 +356,10 @@ impl Framing {
             Self::Raw => raw::decode(rules, input),
             Self::Delimiter(rule) => rule.decode(state, rules, input, eof),
             Self::LengthPrefix(rule) => counted::decode(rule, state, rules, input),
+            Self::Block(rule) => rule.decode(state, rules, input, eof),
+            Self::Slip => slip::decode(state, rules, input, eof),
+            Self::Cobs => cobs::decode(state, rules, input),
+            Self::JsonSeq => json_seq::decode(state, rules, input, eof),
         }
     }
 
@@ -354,12 +378,14 @@ impl Framing {
         matches!(self, Self::LengthPrefix(rule) if rule.header == Header::Keep)
     }
 
-    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, an unfinished
-    /// counted record never is.
+    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, any other unfinished
+    /// record never is.
     pub fn default_partial(&self) -> Partial {
         match self {
             Self::Raw | Self::Delimiter(_) => Partial::Deliver,
-            Self::LengthPrefix(_) => Partial::Error,
+            Self::LengthPrefix(_) | Self::Block(_) | Self::Slip | Self::Cobs | Self::JsonSeq => {
+                Partial::Error
+            }
         }
     }
 }

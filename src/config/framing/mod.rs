@@ -1,5 +1,6 @@
 //! Reads `framing`: the name of a preset, a kind with parameters, or one of these for each direction.
 
+mod block;
 mod delimiter;
 mod length_prefix;
 
@@ -12,7 +13,15 @@ use super::suggest::{closest, quote};
 use crate::framing::{Framing, Preset, preset, preset_names};
 use crate::message::Kind;
 
-const KINDS: &[&str] = &["raw", "delimiter", "length-prefix"];
+const KINDS: &[&str] = &[
+    "raw",
+    "delimiter",
+    "length-prefix",
+    "block",
+    "slip",
+    "cobs",
+    "json-seq",
+];
 
 /// The framing of one direction.
 #[derive(Clone)]
@@ -72,6 +81,8 @@ fn one(item: &Item<'_>) -> Option<Framings> {
             "delimiter"
         } else if has("width") {
             "length-prefix"
+        } else if has("start") || has("end") {
+            "block"
         } else {
             "raw"
         };
@@ -87,6 +98,10 @@ fn one(item: &Item<'_>) -> Option<Framings> {
     let framing = match kind_of(&item.element(kind))? {
         "delimiter" => delimiter::read(&item.table(Place::Delimiter)?).map(Framing::Delimiter),
         "length-prefix" => length_prefix::read(&item.table(Place::LengthPrefix)?).map(Framing::LengthPrefix),
+        "block" => block::read(&item.table(Place::Block)?).map(Framing::Block),
+        "slip" => item.table(Place::Slip).map(|_| Framing::Slip),
+        "cobs" => item.table(Place::Cobs).map(|_| Framing::Cobs),
+        "json-seq" => item.table(Place::JsonSeq).map(|_| Framing::JsonSeq),
         _ => item.table(Place::Raw).map(|_| Framing::Raw),
     };
     let written = Written {
@@ -134,6 +149,9 @@ fn named(item: &Item<'_>) -> Option<Framings> {
         let help = match text.literal() {
             Some("delimiter") => {
                 "with parameters: framing = { kind = \"delimiter\", delimiter = \"\\n\" }".to_owned()
+            }
+            Some("block") => {
+                "with parameters: framing = { kind = \"block\", start = \"<\", end = \">\" }".to_owned()
             }
             Some("length-prefix") => {
                 "with parameters: framing = { kind = \"length-prefix\", width = 2 }".to_owned()

@@ -12,7 +12,7 @@ use super::keys::{KEYS, Place};
 use super::*;
 use crate::backend::Target;
 use crate::bridge::{Accept, Deliver, HalfClose, Settings};
-use crate::framing::{Embedded, Empty, Framing, Oversized, Partial, preset, preset_names};
+use crate::framing::{Block, Embedded, Empty, Framing, Outside, Oversized, Partial, preset, preset_names};
 use crate::upgrade::{AbsentOrigin, OnDialFailure, Origins};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -116,6 +116,18 @@ fn what_is_missing_is_named_at_the_header() {
         "{",
         "needs `width`",
         "width = 2",
+    );
+    route_problem(
+        "framing = { start = \"<\", end = \">\" }",
+        "{",
+        "a framing needs `kind`",
+        "\"block\"",
+    );
+    route_problem(
+        "framing = { kind = \"block\", end = \">\" }",
+        "{",
+        "needs `start`",
+        "start = ",
     );
     route_problem(
         "framing = { to_client = \"raw\" }",
