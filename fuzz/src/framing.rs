@@ -3,13 +3,19 @@
 //!
 //! Input: the framing's parameters (see each target), then [`Traffic`].
 
+mod block;
 mod delimiter;
+mod json_seq;
 mod length_prefix;
 mod raw;
+mod stuffed;
 
+pub use block::framing_block;
 pub use delimiter::framing_delimiter;
+pub use json_seq::framing_json_seq;
 pub use length_prefix::framing_length_prefix;
 pub use raw::framing_raw;
+pub use stuffed::framing_stuffed;
 
 use sealock::framing::{
     DecodeError, DecodeRules, DecodeState, Embedded, EncodeError, EncodeState, Event, Framing, MAX_HEADER,
