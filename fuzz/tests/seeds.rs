@@ -451,6 +451,146 @@ fn protocols() -> Seeds {
     ]
 }
 
+fn block() -> Seeds {
+    let rule = |start: &[u8], end: &[u8], escape: Option<u8>, skip: u8, policy: &[u8]| -> Vec<u8> {
+        let escape = [u8::from(escape.is_some()), escape.unwrap_or(0), skip];
+        [&texts(&[start, end]), &escape[..], policy].concat()
+    };
+    let (reject, split, escape): (&[u8], &[u8], &[u8]) = (&[0], &[1], &[3]);
+    let dash = [&[2][..], &text(b"-")].concat();
+    let messages: &[&[u8]] = &[b"hello", b"", b"a\x1c\rb", b"a\x1c", b"\x0bx", b"\x02\x03\x10"];
+    let mllp = |policy| rule(b"\x0b", b"\x1c\r", None, 0, policy);
+    let stream: &[u8] = b"\x0bone\x1c\r\x0b\x1c\r\x0bt\x1cw\x0bo\x1c\r\x0b\x1c";
+    let stuffed: &[u8] = b"\x10\x02a\x10\x10\x03\x10\x03\x10\x02\x10";
+    vec![
+        (
+            "mllp",
+            [mllp(reject), traffic(TRAFFIC, messages, stream)].concat(),
+        ),
+        (
+            "split",
+            [mllp(split), traffic(FRAGMENTS, messages, stream)].concat(),
+        ),
+        (
+            "replaced",
+            [mllp(&dash), traffic(TRAFFIC, messages, b"?\x0b")].concat(),
+        ),
+        (
+            "outside-skipped",
+            [
+                rule(b"ab", b"ba", None, 1, reject),
+                traffic(FRAGMENTS, &[b"b", b"x", b"ab"], b"aabxbabaabba?a"),
+            ]
+            .concat(),
+        ),
+        (
+            "end-that-overlaps-itself",
+            [
+                rule(b"<", b"aa", None, 0, split),
+                traffic(TRAFFIC, &[b"xaaa", b"aaaa", b"a"], b"<aaa"),
+            ]
+            .concat(),
+        ),
+        (
+            "dle",
+            [
+                rule(b"\x10\x02", b"\x10\x03", Some(0x10), 0, escape),
+                traffic(TRAFFIC, messages, stuffed),
+            ]
+            .concat(),
+        ),
+        (
+            "dle-refused",
+            [
+                rule(b"\x10\x02", b"\x10\x03", Some(0x10), 1, reject),
+                traffic(FRAGMENTS, messages, stuffed),
+            ]
+            .concat(),
+        ),
+        (
+            "escape-before-special",
+            [
+                rule(b"\x02", b"\x03", Some(0x10), 0, escape),
+                traffic(TRAFFIC, messages, b"\x02\x10\x02\x10\x03\x10\x10\x03\x02a\x02"),
+            ]
+            .concat(),
+        ),
+    ]
+}
+
+fn stuffed() -> Seeds {
+    let run = [7; 254];
+    let messages: &[&[u8]] = &[b"hello", b"", b"a\0\0", b"\xc0\xdb\xdc", &run];
+    vec![
+        (
+            "slip",
+            [
+                &[0][..],
+                &traffic(TRAFFIC, messages, b"\xc0\xc0a\xdb\xdc\xdb\xdd\xc0b\xc0\xdb"),
+            ]
+            .concat(),
+        ),
+        (
+            "slip-with-a-bad-escape",
+            [
+                &[0][..],
+                &traffic(FRAGMENTS, messages, b"far too long\xdb\xc0a\xc0\xdba"),
+            ]
+            .concat(),
+        ),
+        (
+            "cobs",
+            [
+                &[1][..],
+                &traffic(TRAFFIC, messages, b"\0\x03ab\x01\x02c\0\x01\0\0\x04a"),
+            ]
+            .concat(),
+        ),
+        (
+            "cobs-with-a-zero-inside",
+            [
+                &[1][..],
+                &traffic(FRAGMENTS, messages, b"\x09far too \x05long\0\x02a\0\x05ab\0"),
+            ]
+            .concat(),
+        ),
+        (
+            "cobs-with-a-full-run",
+            [
+                &[1][..],
+                &traffic(
+                    &[0, 0, 1, 0, 1, 200, 1, 9],
+                    messages,
+                    &[&[0xFF], &run[..], b"\x01\0"].concat(),
+                ),
+            ]
+            .concat(),
+        ),
+    ]
+}
+
+fn json_seq() -> Seeds {
+    let messages: &[&[u8]] = &[b"{\"a\":[1,\n2]}", b"", b"12 ", b"\"\\\"\"", b"1\n", b"[\x1e]"];
+    vec![
+        (
+            "texts",
+            traffic(TRAFFIC, messages, b"\x1e\x1e[1,\n2]\n\n\x1e\"\\\"\n\"\x1e12\n"),
+        ),
+        (
+            "broken-ones-discarded",
+            traffic(
+                FRAGMENTS,
+                messages,
+                b"no\x1e[1\x1e{}\n\x1e12\x1e[1,2,3]\nx\x1e{} x\n\x1e3\n",
+            ),
+        ),
+        (
+            "cut-short",
+            traffic(TRAFFIC, messages, b"\x1e{\"a\": 1}\x1e{\"a\":"),
+        ),
+    ]
+}
+
 /// Width, little endian, includes header, keep, offset, adjustment (an index and a sign), template.
 fn prefix(width: u8, flags: [u8; 3], offset: u8, adjustment: [u8; 2], template: &[u8]) -> Vec<u8> {
     [&[width], &flags[..], &[offset], &adjustment, &text(template)].concat()
@@ -969,11 +1109,14 @@ fn tls() -> Seeds {
 fn made() -> Vec<(&'static str, Seeds)> {
     vec![
         ("frames", frames()),
+        ("framing_block", block()),
         ("framing_counted", counted()),
         ("framing_delimiter", delimiter()),
+        ("framing_json_seq", json_seq()),
         ("framing_length_prefix", length_prefix()),
         ("framing_protocols", protocols()),
         ("framing_raw", raw()),
+        ("framing_stuffed", stuffed()),
         ("request_head", request_head()),
         ("session", session()),
         ("tls", tls()),

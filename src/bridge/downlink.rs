@@ -77,6 +77,11 @@ impl Downlink {
             };
             used += decoded.consumed;
             pass.counters.lost_down += self.decode.take_dropped();
+            let outside = self.decode.take_outside();
+            if outside > 0 {
+                pass.counters.lost_down += outside;
+                pass.counters.edges_mut().outside += outside;
+            }
             match decoded.event {
                 Event::More => break,
                 Event::Discarded => {

@@ -21,6 +21,10 @@ pub(super) enum Place {
     Netstring,
     ContentLength,
     OctetCounting,
+    Block,
+    Slip,
+    Cobs,
+    JsonSeq,
     Bytes,
     MessagePair,
     OversizedPair,
@@ -29,9 +33,9 @@ pub(super) enum Place {
 }
 
 use Place::{
-    Bytes, ContentLength, Defaults, Delimiter, EmptyPair, Fixed, FramingPair, LengthPrefix, Limits, Listener,
-    MessagePair, Netstring, OctetCounting, OversizedPair, Preset, Raw, Replacement, Route, Subprotocol, Top,
-    Varint,
+    Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed, FramingPair, JsonSeq,
+    LengthPrefix, Limits, Listener, MessagePair, Netstring, OctetCounting, OversizedPair, Preset, Raw,
+    Replacement, Route, Slip, Subprotocol, Top, Varint,
 };
 
 /// The keys of every place.
@@ -104,6 +108,10 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             Netstring,
             ContentLength,
             OctetCounting,
+            Block,
+            Slip,
+            Cobs,
+            JsonSeq,
         ],
         &["kind"],
     ),
@@ -116,6 +124,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
     (&[LengthPrefix, Varint], &["offset", "template"]),
     (&[LengthPrefix, Varint, ContentLength], &["header"]),
     (&[Fixed], &["size", "pad"]),
+    (&[Block], &["start", "end", "escape", "outside"]),
     (&[Bytes], &["hex"]),
     (&[Replacement], &["replace"]),
 ];
@@ -175,6 +184,10 @@ impl Place {
             Netstring => "a netstring framing",
             ContentLength => "a content-length framing",
             OctetCounting => "an octet-counting framing",
+            Block => "a block framing",
+            Slip => "a slip framing",
+            Cobs => "a cobs framing",
+            JsonSeq => "a json-seq framing",
             Bytes => "bytes in hexadecimal",
             MessagePair => "`message`",
             OversizedPair => "`oversized`",

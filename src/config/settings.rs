@@ -13,7 +13,7 @@ use super::scalar::TIMEOUT;
 use super::suggest::quote;
 use super::text::Text;
 use crate::bridge::{Accept, Both, Deliver, HalfClose, Settings, Timeouts};
-use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
+use crate::framing::{Embedded, EmbeddedError, Empty, Framing, Oversized, Partial};
 use crate::message::Kind;
 use crate::units::ByteSize;
 use crate::upgrade::{AbsentOrigin, OnDialFailure, Origin, Origins, Policy};
@@ -306,40 +306,38 @@ fn or<T: Copy>(written: Both<Option<T>>, default: T) -> Both<T> {
     }
 }
 
-/// Checks the policy for embedded delimiters against the framing. One from `[defaults]` goes unused where there is no delimiter.
+/// Checks the policy for embedded delimiters against the framing. One from `[defaults]` goes unused where it has no meaning, and where
+/// there is an escape: only the route itself can mean that this is not to be used.
 fn check_embedded(
     written: Option<Spanned<Embedded>>,
     own: bool,
     framing: &Framing,
     route: &Section<'_>,
 ) -> Option<Embedded> {
-    let Some(written) = written else {
-        return Some(Embedded::Reject);
+    let usual = framing.default_embedded();
+    let Some(written) = written.filter(|_| own || usual != Embedded::Escape) else {
+        return Some(usual);
     };
     let span = written.span();
-    let Framing::Delimiter(rule) = framing else {
-        if own {
-            let problem = Diagnostic::error("`embedded_delimiter` has no meaning here")
-                .at(span, "")
-                .help("the framing to the backend has no delimiter: remove this line");
-            route.reader.report(problem);
-            return None;
+    let problem = match framing.check_embedded(written.get_ref()) {
+        Ok(()) => return Some(written.into_inner()),
+        Err(EmbeddedError::Replacement(error)) => {
+            let mut problem = Diagnostic::error(error.to_string()).at(span, "could form a new delimiter");
+            if let Some(framing) = route.get("framing") {
+                problem = problem.at(framing.span, "the delimiter is set here");
+            }
+            problem.help("replace with something harmless, such as { replace = \" \" }")
         }
-        return Some(Embedded::Reject);
+        Err(_) if !own => return Some(usual),
+        Err(error @ EmbeddedError::NoEscape) => Diagnostic::error(error.to_string())
+            .at(span, "nothing to escape with")
+            .help("write \"reject\", \"split\" or { replace = … }, or give a block framing an escape"),
+        Err(error) => Diagnostic::error("`embedded_delimiter` has no meaning here")
+            .at(span, "")
+            .help(format!("{error}: remove this line")),
     };
-    if let Embedded::Replace(bytes) = written.get_ref()
-        && let Err(error) = rule.check_replacement(bytes)
-    {
-        let mut problem = Diagnostic::error(error.to_string()).at(span, "could form a new delimiter");
-        if let Some(framing) = route.get("framing") {
-            problem = problem.at(framing.span, "the delimiter is set here");
-        }
-        route
-            .reader
-            .report(problem.help("replace with something harmless, such as { replace = \" \" }"));
-        return None;
-    }
-    Some(written.into_inner())
+    route.reader.report(problem);
+    None
 }
 
 fn message(item: &Item<'_>) -> (Option<Accept>, Option<Deliver>) {
@@ -371,11 +369,13 @@ fn message(item: &Item<'_>) -> (Option<Accept>, Option<Deliver>) {
 
 fn embedded(item: &Item<'_>) -> Option<Embedded> {
     if !item.value.is_table() {
-        // The words only: the third form is a table.
-        return match item.choice_or(&[("reject", false), ("split", true)], "{ replace = … }")? {
-            false => Some(Embedded::Reject),
-            true => Some(Embedded::Split),
-        };
+        // The words only: the other form is a table.
+        let words = [
+            ("reject", &Embedded::Reject),
+            ("escape", &Embedded::Escape),
+            ("split", &Embedded::Split),
+        ];
+        return item.choice_or(&words, "{ replace = … }").cloned();
     }
     let section = item.table(Place::Replacement)?;
     section.require("this", &[("replace", "embedded_delimiter = { replace = \" \" }")]);

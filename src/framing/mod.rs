@@ -10,25 +10,33 @@
 //!   [`MAX_HEADER`] bytes) must stand at the start of the next input.
 
 mod amqp;
+mod block;
+mod cobs;
 mod content_length;
 mod counted;
 mod decimal;
 mod delimiter;
+mod embedded;
 mod fix;
 mod fixed;
+mod json_seq;
 mod length_prefix;
 mod netstring;
 mod octet_counting;
 mod postgres;
 mod preset;
 mod raw;
+mod runs;
+mod slip;
 mod stomp;
 #[cfg(test)]
 mod tests;
 mod varint;
 
+pub use block::{Block, BlockError, Outside};
 pub use content_length::ContentLength;
 pub use delimiter::{Delimiter, DelimiterError};
+pub use embedded::{Embedded, EmbeddedError};
 pub use fixed::{Fixed, FixedError};
 pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
 pub use postgres::Postgres;
@@ -72,6 +80,14 @@ pub enum Framing {
     Amqp,
     /// Messages of FIX.
     Fix,
+    /// Records stand between a start and an end.
+    Block(Block),
+    /// RFC 1055: a byte ends each record, and is escaped inside.
+    Slip,
+    /// Consistent Overhead Byte Stuffing: a zero ends each record, and inside there is none.
+    Cobs,
+    /// RFC 7464: JSON texts, each between a record separator and a line feed.
+    JsonSeq,
 }
 
 /// Whether a record's header belongs to the message.
@@ -81,19 +97,6 @@ pub enum Header {
     Strip,
     /// The message carries its own header, whose length is checked.
     Keep,
-}
-
-/// What to do with a delimiter inside a client's message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Embedded {
-    /// Refuse the message (close 1007 for text, 1008 for binary). Otherwise a page could inject a second command.
-    Reject,
-    /// Let it pass: the backend sees several records.
-    Split,
-    /// Put these bytes in its place. They share no byte with any delimiter, so no new one can arise.
-    Replace(Box<[u8]>),
-    /// Escape it, where the framing has an escape: it arrives as it was.
-    Escape,
 }
 
 /// What to do with a record longer than the limit.
@@ -242,6 +245,8 @@ pub struct EncodeState {
     stomp: stomp::Progress,
     /// Delimiters inside messages that were let pass or replaced, since the caller last asked.
     embedded: u64,
+    /// What is known of a JSON text.
+    json: json_seq::Scan,
     /// Bytes of the message looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
@@ -273,16 +278,15 @@ pub struct DecodeState {
     stomp: stomp::Progress,
     /// Input bytes that were used up without being delivered, since the caller last asked.
     dropped: u64,
+    /// Input bytes between records that were skipped, since the caller last asked.
+    outside: u64,
+    /// COBS: a zero precedes what follows in this record.
+    owes_zero: bool,
+    /// What is known of a JSON text.
+    json: json_seq::Scan,
     /// Input bytes looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
-}
-
-impl Embedded {
-    /// True when a framing without an escape refuses such a message.
-    fn is_refused(&self) -> bool {
-        matches!(self, Self::Reject | Self::Escape)
-    }
 }
 
 impl EncodeState {
@@ -308,6 +312,11 @@ impl DecodeState {
     /// How many bytes of records over the limit were used up since this was last asked.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
+    }
+
+    /// How many bytes between records were skipped ([`Outside::Skip`]) since this was last asked.
+    pub fn take_outside(&mut self) -> u64 {
+        std::mem::take(&mut self.outside)
     }
 
     /// True while the current record is being dropped.
@@ -343,6 +352,13 @@ impl Framing {
             Self::Postgres(rule) => counted::encode(rule, state, part, out),
             Self::Amqp => counted::encode(&amqp::Amqp, state, part, out),
             Self::Fix => counted::encode(&fix::Fix, state, part, out),
+            Self::Block(rule) => rule.encode(state, embedded, part, out),
+            Self::Slip => slip::encode(state, part, out),
+            Self::Cobs => {
+                cobs::encode(state, part, out);
+                Ok(())
+            }
+            Self::JsonSeq => json_seq::encode(state, part, out),
         };
         if result.is_err() {
             *state = EncodeState {
@@ -369,9 +385,11 @@ impl Framing {
             return None;
         }
         let whole = match self {
-            Self::Raw => None,
             Self::Delimiter(rule) => rule.whole_record(input),
             Self::LengthPrefix(rule) => counted::whole_record(rule, input),
+            Self::Block(rule) => rule.whole_record(input),
+            Self::Slip => slip::whole_record(input),
+            Self::Cobs => cobs::whole_record(input),
             // `decode` has searched the start of this header, and goes on where it stopped.
             _ if state.scanned > 0 => None,
             Self::Varint(rule) => counted::whole_record(rule, input),
@@ -381,7 +399,7 @@ impl Framing {
             Self::OctetCounting => counted::whole_record(&OctetCounting, input),
             Self::Postgres(rule) if state.started => counted::whole_record(rule, input),
             // Reading from the start again what turns out not to be whole would cost more than it saves.
-            Self::Stomp | Self::Postgres(_) => None,
+            Self::Raw | Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
             Self::Amqp => counted::whole_record(&amqp::Amqp, input),
             Self::Fix => counted::whole_record(&fix::Fix, input),
         };
@@ -411,6 +429,10 @@ impl Framing {
             Self::Postgres(rule) => counted::decode(rule, state, rules, input),
             Self::Amqp => counted::decode(&amqp::Amqp, state, rules, input),
             Self::Fix => counted::decode(&fix::Fix, state, rules, input),
+            Self::Block(rule) => rule.decode(state, rules, input, eof),
+            Self::Slip => slip::decode(state, rules, input, eof),
+            Self::Cobs => cobs::decode(state, rules, input),
+            Self::JsonSeq => json_seq::decode(state, rules, input, eof),
         }
     }
 
@@ -422,7 +444,13 @@ impl Framing {
     /// True when a record's length is known before its bytes arrive.
     pub fn announces_length(&self) -> bool {
         match self {
-            Self::Raw | Self::Delimiter(_) | Self::Stomp => false,
+            Self::Raw
+            | Self::Delimiter(_)
+            | Self::Block(_)
+            | Self::Slip
+            | Self::Cobs
+            | Self::JsonSeq
+            | Self::Stomp => false,
             Self::LengthPrefix(_)
             | Self::Varint(_)
             | Self::Fixed(_)
@@ -441,16 +469,22 @@ impl Framing {
             Self::LengthPrefix(rule) => rule.header,
             Self::Varint(rule) => rule.header,
             Self::ContentLength(rule) => rule.header,
-            Self::Raw | Self::Delimiter(_) | Self::Fixed(_) | Self::Netstring | Self::OctetCounting => {
-                Header::Strip
-            }
+            Self::Raw
+            | Self::Delimiter(_)
+            | Self::Fixed(_)
+            | Self::Netstring
+            | Self::OctetCounting
+            | Self::Block(_)
+            | Self::Slip
+            | Self::Cobs
+            | Self::JsonSeq => Header::Strip,
             Self::Stomp | Self::Postgres(_) | Self::Amqp | Self::Fix => Header::Keep,
         };
         header == Header::Keep
     }
 
-    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, an unfinished
-    /// counted record never is, nor is a protocol's own.
+    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, any other unfinished
+    /// record never is.
     pub fn default_partial(&self) -> Partial {
         match self {
             Self::Raw | Self::Delimiter(_) => Partial::Deliver,
@@ -460,6 +494,10 @@ impl Framing {
             | Self::Netstring
             | Self::ContentLength(_)
             | Self::OctetCounting
+            | Self::Block(_)
+            | Self::Slip
+            | Self::Cobs
+            | Self::JsonSeq
             | Self::Stomp
             | Self::Postgres(_)
             | Self::Amqp

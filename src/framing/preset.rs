@@ -1,6 +1,8 @@
 //! Presets: names for framings with the parameters that a well-known protocol needs.
 
-use super::{ContentLength, Delimiter, Endian, Framing, Groups, Header, LengthPrefix, Postgres, Varint};
+use super::{
+    Block, ContentLength, Delimiter, Endian, Framing, Groups, Header, LengthPrefix, Outside, Postgres, Varint,
+};
 use crate::message::Kind;
 
 /// A named framing.
@@ -129,6 +131,16 @@ const TABLE: &[(&str, Make)] = &[
     ("amqp091", || both(Framing::Amqp, Kind::Binary)),
     // FIX TagValue Encoding. Data fields may hold any bytes, so not even an ASCII protocol is safe as text.
     ("fix", || both(Framing::Fix, Kind::Binary)),
+    // HL7 v2 Implementation Support Guide, Appendix C, Minimal Lower Layer Protocol: VT, the message, FS CR.
+    ("mllp", || block(b"\x0b", b"\x1c\r", Kind::Text)),
+    // ISO 1745: STX, the text, ETX. No escape, as each device has its own; nor is its text always UTF-8.
+    ("stx-etx", || block(b"\x02", b"\x03", Kind::Binary)),
+    // RFC 7464: a record separator, a JSON text, a line feed.
+    ("json-seq", || both(Framing::JsonSeq, Kind::Text)),
+    // RFC 1055.
+    ("slip", || both(Framing::Slip, Kind::Binary)),
+    // Cheshire and Baker 1999, with a zero behind each record.
+    ("cobs", || both(Framing::Cobs, Kind::Binary)),
 ];
 
 fn header_lines() -> Option<Preset> {
@@ -148,6 +160,11 @@ fn lines(delimiters: &[&[u8]]) -> Option<Preset> {
 
 fn counted(rule: LengthPrefix) -> Option<Preset> {
     both(Framing::LengthPrefix(rule), Kind::Binary)
+}
+
+fn block(start: &[u8], end: &[u8], kind: Kind) -> Option<Preset> {
+    let rule = Block::new(start, end, None, Outside::Close).ok()?;
+    both(Framing::Block(rule), kind)
 }
 
 /// The same framing in both directions.

@@ -1,5 +1,7 @@
 //! Properties that every framing has, exhaustive cuts of short inputs, and comparison with other implementations.
 
+mod marked;
+
 use bytes::BytesMut;
 use proptest::prelude::*;
 use tokio_util::codec::{AnyDelimiterCodec, Decoder as _, Encoder as _, LengthDelimitedCodec};
@@ -188,14 +190,18 @@ fn any_framing() -> impl Strategy<Value = Framing> {
         any_delimiter(),
         any_length_prefix(),
         counted::any_counted(),
-        protocols::any_protocol()
+        protocols::any_protocol(),
+        marked::any_marked()
     ]
 }
 
 /// Bytes that are likely to meet the delimiters above.
 fn any_message() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(
-        prop_oneof![4 => any::<u8>(), 3 => Just(b'a'), 3 => Just(b'b'), 1 => Just(b'\n'), 1 => Just(b'\r')],
+        prop_oneof![
+            4 => any::<u8>(), 3 => Just(b'a'), 3 => Just(b'b'), 1 => Just(b'\n'), 1 => Just(b'\r'),
+            3 => marked::any_mark(),
+        ],
         0..80,
     )
 }
@@ -414,6 +420,36 @@ fn every_two_cuts_of_a_short_stream_give_the_same_records() {
             b"2 ab10 0123456789",
             &[b"ab", b"0123456789"],
         ),
+        (
+            preset("mllp").unwrap().to_client,
+            b"\x0ba\x1cb\x0bc\x1c\r\x0b\x1c\r",
+            &[b"a\x1cb\x0bc", b""],
+        ),
+        (
+            marked::dle(),
+            b"\x10\x02a\x10\x10\x03\x10\x03\x10\x02\x10\x10\x10\x03",
+            &[b"a\x10\x03", b"\x10"],
+        ),
+        (
+            marked::stx_with_escape(Outside::Skip),
+            b"?\x02a\x10\x03\x10\x10\x03?\x10\x02\x03",
+            &[b"a\x03\x10", b""],
+        ),
+        (
+            preset("slip").unwrap().to_client,
+            b"\xc0\xc0\xdb\xdca\xdb\xdd\xc0b\xc0\xc0",
+            &[b"\xc0a\xdb", b"b"],
+        ),
+        (
+            preset("cobs").unwrap().to_client,
+            b"\0\x03ab\x01\x02c\0\x01\0\x02a\x01\0",
+            &[b"ab\0\0c", b"", b"a\0"],
+        ),
+        (
+            preset("json-seq").unwrap().to_client,
+            b"\x1e\x1e[1,\n2]\n\n\x1e\"\\\"\n\"\x1e12\n",
+            &[b"[1,\n2]", b"\"\\\"\n\"", b"12"],
+        ),
     ];
     for (framing, stream, expected) in rows {
         // "xababab": what follows the delimiter is an unfinished record, which the helper must not see as lost.
@@ -576,6 +612,27 @@ fn a_record_over_the_limit_can_be_discarded_and_the_next_one_is_read() {
             b"Content-Length:2\r\n\r\nokContent-Length:12\r\n\r\nfar too longContent-Length:3\r\n\r\nend",
         ),
         (preset("syslog").unwrap().to_client, b"2 ok12 far too long3 end"),
+        (
+            preset("mllp").unwrap().to_client,
+            b"\x0bok\x1c\r\x0bfar too long\x1c\r\x0bend\x1c\r",
+        ),
+        (
+            marked::dle(),
+            b"\x10\x02ok\x10\x03\x10\x02far \x10\x10\x02\x03 long\x10\x03\x10\x02end\x10\x03",
+        ),
+        (
+            preset("slip").unwrap().to_client,
+            b"ok\xc0\xc0far \xdb\xdc\xdb\xdd too long\xc0end\xc0",
+        ),
+        (
+            preset("cobs").unwrap().to_client,
+            b"\x03ok\0\x05far \x01\x01\x09too long\0\x04end\0",
+        ),
+        (
+            // Of a text that is no value, and of what stands in front of a separator, nothing is delivered either.
+            preset("json-seq").unwrap().to_client,
+            b"\x1e\"\"\n\x1e[1,\n\n\n2]\nx\n\x1e100\n",
+        ),
     ];
     for (framing, stream) in rows {
         for size in 1..=stream.len() {
@@ -583,9 +640,13 @@ fn a_record_over_the_limit_can_be_discarded_and_the_next_one_is_read() {
             for piece in stream.chunks(size) {
                 reader.feed(piece, false).unwrap();
             }
+            let (first, last): (&[u8], &[u8]) = match framing {
+                Framing::JsonSeq => (b"\"\"", b"100"),
+                _ => (b"ok", b"end"),
+            };
             assert_eq!(
                 reader.records,
-                [Some(b"ok".to_vec()), None, Some(b"end".to_vec())],
+                [Some(first.to_vec()), None, Some(last.to_vec())],
                 "{framing:?} by {size}"
             );
         }

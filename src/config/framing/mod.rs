@@ -1,5 +1,6 @@
 //! Reads `framing`: the name of a preset, a kind with parameters, or one of these for each direction.
 
+mod block;
 mod content_length;
 mod delimiter;
 mod fixed;
@@ -24,6 +25,10 @@ const KINDS: &[&str] = &[
     "netstring",
     "content-length",
     "octet-counting",
+    "block",
+    "slip",
+    "cobs",
+    "json-seq",
 ];
 
 /// The framing of one direction.
@@ -88,6 +93,8 @@ fn one(item: &Item<'_>) -> Option<Framings> {
             "varint"
         } else if has("size") {
             "fixed"
+        } else if has("start") || has("end") {
+            "block"
         } else {
             "raw"
         };
@@ -110,6 +117,10 @@ fn one(item: &Item<'_>) -> Option<Framings> {
             content_length::read(&item.table(Place::ContentLength)?).map(Framing::ContentLength)
         }
         "octet-counting" => item.table(Place::OctetCounting).map(|_| Framing::OctetCounting),
+        "block" => block::read(&item.table(Place::Block)?).map(Framing::Block),
+        "slip" => item.table(Place::Slip).map(|_| Framing::Slip),
+        "cobs" => item.table(Place::Cobs).map(|_| Framing::Cobs),
+        "json-seq" => item.table(Place::JsonSeq).map(|_| Framing::JsonSeq),
         _ => item.table(Place::Raw).map(|_| Framing::Raw),
     };
     let written = Written {
@@ -157,6 +168,9 @@ fn named(item: &Item<'_>) -> Option<Framings> {
         let help = match text.literal() {
             Some("delimiter") => {
                 "with parameters: framing = { kind = \"delimiter\", delimiter = \"\\n\" }".to_owned()
+            }
+            Some("block") => {
+                "with parameters: framing = { kind = \"block\", start = \"<\", end = \">\" }".to_owned()
             }
             Some("length-prefix") => {
                 "with parameters: framing = { kind = \"length-prefix\", width = 2 }".to_owned()

@@ -155,6 +155,13 @@ fn framings_can_be_written_out() {
         ("{ kind = \"octet-counting\" }", "syslog"),
         ("{ kind = \"content-length\", header = \"strip\" }", "lsp"),
         ("{ kind = \"content-length\" }", "dap"),
+        (
+            "{ kind = \"block\", start = { hex = \"0b\" }, end = { hex = \"1c 0d\" }, outside = \"close\" }",
+            "mllp",
+        ),
+        ("{ kind = \"slip\" }", "slip"),
+        ("{ kind = \"cobs\" }", "cobs"),
+        ("{ kind = \"json-seq\" }", "json-seq"),
     ] {
         // A raw CR is no TOML; it only makes the row above readable.
         let custom = custom.replace("'''\r'''", "\"\\r\"");
@@ -309,5 +316,64 @@ fn text_has_its_charset_and_its_policies() {
     let defaults = "[defaults]\ncharset = \"gbk\"\nunmappable = \"escape\"\ninvalid_text = \"replace\"\nframing = \"lines\"\n";
     for route in ["message = \"binary\"", "charset = \"utf-8\""] {
         good(&format!("{LISTENER}{defaults}{ROUTE}{route}"));
+    }
+}
+
+#[test]
+fn a_framing_with_an_escape_escapes_unless_the_route_says() {
+    let dle = "framing = { kind = \"block\", start = { hex = \"10 02\" }, end = { hex = \"10 03\" }, escape = { hex = \"10\" } }";
+    let plain = "framing = { kind = \"block\", start = \"<\", end = \">\", outside = \"skip\" }";
+    for (lines, embedded) in [
+        (dle.to_owned(), Embedded::Escape),
+        (
+            format!("{dle}\nembedded_delimiter = \"escape\""),
+            Embedded::Escape,
+        ),
+        (
+            format!("{dle}\nembedded_delimiter = \"reject\""),
+            Embedded::Reject,
+        ),
+        ("framing = \"slip\"".to_owned(), Embedded::Escape),
+        (
+            "framing = \"cobs\"\nembedded_delimiter = \"escape\"".to_owned(),
+            Embedded::Escape,
+        ),
+        (plain.to_owned(), Embedded::Reject),
+        (
+            format!("{plain}\nembedded_delimiter = \"split\""),
+            Embedded::Split,
+        ),
+        (
+            format!("{plain}\nembedded_delimiter = {{ replace = \"?\" }}"),
+            Embedded::Replace((*b"?").into()),
+        ),
+        ("framing = \"json-seq\"".to_owned(), Embedded::Reject),
+    ] {
+        let made = settings(&lines);
+        assert_eq!(made.embedded, embedded, "{lines}");
+        assert_eq!(made.partial, Partial::Error, "{lines}");
+    }
+    let expected = Block::new(b"\x10\x02", b"\x10\x03", Some(0x10), Outside::Close).unwrap();
+    assert_eq!(settings(dle).to_backend, Framing::Block(expected));
+    let expected = Block::new(b"<", b">", None, Outside::Skip).unwrap();
+    assert_eq!(settings(plain).to_backend, Framing::Block(expected));
+    // From the defaults: used where it has a meaning.
+    for (default, framing, embedded) in [
+        ("\"split\"", "\"slip\"", Embedded::Escape),
+        (
+            "\"reject\"",
+            "{ kind = \"block\", start = \"<\", end = \">\", escape = \"/\" }",
+            Embedded::Escape,
+        ),
+        ("\"escape\"", "\"lines\"", Embedded::Reject),
+        ("\"split\"", "\"mllp\"", Embedded::Split),
+    ] {
+        let config = good(&format!(
+            "{LISTENER}[defaults]\nembedded_delimiter = {default}\n{ROUTE}framing = {framing}\n"
+        ));
+        assert_eq!(
+            config.routes[0].settings.embedded, embedded,
+            "{default} {framing}"
+        );
     }
 }

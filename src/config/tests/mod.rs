@@ -14,8 +14,8 @@ use crate::backend::Target;
 use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, Settings};
 use crate::charset::{Charset, Unmappable};
 use crate::framing::{
-    ContentLength, Embedded, Empty, Fixed, Framing, Groups, Header, Oversized, Partial, Varint, preset,
-    preset_names,
+    Block, ContentLength, Embedded, Empty, Fixed, Framing, Groups, Header, Outside, Oversized, Partial,
+    Varint, preset, preset_names,
 };
 use crate::upgrade::{AbsentOrigin, OnDialFailure, Origins};
 
@@ -120,6 +120,18 @@ fn what_is_missing_is_named_at_the_header() {
         "{",
         "needs `width`",
         "width = 2",
+    );
+    route_problem(
+        "framing = { start = \"<\", end = \">\" }",
+        "{",
+        "a framing needs `kind`",
+        "\"block\"",
+    );
+    route_problem(
+        "framing = { kind = \"block\", end = \">\" }",
+        "{",
+        "needs `start`",
+        "start = ",
     );
     route_problem(
         "framing = { to_client = \"raw\" }",

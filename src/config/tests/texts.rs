@@ -64,7 +64,13 @@ fn every_key_is_read() {
                 Place::Subprotocol => format!("[[route]]\n[[route.subprotocol]]\n{key} = {DATE}"),
                 Place::FramingPair | Place::Preset => format!("[defaults]\nframing = {{ {key} = {DATE} }}"),
                 _ if *key == "kind" => format!("[defaults]\nframing = {{ kind = {DATE} }}"),
-                Place::Raw | Place::Netstring | Place::OctetCounting => continue,
+                Place::Raw
+                | Place::Netstring
+                | Place::OctetCounting
+                | Place::Slip
+                | Place::Cobs
+                | Place::JsonSeq => continue,
+                Place::Block => format!("[defaults]\nframing = {{ kind = \"block\", {key} = {DATE} }}"),
                 Place::Delimiter => {
                     format!("[defaults]\nframing = {{ kind = \"delimiter\", {key} = {DATE} }}")
                 }
@@ -119,6 +125,7 @@ fn every_preset_is_documented_as_it_is() {
             let kind = match first.split_once(' ').unwrap().0 {
                 "kind" => "",
                 "delimiter" => "kind = \"delimiter\", ",
+                "start" => "kind = \"block\", ",
                 _ => "kind = \"length-prefix\", ",
             };
             let written = settings(&format!("framing = {{ {kind}{} }}", parameters.join(", ")));
