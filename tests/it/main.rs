@@ -26,6 +26,7 @@ mod daemon;
 mod dns;
 mod docs;
 mod early_and_late;
+mod edges;
 mod irc;
 mod lifecycle;
 mod memory;

@@ -29,7 +29,7 @@ impl Scene {
         let names_another = route
             .split("[[route]]")
             .next()
-            .is_some_and(|own| own.contains("backend = "));
+            .is_some_and(|own| own.lines().any(|line| line.starts_with("backend = ")));
         let own = if names_another {
             String::new()
         } else {
