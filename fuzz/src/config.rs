@@ -172,7 +172,7 @@ fn check_settings(settings: &Settings) {
         }
         (embedded, framing) => panic!("{embedded:?} with {framing:?}"),
     }
-    assert!(settings.half_close == HalfClose::Never || settings.empty == Empty::Deliver);
+    assert!(settings.half_close == HalfClose::Never || settings.empty.to_backend == Empty::Deliver);
     let timeouts = &settings.timeouts;
     let positive = [timeouts.record, timeouts.write, timeouts.close, timeouts.pong];
     for timeout in positive.into_iter().chain(timeouts.idle).chain(timeouts.ping) {

@@ -768,7 +768,8 @@ fn request_head() -> Seeds {
 }
 
 /// Both framings (0 raw, 3 lines, 7 u16be, 10 mysql), embedded, accept, deliver, the limit, oversized, partial, empty, half-close, idle,
-/// manner (1 a deaf client, 2 a deaf backend), room (0 large, 2 small), early bytes.
+/// manner (1 a deaf client, 2 a deaf backend, 4 GBK, 8 ISO-2022-JP, 16 text is mended, 128 characters are escaped), room (0 large, 2 small),
+/// early bytes.
 fn setup(framings: [u8; 2], policies: [u8; 3], limit: u16, ends: [u8; 5], manner: u8, room: u8) -> Vec<u8> {
     [
         &framings[..],
@@ -971,6 +972,39 @@ fn session() -> Seeds {
                 &setup([3, 3], [0, 0, 2], 99, usual, 0, 0)[..],
                 &line("€".as_bytes()),
                 &line(b"\xFF"),
+            ]
+            .concat(),
+        ),
+        (
+            "charset-both-ways",
+            [
+                &setup([3, 3], [0, 0, 1], 99, usual, 4 | 16 | 128, 0)[..],
+                &client(0x01, &"你😀".as_bytes()[..4]),
+                &client(0x80, &"你😀".as_bytes()[4..]),
+                &line(b"\xC4\xE3\xFF"),
+            ]
+            .concat(),
+        ),
+        (
+            "charset-of-a-stream-that-is-cut",
+            [
+                &setup([0, 0], [0, 0, 2], 99, usual, 8, 0)[..],
+                &backend(b"\x1B$B\x24"),
+                wait,
+                &backend(b"\x22\xFF\x1B$"),
+                wait,
+                backend_ends,
+            ]
+            .concat(),
+        ),
+        (
+            "message-over-the-limit-is-discarded",
+            [
+                &setup([3, 3], [0, 0, 1], 9, [1, 0, 0, 0, 0], 0, 0)[..],
+                &client(0x01, b"12345"),
+                &client(0x00, b"678901"),
+                &client(0x80, b"2"),
+                &client(0x81, b"next"),
             ]
             .concat(),
         ),

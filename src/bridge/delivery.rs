@@ -18,6 +18,8 @@ pub(super) struct Delivery {
     decoder: Option<Box<Decoder>>,
     /// The kind of the current record, as far as it is known.
     kind: Kind,
+    /// It was to be text, and is none.
+    spoilt: bool,
     /// Bytes of the current record that were counted as delivered.
     counted: u64,
 }
@@ -39,37 +41,56 @@ impl Delivery {
             utf8: Utf8Check::default(),
             decoder: (may_be_text && needed).then(|| Box::new(Decoder::new(charset))),
             kind: Kind::Binary,
+            spoilt: false,
             counted: 0,
         }
     }
 
+    /// True where records are delivered as they are. It is asked once for many of them.
+    pub(super) fn is_plain(&self) -> bool {
+        self.decoder.is_none()
+    }
+
     /// Delivers a record that is there as a whole: what most are.
     #[inline]
-    pub(super) fn whole(&mut self, kind: Kind, data: &[u8], pass: &mut Pass<'_>) -> Result<(), CloseReason> {
+    pub(super) fn whole(
+        &mut self,
+        kind: Kind,
+        data: &[u8],
+        plain: bool,
+        pass: &mut Pass<'_>,
+    ) -> Result<(), CloseReason> {
+        if !plain || data.is_empty() || !(kind == Kind::Binary || is_text(data)) {
+            return self.whole_at_an_edge(kind, data, pass);
+        }
+        Encoder::whole(kind, data, pass.out);
+        pass.counters.bytes_down += data.len() as u64;
+        pass.counters.messages_down += 1;
+        Ok(())
+    }
+
+    /// One that is empty, that is no text, or that may have to be made text.
+    #[cold]
+    fn whole_at_an_edge(&mut self, kind: Kind, data: &[u8], pass: &mut Pass<'_>) -> Result<(), CloseReason> {
         if data.is_empty() && pass.settings.empty.to_client == Empty::Skip {
             pass.counters.edges_mut().empty_down += 1;
             return Ok(());
         }
-        if self.decoder.is_some() {
-            if kind == Kind::Text {
-                return self.decoded(data, false, pass);
+        match kind {
+            Kind::Text if self.decoder.is_some() => return self.decoded(data, false, pass),
+            Kind::Text if data.is_empty() => {
+                Encoder::whole(Kind::Text, data, pass.out);
+                pass.counters.messages_down += 1;
             }
-            self.binary(data, pass);
-            return Ok(());
-        }
-        let kind = match kind {
-            Kind::Text if !is_text(data) => {
-                if pass.settings.invalid_text != InvalidText::Binary {
-                    return Err(CloseReason::BackendText);
-                }
+            Kind::Text if pass.settings.invalid_text != InvalidText::Binary => {
+                return Err(CloseReason::BackendText);
+            }
+            Kind::Text => {
                 pass.counters.edges_mut().invalid_binary += 1;
-                Kind::Binary
+                self.binary(data, pass);
             }
-            kind => kind,
-        };
-        Encoder::whole(kind, data, pass.out);
-        pass.counters.bytes_down += data.len() as u64;
-        pass.counters.messages_down += 1;
+            Kind::Binary => self.binary(data, pass),
+        }
         Ok(())
     }
 
@@ -84,7 +105,7 @@ impl Delivery {
         let mut delivered = !is_stream;
         let result = if settings.charset.is_none() && is_text(data) {
             Encoder::whole(Kind::Text, data, pass.out);
-            Ok(0)
+            Ok(())
         } else {
             let mend = settings.invalid_text == InvalidText::Replace;
             let (encoder, out) = (&mut self.encoder, &mut *pass.out);
@@ -103,7 +124,8 @@ impl Delivery {
             }
         };
         match result {
-            Ok(mended) => {
+            Ok(()) => {
+                let mended = decoder.take_mended();
                 pass.counters.bytes_down += data.len() as u64;
                 pass.counters.messages_down += u64::from(delivered);
                 count_mended(mended, pass.counters);
@@ -140,6 +162,7 @@ impl Delivery {
     /// Starts a record that comes in pieces.
     pub(super) fn begin(&mut self, kind: Kind) {
         self.kind = kind;
+        self.spoilt = false;
         self.encoder.begin(kind);
     }
 
@@ -162,6 +185,11 @@ impl Delivery {
         if part.end {
             pass.counters.messages_down += 1;
             self.counted = 0;
+            if self.spoilt {
+                pass.counters.edges_mut().invalid_binary += 1;
+            }
+            let decoder = self.decoder.as_mut();
+            count_mended(decoder.map_or(0, |decoder| decoder.take_mended()), pass.counters);
         }
         Ok(())
     }
@@ -183,11 +211,9 @@ impl Delivery {
         let mend = pass.settings.invalid_text == InvalidText::Replace;
         let (encoder, out) = (&mut self.encoder, &mut *pass.out);
         let deliver = |text: &[u8], end| encoder.part(&piece(text, end), gather, out);
-        let mended = decoder
+        decoder
             .decode(part.data, part.end, mend, deliver)
-            .map_err(|_| CloseReason::BackendText)?;
-        count_mended(mended, pass.counters);
-        Ok(())
+            .map_err(|_| CloseReason::BackendText)
     }
 
     /// A piece of what is text only if all of it is. It is gathered as it came, and becomes what it is at its end.
@@ -197,7 +223,7 @@ impl Delivery {
             None => check_text(&mut self.utf8, part),
         };
         if !good {
-            pass.counters.edges_mut().invalid_binary += 1;
+            self.spoilt = true;
             self.kind = Kind::Binary;
             self.encoder.set_kind(Kind::Binary);
             self.encoder.part(part, gather, pass.out);
@@ -214,7 +240,11 @@ impl Delivery {
     pub(super) fn abandon(&mut self, out: &mut Outbox, counters: &mut Counters) {
         self.encoder.abandon(out);
         self.utf8 = Utf8Check::default();
-        let lost = std::mem::take(&mut self.counted) + self.take_unfinished().bytes().len() as u64;
+        let mut lost = std::mem::take(&mut self.counted);
+        if let Some(decoder) = &mut self.decoder {
+            lost += decoder.take_unfinished().bytes().len() as u64;
+            decoder.take_mended();
+        }
         counters.bytes_down -= lost;
         counters.lost_down += lost;
     }
@@ -245,8 +275,10 @@ impl Delivery {
     }
 
     fn take_unfinished(&mut self) -> Unfinished {
-        let decoder = self.decoder.as_mut();
-        decoder.map_or_else(Unfinished::default, |decoder| decoder.take_unfinished())
+        let Some(decoder) = &mut self.decoder else {
+            return Unfinished::default();
+        };
+        decoder.take_unfinished()
     }
 }
 
@@ -260,7 +292,7 @@ fn decode_held(decoder: &mut Decoder, out: &mut Outbox) {
         copy[..take].copy_from_slice(&out.held()[at..at + take]);
         at += take;
         let decoded = decoder.decode(&copy[..take], at == len, false, |text, _| out.push(text));
-        debug_assert_eq!(decoded, Ok(0), "it was found to be text");
+        debug_assert_eq!(decoded, Ok(()), "it was found to be text");
     }
     out.remove_from_held(len);
 }

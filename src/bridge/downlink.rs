@@ -50,6 +50,7 @@ impl Downlink {
             oversized: settings.oversized.to_client,
             text: kind == Kind::Text && is_utf8,
         };
+        let plain = self.delivery.is_plain();
         let mut used = 0;
         loop {
             if let Some(record) = settings
@@ -58,7 +59,7 @@ impl Downlink {
             {
                 let data = &input[used + record.start..used + record.end];
                 used += record.consumed;
-                if let Err(reason) = self.delivery.whole(kind, data, pass) {
+                if let Err(reason) = self.delivery.whole(kind, data, plain, pass) {
                     pass.counters.lost_down += (input.len() - used + data.len()) as u64;
                     return (used, Err(reason));
                 }
@@ -89,7 +90,7 @@ impl Downlink {
                     self.delivery.abandon(pass.out, pass.counters);
                 }
                 Event::Part(part) if part.is_whole() => {
-                    if let Err(reason) = self.delivery.whole(kind, part.data, pass) {
+                    if let Err(reason) = self.delivery.whole(kind, part.data, plain, pass) {
                         pass.counters.lost_down += (input.len() - used + part.data.len()) as u64;
                         return (used, Err(reason));
                     }
@@ -167,7 +168,8 @@ impl Downlink {
         // The start of a header belongs to the message only where the message keeps its header, and where a message may be as long as
         // that. What raw leaves is the start of a character.
         if framing.is_raw() || (framing.keeps_header() && rest.len() as u64 <= pass.settings.max_message) {
-            return self.delivery.whole(kind, rest, pass).map(|()| true);
+            let plain = self.delivery.is_plain();
+            return self.delivery.whole(kind, rest, plain, pass).map(|()| true);
         }
         Ok(false)
     }
@@ -182,3 +184,110 @@ fn reason(error: DecodeError) -> CloseReason {
 
 /// The most bytes that [`Downlink::translate`] leaves.
 pub(super) const MAX_LEFT: usize = crate::framing::MAX_HEADER;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::{Accept, Both, Edges, HalfClose, Timeouts};
+    use crate::charset::{Charset, Unmappable};
+    use crate::framing::{Embedded, Empty, Oversized, preset};
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    type Messages = Vec<(bool, Vec<u8>)>;
+
+    /// What the client gets of these reads, its end, and what is counted. Nothing is long enough for fragments.
+    fn translate(settings: &Settings, reads: &[&[u8]]) -> (Messages, Result<(), CloseReason>, Edges) {
+        let mut down = Downlink::new(settings);
+        let (mut out, mut counters) = (Outbox::default(), Counters::default());
+        let mut left = Vec::new();
+        let mut result = Ok(());
+        for (at, read) in reads.iter().chain([&&[][..]]).enumerate() {
+            left.extend_from_slice(read);
+            let mut pass = Pass {
+                settings,
+                out: &mut out,
+                counters: &mut counters,
+            };
+            let used;
+            (used, result) = down.translate(None, &left, at == reads.len(), &mut pass);
+            left.drain(..used);
+            if result.is_err() {
+                break;
+            }
+        }
+        assert!(out.held().is_empty());
+        let mut frames = out.ready();
+        let mut messages = Vec::new();
+        while let [first, len @ 0..126, rest @ ..] = frames {
+            let (payload, behind) = rest.split_at(usize::from(*len));
+            messages.push((*first == 0x81, payload.to_vec()));
+            frames = behind;
+        }
+        assert!(frames.is_empty());
+        assert_eq!(counters.messages_down, messages.len() as u64);
+        (messages, result, counters.edges())
+    }
+
+    fn any_settings() -> impl Strategy<Value = Settings> {
+        let policies = (
+            select(&[Partial::Error, Partial::Deliver, Partial::Drop][..]),
+            select(&[Empty::Deliver, Empty::Skip][..]),
+            select(&[Oversized::Close, Oversized::Discard][..]),
+        );
+        (
+            select(&["lines", "crlf", "u8"][..]),
+            select(
+                &[
+                    None,
+                    Some("gbk"),
+                    Some("shift_jis"),
+                    Some("iso-2022-jp"),
+                    Some("latin1"),
+                ][..],
+            ),
+            select(&[InvalidText::Close, InvalidText::Replace, InvalidText::Binary][..]),
+            select(&[Deliver::Text, Deliver::Auto, Deliver::Binary][..]),
+            policies,
+        )
+            .prop_map(
+                |(name, charset, invalid_text, deliver, (partial, empty, oversized))| {
+                    let framing = preset(name).unwrap().to_client;
+                    Settings {
+                        to_backend: framing.clone(),
+                        to_client: framing,
+                        accept: Accept::Any,
+                        deliver,
+                        charset: charset.map(|name| Charset::named(name).unwrap()),
+                        unmappable: Unmappable::Reject,
+                        invalid_text,
+                        // Of two mistakes in one record, the one that is seen first is told: here is but one.
+                        max_message: 300,
+                        embedded: Embedded::Reject,
+                        oversized: Both::of(oversized),
+                        partial,
+                        empty: Both::of(empty),
+                        half_close: HalfClose::Never,
+                        timeouts: Timeouts::default(),
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn where_reads_are_cut_never_shows(
+            settings in any_settings(),
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), select(&b"\n\r\x04\x02\x1B$B(\x24\x22\xC4\xE3\x83\xE2\x82\xACab"[..])], 0..60),
+            cuts in prop::collection::vec(any::<Index>(), 0..5),
+        ) {
+            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            places.extend([0, bytes.len()]);
+            places.sort_unstable();
+            let reads: Vec<&[u8]> = places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(translate(&settings, &reads), translate(&settings, &[&bytes]));
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use super::{Accept, Counters, HalfClose, Settings};
 use crate::charset::{self, Unmappable, UnmappableCharacter};
 use crate::close::CloseReason;
-use crate::framing::{Empty, EncodeError, EncodeState, Oversized};
+use crate::framing::{Embedded, Empty, EncodeError, EncodeState, Oversized};
 use crate::message::{Begin, Kind, Part};
 use crate::outbox::Outbox;
 use crate::websocket::{self, CloseCode, Decoder, Encoder, Event, ProtocolError};
@@ -240,55 +240,100 @@ impl Uplink {
 
     fn encode(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
         let settings = pass.settings;
-        let encoded = match &mut self.charset {
-            Some(charset) if self.kind == Kind::Text => {
-                transcode(charset, &mut self.encode, settings, part, pass.to_backend)
-            }
-            _ => settings
-                .to_backend
-                .encode(&mut self.encode, &settings.embedded, part, pass.to_backend)
-                .map_err(Refused::ByFraming),
-        };
+        if self.charset.is_some() && self.kind == Kind::Text {
+            return self.encode_in_charset(part, pass);
+        }
+        let encoded = settings
+            .to_backend
+            .encode(&mut self.encode, &settings.embedded, part, pass.to_backend);
         match encoded {
             Ok(()) => {
-                pass.counters.bytes_up += part.data.len() as u64;
-                self.counted += part.data.len() as u64;
-                pass.counters.messages_up += u64::from(part.end);
-                // Without records the backend has no use for a message's end.
-                if part.end || settings.to_backend.is_raw() {
-                    self.counted = 0;
-                    self.passed = !part.end;
-                }
-                self.count_edges(pass);
+                self.encoded(part, pass);
                 None
             }
-            Err(error) => {
-                pass.counters.lost_up += part.data.len() as u64;
-                self.take_back(pass);
-                Some(Stop::Fail(match (error, self.kind) {
-                    (Refused::Unmappable, _) => CloseReason::Unmappable,
-                    (Refused::ByFraming(error), kind) => refusal(error, kind),
-                }))
-            }
+            Err(error) => Some(self.refuse(part, refusal(error, self.kind), pass)),
         }
     }
 
-    fn count_edges(&mut self, pass: &mut Pass<'_>) {
-        let embedded = self.encode.take_embedded();
-        if embedded > 0 {
-            pass.counters.edges_mut().embedded += embedded;
+    /// Text, made bytes of the charset first. Its length is known ahead only where it comes out as one chunk.
+    #[cold]
+    fn encode_in_charset(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
+        let charset = self.charset.as_mut()?;
+        let settings = pass.settings;
+        let (framing, out, state) = (&settings.to_backend, &mut *pass.to_backend, &mut self.encode);
+        let mut begin = part.begin;
+        let encoded = charset.encode(part.data, part.end, |data, end| {
+            if framing.is_raw() {
+                // It would let each chunk go at once, and a part is refused as a whole.
+                out.push(data);
+                return Ok(());
+            }
+            let begin = begin.take().map(|Begin { kind, .. }| Begin {
+                kind,
+                len: end.then_some(data.len() as u64),
+            });
+            let part = Part { begin, data, end };
+            framing
+                .encode(state, &settings.embedded, &part, out)
+                .map_err(Refused::ByFraming)
+        });
+        match encoded {
+            Ok(()) => {}
+            Err(Refused::Unmappable) => return Some(self.refuse(part, CloseReason::Unmappable, pass)),
+            Err(Refused::ByFraming(error)) => {
+                return Some(self.refuse(part, refusal(error, Kind::Text), pass));
+            }
         }
-        let substituted = self
-            .charset
-            .as_mut()
-            .map_or(0, |charset| charset.take_substituted());
+        if framing.is_raw() {
+            pass.to_backend.commit();
+        }
+        // A message that is yet to be held may still be dropped.
+        let substituted = if part.end || framing.is_raw() {
+            charset.take_substituted()
+        } else {
+            0
+        };
         if substituted > 0 {
             let edges = pass.counters.edges_mut();
-            match pass.settings.unmappable {
+            match settings.unmappable {
                 Unmappable::Escape => edges.unmappable_escaped += substituted,
                 Unmappable::Replace | Unmappable::Reject => edges.unmappable_replaced += substituted,
             }
         }
+        self.encoded(part, pass);
+        None
+    }
+
+    /// Counts what has become of a part.
+    #[inline]
+    fn encoded(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) {
+        pass.counters.bytes_up += part.data.len() as u64;
+        self.counted += part.data.len() as u64;
+        pass.counters.messages_up += u64::from(part.end);
+        // Without records the backend has no use for a message's end.
+        if part.end || pass.settings.to_backend.is_raw() {
+            self.counted = 0;
+            self.passed = !part.end;
+        }
+        if pass.settings.embedded != Embedded::Reject {
+            self.count_embedded(pass);
+        }
+    }
+
+    #[cold]
+    fn count_embedded(&mut self, pass: &mut Pass<'_>) {
+        let embedded = self.encode.take_embedded();
+        if embedded > 0 {
+            pass.counters.edges_mut().embedded += embedded;
+        }
+    }
+
+    /// A message that cannot become a record.
+    #[cold]
+    fn refuse(&mut self, part: &Part<'_>, reason: CloseReason, pass: &mut Pass<'_>) -> Stop {
+        pass.counters.lost_up += part.data.len() as u64;
+        self.take_back(pass);
+        Stop::Fail(reason)
     }
 
     /// True when a message that turns out to be over the limit may be dropped: only while nothing of it has left.
@@ -311,6 +356,7 @@ impl Uplink {
         self.encode = EncodeState::default();
         if let Some(charset) = &mut self.charset {
             charset.reset();
+            charset.take_substituted();
         }
         pass.to_backend.discard_held();
         self.abandon(pass.counters);
@@ -334,37 +380,6 @@ impl From<UnmappableCharacter> for Refused {
     fn from(_: UnmappableCharacter) -> Self {
         Self::Unmappable
     }
-}
-
-/// Encodes text in the route's charset. Its length is known ahead only where it comes out as one chunk.
-fn transcode(
-    charset: &mut charset::Encoder,
-    state: &mut EncodeState,
-    settings: &Settings,
-    part: &Part<'_>,
-    out: &mut Outbox,
-) -> Result<(), Refused> {
-    let (framing, embedded) = (&settings.to_backend, &settings.embedded);
-    let mut begin = part.begin;
-    let last = part.end;
-    if !framing.is_raw() {
-        return charset.encode(part.data, last, |data, end| {
-            let begin = begin.take().map(|Begin { kind, .. }| Begin {
-                kind,
-                len: end.then_some(data.len() as u64),
-            });
-            framing
-                .encode(state, embedded, &Part { begin, data, end }, out)
-                .map_err(Refused::ByFraming)
-        });
-    }
-    // Raw would let each chunk go at once, and a part is refused as a whole.
-    charset.encode(part.data, last, |data, _| {
-        out.push(data);
-        Ok::<(), Refused>(())
-    })?;
-    out.commit();
-    Ok(())
 }
 
 fn refusal(error: EncodeError, kind: Kind) -> CloseReason {
@@ -396,7 +411,10 @@ pub(super) const MAX_LEFT: usize = websocket::MAX_LEFT;
 mod tests {
     use super::*;
     use crate::bridge::{Both, Deliver, InvalidText, Timeouts};
-    use crate::framing::{Embedded, Framing, Partial};
+    use crate::charset::Charset;
+    use crate::framing::{Framing, Partial, preset};
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
 
     fn settings() -> Settings {
         Settings {
@@ -437,5 +455,84 @@ mod tests {
         uplink.answer_ping(&mut to_client);
         assert_eq!(to_client.ready(), [0x8A, 1, 8], "the newest");
         assert_eq!(to_client.held().len(), PONG_ROOM);
+    }
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        [
+            &[first, 0xFE],
+            &(payload.len() as u16).to_be_bytes()[..],
+            &[0; 4],
+            payload,
+        ]
+        .concat()
+    }
+
+    /// What the backend gets of these reads, and what is counted.
+    fn translate(settings: &Settings, reads: &[&[u8]]) -> (Vec<u8>, Counters) {
+        let mut uplink = Uplink::new(settings);
+        let (mut to_backend, mut to_client) = (Outbox::default(), Outbox::default());
+        let (mut counters, mut left) = (Counters::default(), Vec::new());
+        for read in reads {
+            left.extend_from_slice(read);
+            let mut pass = Pass {
+                settings,
+                to_backend: &mut to_backend,
+                to_client: &mut to_client,
+                counters: &mut counters,
+            };
+            let (used, stop) = uplink.translate(Mode::Open, &mut left, &mut pass);
+            assert_eq!(stop, None);
+            left.drain(..used);
+        }
+        assert!(left.is_empty() && to_backend.held().is_empty());
+        (to_backend.ready().to_vec(), counters)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn how_a_message_is_cut_never_shows(
+            name in select(&["lines", "crlf", "u16be"][..]),
+            charset in select(&[None, Some("gbk"), Some("iso-2022-jp"), Some("latin1")][..]),
+            unmappable in select(&[Unmappable::Replace, Unmappable::Escape][..]),
+            text in "[a-c\u{E9}\u{A5}\u{4F60}\u{3042}\u{1F600}]{126,200}",
+            cuts in prop::collection::vec(any::<Index>(), 0..4),
+            reads in prop::collection::vec(any::<Index>(), 0..4),
+        ) {
+            let framing = preset(name).unwrap().to_client;
+            let settings = Settings {
+                to_backend: framing,
+                charset: charset.map(|name| Charset::named(name).unwrap()),
+                unmappable,
+                // Some are over it.
+                max_message: 400,
+                oversized: Both::of(Oversized::Discard),
+                ..settings()
+            };
+            let at = |cuts: &[Index], len: usize| {
+                let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(len + 1)).collect();
+                places.extend([0, len]);
+                places.sort_unstable();
+                places
+            };
+            let places = at(&cuts, text.len());
+            let parts: Vec<&[u8]> = places.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+            let last = parts.len() - 1;
+            let fragments: Vec<u8> = parts.iter().enumerate().flat_map(|(at, part)| {
+                let fin = if at == last { 0x80 } else { 0 };
+                let opcode = u8::from(at == 0);
+                // A length in its shortest form.
+                if part.len() < 126 {
+                    [&[fin | opcode, 0x80 | part.len() as u8, 0, 0, 0, 0], *part].concat()
+                } else {
+                    frame(fin | opcode, part)
+                }
+            }).collect();
+            let reads = at(&reads, fragments.len());
+            let reads: Vec<&[u8]> = reads.windows(2).map(|pair| &fragments[pair[0]..pair[1]]).collect();
+            let whole = frame(0x81, text.as_bytes());
+            prop_assert_eq!(translate(&settings, &reads), translate(&settings, &[&whole]));
+        }
     }
 }

@@ -42,6 +42,8 @@ pub struct Decoder {
     charset: Charset,
     state: State,
     unfinished: Unfinished,
+    /// How often something was replaced, since the caller last asked.
+    mended: u64,
 }
 
 #[derive(Debug)]
@@ -111,21 +113,22 @@ impl Decoder {
             charset,
             state: State::new(charset),
             unfinished: Unfinished::default(),
+            mended: 0,
         }
     }
 
     /// Decodes the next piece of a record; `last` says that it is the last one.
     ///
     /// `sink` gets the result in chunks, the last of them (which may be empty) with true where the record ends with it. Bytes that are
-    /// no text are replaced by U+FFFD with `mend`, as browsers do, and the result is how often; otherwise they are an error, after which
-    /// the decoder stands between records.
+    /// no text are replaced by U+FFFD with `mend`, as browsers do; otherwise they are an error, after which the decoder stands between
+    /// records.
     pub fn decode(
         &mut self,
         piece: &[u8],
         last: bool,
         mend: bool,
         sink: impl FnMut(&[u8], bool),
-    ) -> Result<u64, Malformed> {
+    ) -> Result<(), Malformed> {
         let mut output = Output::new(mend, sink);
         let done = self.piece(piece, last, &mut output);
         if last || done.is_err() {
@@ -136,7 +139,8 @@ impl Decoder {
             self.unfinished = Unfinished::default();
         }
         output.flush(last);
-        Ok(output.mended)
+        self.mended += output.mended;
+        Ok(())
     }
 
     /// As [`Decoder::decode`], for what was read of a stream without records: the result is all the text that there is by now. Of a
@@ -147,7 +151,7 @@ impl Decoder {
         piece: &[u8],
         mend: bool,
         sink: impl FnMut(&[u8], bool),
-    ) -> Result<u64, Malformed> {
+    ) -> Result<(), Malformed> {
         let mut output = Output::new(mend, sink);
         let mut unfinished = self.unfinished;
         // A character that is cut at the end begins among the last bytes: which of them gave one is asked after each.
@@ -171,7 +175,13 @@ impl Decoder {
         done?;
         self.unfinished = unfinished;
         output.flush(true);
-        Ok(output.mended)
+        self.mended += output.mended;
+        Ok(())
+    }
+
+    /// How often something was replaced since this was last asked.
+    pub fn take_mended(&mut self) -> u64 {
+        std::mem::take(&mut self.mended)
     }
 
     /// True when the start of a character waits for its rest.

@@ -116,13 +116,18 @@ fn charset(item: &Item<'_>) -> Option<Charset> {
                 None => format!("the charsets are {}", NAMES.join(", ")),
             }
         }
-        NameError::Utf16 => "write message = \"binary\", and let the page decode it".to_owned(),
         NameError::Ascii => {
             "remove this line; if there are other bytes too, write \"iso-8859-1\" or \"windows-1252\""
                 .to_owned()
         }
-        NameError::NoTable => "write message = \"binary\", and let the page decode it".to_owned(),
+        NameError::Utf16 | NameError::NoTable => {
+            "write message = \"binary\", and let the page decode it".to_owned()
+        }
     };
-    item.wrong(error.to_string(), "not to be had", help);
+    let label = match error {
+        NameError::Unknown => "unknown name",
+        NameError::Utf16 | NameError::Ascii | NameError::NoTable => "not for records",
+    };
+    item.wrong(error.to_string(), label, help);
     None
 }
