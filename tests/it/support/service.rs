@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use super::soon;
+use super::{Program, soon};
 
 /// A free port may be taken by somebody else before the server has it.
 const ATTEMPTS: usize = 5;
@@ -50,6 +50,15 @@ impl Service {
         }
         panic!("the server ended {ATTEMPTS} times:\n{said}");
     }
+
+    /// sealock in front of it, with these settings of the one route, `/`.
+    pub async fn behind(&self, route: &str) -> Program {
+        let address = self.address;
+        Program::start(&format!(
+            "[[route]]\nname = \"service\"\npath = \"/\"\nbackend = \"tcp://{address}\"\n{route}\n"
+        ))
+        .await
+    }
 }
 
 /// An address where nobody listens.
@@ -63,6 +72,22 @@ pub fn program(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(name);
     command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+    command
+}
+
+/// A program of PyPI, from the folder that tests/install-deps.sh puts such into.
+fn pypi(name: &str) -> Command {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/services/bin");
+    Command::new(bin.join(name))
+}
+
+/// A server of a Python library that brings none to run: a few lines of `tests/it/support`, which get the port.
+pub fn script(name: &str, port: u16) -> Command {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/support")
+        .join(name);
+    let mut command = pypi("python3");
+    command.arg("-u").arg(file).arg(port.to_string());
     command
 }
 
