@@ -3,10 +3,12 @@
 //!
 //! Input: the framing's parameters (see each target), then [`Traffic`].
 
+mod counted;
 mod delimiter;
 mod length_prefix;
 mod raw;
 
+pub use counted::framing_counted;
 pub use delimiter::framing_delimiter;
 pub use length_prefix::framing_length_prefix;
 pub use raw::framing_raw;

@@ -15,7 +15,7 @@ pub mod tls;
 
 pub use config::config;
 pub use frames::frames;
-pub use framing::{framing_delimiter, framing_length_prefix, framing_raw};
+pub use framing::{framing_counted, framing_delimiter, framing_length_prefix, framing_raw};
 pub use request_head::{is_upgraded, request_head};
 pub use session::session;
 pub use tls::tls;
@@ -27,6 +27,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("frames", frames),
+    ("framing_counted", framing_counted),
     ("framing_delimiter", framing_delimiter),
     ("framing_length_prefix", framing_length_prefix),
     ("framing_raw", framing_raw),

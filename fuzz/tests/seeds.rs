@@ -267,6 +267,109 @@ fn delimiter() -> Seeds {
     ]
 }
 
+fn counted() -> Seeds {
+    let seed = |rule: &[u8], rest: Vec<u8>| [rule, &rest].concat();
+    let long = [7; 200];
+    let calls: &[u8] = b"Content-Length: 2\r\nContent-Type: a\r\n\r\n{}content-length:0\r\n\r\n";
+    vec![
+        (
+            "leb128",
+            seed(
+                &[0, 0, 10, 0, 0, 0],
+                traffic(TRAFFIC, &[b"hello", b"", &long], b"\x02ab\0\x81\0c\x80"),
+            ),
+        ),
+        (
+            "big-endian-behind-a-template",
+            seed(
+                &[0, 1, 2, 0, 2, 2, 3, 0],
+                traffic(TRAFFIC, &[b"hello", &long], b"\x03\0\x02ab\x03\0\x81\0c\x04"),
+            ),
+        ),
+        (
+            "length-of-more-than-64-bits",
+            seed(&[0, 0, 10, 0, 0, 0], traffic(TRAFFIC, &[b"a"], &[0xFF; 12])),
+        ),
+        (
+            "mqtt",
+            seed(
+                &[0, 0, 4, 1, 1, 0],
+                traffic(
+                    TRAFFIC,
+                    &[b"\x30\x02ab", b"\x30\x82\0ab", b"\x30\x03ab", b""],
+                    b"\xd0\0\x30\x02ab\x30\x80\x80\x80\x80",
+                ),
+            ),
+        ),
+        (
+            "fixed",
+            seed(
+                &[1, 0, 3, 0, 0],
+                traffic(TRAFFIC, &[b"abc", b"ab", b"abcd", b""], b"abcdefgh"),
+            ),
+        ),
+        (
+            "fixed-and-filled-up",
+            seed(
+                &[1, 0, 7, 1, b' '],
+                traffic(FRAGMENTS, &[b"a name", b"", b"too long"], b"a name  another"),
+            ),
+        ),
+        (
+            "netstrings",
+            seed(
+                &[2],
+                traffic(TRAFFIC, &[b"hello", b"", &long], b"2:ab,0:,1:c,1:d"),
+            ),
+        ),
+        (
+            "netstring-over-the-limit",
+            seed(&[2], traffic(FRAGMENTS, &[], b"2:ok,12:far too long,3:end,")),
+        ),
+        (
+            "netstring-with-a-leading-zero",
+            seed(&[2], traffic(TRAFFIC, &[], b"1:a,01:b,")),
+        ),
+        (
+            "netstring-without-its-comma",
+            seed(&[2], traffic(TRAFFIC, &[], b"1:a;")),
+        ),
+        (
+            "header-lines",
+            seed(&[3, 0], traffic(TRAFFIC, &[b"{}", b"", &long], calls)),
+        ),
+        (
+            "header-lines-kept",
+            seed(
+                &[3, 1],
+                traffic(
+                    FRAGMENTS,
+                    &[b"{}", calls, b"a:b\r\nContent-Length: 2\r\n\r\n{}"],
+                    calls,
+                ),
+            ),
+        ),
+        (
+            "header-lines-with-two-lengths",
+            seed(
+                &[3, 0],
+                traffic(TRAFFIC, &[], b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"),
+            ),
+        ),
+        (
+            "header-lines-with-a-bare-line-feed",
+            seed(&[3, 0], traffic(TRAFFIC, &[], b"Content-Length: 2\n\n{}")),
+        ),
+        (
+            "counted-octets",
+            seed(
+                &[4],
+                traffic(TRAFFIC, &[b"<13>1 - - - - -", b""], b"2 ab15 <13>1 - - - - -0 "),
+            ),
+        ),
+    ]
+}
+
 /// Width, little endian, includes header, keep, offset, adjustment (an index and a sign), template.
 fn prefix(width: u8, flags: [u8; 3], offset: u8, adjustment: [u8; 2], template: &[u8]) -> Vec<u8> {
     [&[width], &flags[..], &[offset], &adjustment, &text(template)].concat()
@@ -785,6 +888,7 @@ fn tls() -> Seeds {
 fn made() -> Vec<(&'static str, Seeds)> {
     vec![
         ("frames", frames()),
+        ("framing_counted", counted()),
         ("framing_delimiter", delimiter()),
         ("framing_length_prefix", length_prefix()),
         ("framing_raw", raw()),

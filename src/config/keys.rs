@@ -16,14 +16,19 @@ pub(super) enum Place {
     Raw,
     Delimiter,
     LengthPrefix,
+    Varint,
+    Fixed,
+    Netstring,
+    ContentLength,
+    OctetCounting,
     Bytes,
     MessagePair,
     Replacement,
 }
 
 use Place::{
-    Bytes, Defaults, Delimiter, FramingPair, LengthPrefix, Limits, Listener, MessagePair, Preset, Raw,
-    Replacement, Route, Subprotocol, Top,
+    Bytes, ContentLength, Defaults, Delimiter, Fixed, FramingPair, LengthPrefix, Limits, Listener,
+    MessagePair, Netstring, OctetCounting, Preset, Raw, Replacement, Route, Subprotocol, Top, Varint,
 };
 
 /// The keys of every place.
@@ -80,20 +85,28 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
     ),
     (&[FramingPair, MessagePair], &["to_backend", "to_client"]),
     (&[Preset], &["preset"]),
-    (&[Raw, Delimiter, LengthPrefix], &["kind"]),
+    (
+        &[
+            Raw,
+            Delimiter,
+            LengthPrefix,
+            Varint,
+            Fixed,
+            Netstring,
+            ContentLength,
+            OctetCounting,
+        ],
+        &["kind"],
+    ),
     (&[Delimiter], &["delimiter", "keep"]),
     (
         &[LengthPrefix],
-        &[
-            "width",
-            "endian",
-            "offset",
-            "adjustment",
-            "includes_header",
-            "header",
-            "template",
-        ],
+        &["width", "endian", "adjustment", "includes_header"],
     ),
+    (&[Varint], &["encoding", "max_width"]),
+    (&[LengthPrefix, Varint], &["offset", "template"]),
+    (&[LengthPrefix, Varint, ContentLength], &["header"]),
+    (&[Fixed], &["size", "pad"]),
     (&[Bytes], &["hex"]),
     (&[Replacement], &["replace"]),
 ];
@@ -147,6 +160,11 @@ impl Place {
             Raw => "a raw framing",
             Delimiter => "a delimiter framing",
             LengthPrefix => "a length-prefix framing",
+            Varint => "a varint framing",
+            Fixed => "a fixed framing",
+            Netstring => "a netstring framing",
+            ContentLength => "a content-length framing",
+            OctetCounting => "an octet-counting framing",
             Bytes => "bytes in hexadecimal",
             MessagePair => "`message`",
             Replacement => "`embedded_delimiter`",

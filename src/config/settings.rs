@@ -5,7 +5,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::diagnostic::{Basis, Diagnostic};
+use super::diagnostic::{Basis, Diagnostic, Span};
 use super::framing::{self, Framings};
 use super::keys::Place;
 use super::reader::{Item, Section};
@@ -17,7 +17,7 @@ use crate::message::Kind;
 use crate::units::ByteSize;
 use crate::upgrade::{AbsentOrigin, OnDialFailure, Origin, Origins, Policy};
 
-const MAX_MESSAGE: std::ops::RangeInclusive<u64> = 1..=(1 << 40);
+pub(super) const MAX_MESSAGE: std::ops::RangeInclusive<u64> = 1..=(1 << 40);
 const DEFAULT_MAX_MESSAGE: ByteSize = ByteSize(1 << 20);
 const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const LINGER: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
@@ -27,6 +27,8 @@ const ORIGINS: &str = "[\"https://app.example.com\"]";
 #[derive(Clone, Default)]
 pub(super) struct Written {
     framing: Option<Framings>,
+    /// Where it is written.
+    framing_span: Option<Span>,
     /// A framing is written, but wrongly: what depends on it cannot be checked.
     bad_framing: bool,
     accept: Option<Accept>,
@@ -96,6 +98,7 @@ impl Written {
         let framing = section.get("framing").map(|item| framing::read(&item));
         let (accept, deliver) = section.get("message").map_or((None, None), |item| message(&item));
         Self {
+            framing_span: section.get("framing").map(|item| item.span),
             bad_framing: matches!(framing, Some(None)),
             framing: framing.flatten(),
             accept,
@@ -129,6 +132,7 @@ impl Written {
         Self {
             bad_framing: self.bad_framing || (!own_framing && other.bad_framing),
             framing: if own_framing { self.framing } else { other.framing },
+            framing_span: self.framing_span.or(other.framing_span),
             accept: self.accept.or(other.accept),
             deliver: self.deliver.or(other.deliver),
             origins: self.origins.or(other.origins),
@@ -174,6 +178,10 @@ impl Written {
             to_backend,
             to_client,
         } = all.framing?;
+        let max_message = all.max_message.unwrap_or(DEFAULT_MAX_MESSAGE.0);
+        for framing in [&to_backend.framing, &to_client.framing] {
+            check_size(framing, max_message, all.framing_span.as_ref(), route)?;
+        }
         let embedded = check_embedded(all.embedded, own_embedded, &to_backend.framing, route)?;
         let deliver = all.deliver.unwrap_or(match to_client.kind {
             Some(Kind::Text) => Deliver::Text,
@@ -191,7 +199,7 @@ impl Written {
             settings: Settings {
                 accept: all.accept.unwrap_or(Accept::Any),
                 deliver,
-                max_message: all.max_message.unwrap_or(DEFAULT_MAX_MESSAGE.0),
+                max_message,
                 embedded,
                 oversized: all.oversized.unwrap_or(Oversized::Close),
                 partial: all.partial.unwrap_or_else(|| to_client.framing.default_partial()),
@@ -224,6 +232,20 @@ impl Written {
             route.reader.report(problem);
         }
     }
+}
+
+/// Checks that records of a fixed size are not all over the limit.
+fn check_size(framing: &Framing, max_message: u64, span: Option<&Span>, route: &Section<'_>) -> Option<()> {
+    let size = match framing {
+        Framing::Fixed(rule) if rule.size() > max_message => ByteSize(rule.size()),
+        _ => return Some(()),
+    };
+    let [size, limit] = [size, ByteSize(max_message)].map(|size| size.to_string());
+    let problem = Diagnostic::error(format!("all records are over `max_message`, which is {limit}"))
+        .at(span?.clone(), format!("records of {size}"))
+        .help(format!("write max_message = {} or more", quote(&size)));
+    route.reader.report(problem);
+    None
 }
 
 /// Checks the policy for embedded delimiters against the framing. One from `[defaults]` goes unused where there is no delimiter.

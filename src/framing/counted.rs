@@ -28,8 +28,8 @@ pub(super) trait Counted {
     /// Appends the header for a body of this length.
     fn push_header(&self, body: u64, out: &mut Outbox) -> Result<(), EncodeError>;
 
-    /// Appends the trailer.
-    fn push_trailer(&self, _out: &mut Outbox) {}
+    /// Appends what stands behind a body of this length.
+    fn push_trailer(&self, _body: u64, _out: &mut Outbox) {}
 
     /// Checks what stands where a trailer has to be.
     fn check_trailer(&self, _trailer: &[u8]) -> Result<(), DecodeError> {
@@ -115,7 +115,16 @@ pub(super) fn decode<'a, C: Counted>(
             first: !state.started,
             scanned: state.scanned,
         };
-        let (header, body) = match rule.measure(place, input)? {
+        let measured = rule.measure(place, input)?;
+        #[cfg(test)]
+        {
+            let end = match measured {
+                Measured::More { .. } => input.len(),
+                Measured::Header { header, .. } => header,
+            };
+            state.examined += (end - place.scanned) as u64;
+        }
+        let (header, body) = match measured {
             Measured::More { scanned } => {
                 state.scanned = scanned;
                 return Ok(more(skipped));
@@ -192,9 +201,10 @@ pub(super) fn encode<C: Counted>(
     match rule.header() {
         // What most messages are.
         Header::Strip if part.is_whole() => {
-            rule.push_header(part.data.len() as u64, out)?;
+            let body = part.data.len() as u64;
+            rule.push_header(body, out)?;
             out.push(part.data);
-            rule.push_trailer(out);
+            rule.push_trailer(body, out);
             out.commit();
             Ok(())
         }
@@ -210,27 +220,30 @@ fn encode_stripped<C: Counted>(
     part: &Part<'_>,
     out: &mut Outbox,
 ) -> Result<(), EncodeError> {
-    match part.begin {
-        Some(Begin { len: Some(len), .. }) => {
+    if let Some(begin) = part.begin {
+        state.phase = Phase::Holding;
+        state.announced = begin.len;
+        if let Some(len) = begin.len {
             rule.push_header(len, out)?;
-            state.phase = Phase::Streaming;
         }
-        Some(Begin { len: None, .. }) => state.phase = Phase::Holding,
-        None => {}
     }
     out.push(part.data);
     if part.end {
-        if state.phase == Phase::Holding {
+        let body = if let Some(len) = state.announced {
+            len
+        } else {
             let body = out.held().len();
             rule.push_header(body as u64, out)?;
             let held = out.held_mut();
             let header = held.len() - body;
             held.rotate_right(header);
-        }
-        rule.push_trailer(out);
+            body as u64
+        };
+        rule.push_trailer(body, out);
         state.phase = Phase::Between;
         out.commit();
-    } else if state.phase == Phase::Streaming {
+    } else if state.announced.is_some() && !out.held().is_empty() {
+        state.phase = Phase::Streaming;
         out.commit();
     }
     Ok(())

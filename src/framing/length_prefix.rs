@@ -60,12 +60,15 @@ pub struct LengthPrefix {
     pub template: Box<[u8]>,
 }
 
-/// Why a length prefix cannot be used.
+/// Why a length prefix, of fixed or of variable width, cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LengthPrefixError {
     /// Not 1 to 8.
     #[error("width is 1 to 8 bytes")]
     Width,
+    /// Not 1 to 10.
+    #[error("max_width is 1 to 10 bytes")]
+    MaxWidth,
     /// Over 255.
     #[error("offset is 0 to 255 bytes")]
     Offset,
@@ -96,21 +99,12 @@ impl LengthPrefix {
 
     /// Checks the parameters against each other; every problem is told.
     pub fn check(&self) -> Vec<LengthPrefixError> {
-        let mut errors = Vec::new();
+        let mut errors = check_offset(self.offset, &self.template, self.header);
         if !(1..=8).contains(&self.width) {
             errors.push(LengthPrefixError::Width);
         }
-        if self.offset > MAX_OFFSET {
-            errors.push(LengthPrefixError::Offset);
-        }
         if self.adjustment.unsigned_abs() > 1 << 32 {
             errors.push(LengthPrefixError::Adjustment);
-        }
-        if !self.template.is_empty() && self.template.len() != self.offset {
-            errors.push(LengthPrefixError::Template);
-        }
-        if self.header == Header::Strip && self.offset > 0 && self.template.is_empty() {
-            errors.push(LengthPrefixError::TemplateMissing);
         }
         errors
     }
@@ -154,6 +148,21 @@ impl LengthPrefix {
             .filter(|value| *value <= limit)
             .ok_or(EncodeError::LengthDoesNotFit)
     }
+}
+
+/// Checks what stands before a length.
+pub(super) fn check_offset(offset: usize, template: &[u8], header: Header) -> Vec<LengthPrefixError> {
+    let mut errors = Vec::new();
+    if offset > MAX_OFFSET {
+        errors.push(LengthPrefixError::Offset);
+    }
+    if !template.is_empty() && template.len() != offset {
+        errors.push(LengthPrefixError::Template);
+    }
+    if header == Header::Strip && offset > 0 && template.is_empty() {
+        errors.push(LengthPrefixError::TemplateMissing);
+    }
+    errors
 }
 
 impl Counted for LengthPrefix {

@@ -9,17 +9,29 @@
 //! - *Decode* (downlink) takes whatever the backend sent and gives back parts. It consumes all it can use; what it leaves (at most
 //!   [`MAX_HEADER`] bytes) must stand at the start of the next input.
 
+mod content_length;
 mod counted;
+mod decimal;
 mod delimiter;
+mod fixed;
 mod length_prefix;
+mod netstring;
+mod octet_counting;
 mod preset;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod varint;
 
+pub use content_length::ContentLength;
 pub use delimiter::{Delimiter, DelimiterError};
+pub use fixed::{Fixed, FixedError};
 pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
 pub use preset::{Preset, preset, preset_names};
+pub use varint::{Groups, Varint};
+
+use netstring::Netstring;
+use octet_counting::OctetCounting;
 
 use crate::message::Part;
 use crate::outbox::Outbox;
@@ -37,6 +49,16 @@ pub enum Framing {
     Delimiter(Delimiter),
     /// Records start with their length.
     LengthPrefix(LengthPrefix),
+    /// Records start with their length, in as many bytes as it takes.
+    Varint(Varint),
+    /// Records have one size.
+    Fixed(Fixed),
+    /// Records are netstrings.
+    Netstring,
+    /// Records start with header lines, one of which tells the length.
+    ContentLength(ContentLength),
+    /// Records start with their length in decimal digits and a space.
+    OctetCounting,
 }
 
 /// Whether a record's header belongs to the message.
@@ -198,7 +220,7 @@ pub enum Event<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EncodeState {
     phase: Phase,
-    /// The length of the message as announced, while its header is not complete.
+    /// The length of the message, where it was announced.
     announced: Option<u64>,
     /// How many of the held bytes were searched already.
     scanned: usize,
@@ -289,6 +311,11 @@ impl Framing {
             }
             Self::Delimiter(rule) => rule.encode(state, embedded, part, out),
             Self::LengthPrefix(rule) => counted::encode(rule, state, part, out),
+            Self::Varint(rule) => counted::encode(rule, state, part, out),
+            Self::Fixed(rule) => counted::encode(rule, state, part, out),
+            Self::Netstring => counted::encode(&Netstring, state, part, out),
+            Self::ContentLength(rule) => counted::encode(rule, state, part, out),
+            Self::OctetCounting => counted::encode(&OctetCounting, state, part, out),
         };
         if result.is_err() {
             *state = EncodeState {
@@ -318,6 +345,13 @@ impl Framing {
             Self::Raw => None,
             Self::Delimiter(rule) => rule.whole_record(input),
             Self::LengthPrefix(rule) => counted::whole_record(rule, input),
+            // `decode` has searched the start of this header, and goes on where it stopped.
+            _ if state.scanned > 0 => None,
+            Self::Varint(rule) => counted::whole_record(rule, input),
+            Self::Fixed(rule) => counted::whole_record(rule, input),
+            Self::Netstring => counted::whole_record(&Netstring, input),
+            Self::ContentLength(rule) => counted::whole_record(rule, input),
+            Self::OctetCounting => counted::whole_record(&OctetCounting, input),
         };
         whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
     }
@@ -336,6 +370,11 @@ impl Framing {
             Self::Raw => raw::decode(rules, input),
             Self::Delimiter(rule) => rule.decode(state, rules, input, eof),
             Self::LengthPrefix(rule) => counted::decode(rule, state, rules, input),
+            Self::Varint(rule) => counted::decode(rule, state, rules, input),
+            Self::Fixed(rule) => counted::decode(rule, state, rules, input),
+            Self::Netstring => counted::decode(&Netstring, state, rules, input),
+            Self::ContentLength(rule) => counted::decode(rule, state, rules, input),
+            Self::OctetCounting => counted::decode(&OctetCounting, state, rules, input),
         }
     }
 
@@ -346,12 +385,28 @@ impl Framing {
 
     /// True when a record's length is known before its bytes arrive.
     pub fn announces_length(&self) -> bool {
-        matches!(self, Self::LengthPrefix(_))
+        match self {
+            Self::Raw | Self::Delimiter(_) => false,
+            Self::LengthPrefix(_)
+            | Self::Varint(_)
+            | Self::Fixed(_)
+            | Self::Netstring
+            | Self::ContentLength(_)
+            | Self::OctetCounting => true,
+        }
     }
 
     /// True when records carry their headers into the messages.
     pub fn keeps_header(&self) -> bool {
-        matches!(self, Self::LengthPrefix(rule) if rule.header == Header::Keep)
+        let header = match self {
+            Self::LengthPrefix(rule) => rule.header,
+            Self::Varint(rule) => rule.header,
+            Self::ContentLength(rule) => rule.header,
+            Self::Raw | Self::Delimiter(_) | Self::Fixed(_) | Self::Netstring | Self::OctetCounting => {
+                Header::Strip
+            }
+        };
+        header == Header::Keep
     }
 
     /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, an unfinished
@@ -359,7 +414,12 @@ impl Framing {
     pub fn default_partial(&self) -> Partial {
         match self {
             Self::Raw | Self::Delimiter(_) => Partial::Deliver,
-            Self::LengthPrefix(_) => Partial::Error,
+            Self::LengthPrefix(_)
+            | Self::Varint(_)
+            | Self::Fixed(_)
+            | Self::Netstring
+            | Self::ContentLength(_)
+            | Self::OctetCounting => Partial::Error,
         }
     }
 }

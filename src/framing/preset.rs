@@ -1,6 +1,6 @@
 //! Presets: names for framings with the parameters that a well-known protocol needs.
 
-use super::{Delimiter, Endian, Framing, Header, LengthPrefix};
+use super::{ContentLength, Delimiter, Endian, Framing, Groups, Header, LengthPrefix, Varint};
 use crate::message::Kind;
 
 /// A named framing.
@@ -82,7 +82,41 @@ const TABLE: &[(&str, Make)] = &[
             ..LengthPrefix::plain(2, Endian::Big)
         })
     }),
+    // MQTT 3.1.1 §2.2, 5.0 §2.1: type and flags, then the remaining length in at most four bytes. Types matter, so they stay.
+    ("mqtt", || {
+        let rule = Varint {
+            offset: 1,
+            max_width: 4,
+            header: Header::Keep,
+            ..Varint::plain(Groups::Leb128)
+        };
+        both(Framing::Varint(rule), Kind::Binary)
+    }),
+    // Protocol Buffers, "Streaming Multiple Messages", as `delimited_message_util.h` and `writeDelimitedTo` do it: the length is an
+    // int32, which takes at most five bytes.
+    ("protobuf", || {
+        let rule = Varint {
+            max_width: 5,
+            ..Varint::plain(Groups::Leb128)
+        };
+        both(Framing::Varint(rule), Kind::Binary)
+    }),
+    // D. J. Bernstein, Netstrings (1997): they hold any bytes.
+    ("netstring", || both(Framing::Netstring, Kind::Binary)),
+    // RFC 6587 §3.4.1, RFC 5425 §4.3. Messages are UTF-8 by RFC 5424 §6.4, and what older senders write is text too.
+    ("syslog", || both(Framing::OctetCounting, Kind::Text)),
+    // Language Server Protocol 3.17, "Base Protocol": UTF-8, whatever `Content-Type` says.
+    ("lsp", || header_lines()),
+    // Debug Adapter Protocol, "Base Protocol": the same, with this one header.
+    ("dap", || header_lines()),
 ];
+
+fn header_lines() -> Option<Preset> {
+    let rule = ContentLength {
+        header: Header::Strip,
+    };
+    both(Framing::ContentLength(rule), Kind::Text)
+}
 
 fn lines(delimiters: &[&[u8]]) -> Option<Preset> {
     let listed: Vec<Vec<u8>> = delimiters.iter().map(|one| one.to_vec()).collect();
@@ -115,8 +149,10 @@ mod tests {
         for name in preset_names() {
             let made = preset(name).unwrap_or_else(|| panic!("{name} cannot be made"));
             for framing in [made.to_backend, made.to_client] {
-                if let Framing::LengthPrefix(rule) = framing {
-                    assert_eq!(rule.check(), [], "{name}");
+                match framing {
+                    Framing::LengthPrefix(rule) => assert_eq!(rule.check(), [], "{name}"),
+                    Framing::Varint(rule) => assert_eq!(rule.check(), [], "{name}"),
+                    _ => {}
                 }
             }
         }

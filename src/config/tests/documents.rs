@@ -10,8 +10,9 @@ const BAD: &str = "shutdown_timeout = 30\n";
 /// The pages of the repository, with their texts.
 fn pages() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let in_docs = std::fs::read_dir(root.join("docs"))
-        .unwrap()
+    let in_docs = ["docs", "docs/framings"]
+        .into_iter()
+        .flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap())
         .map(|entry| entry.unwrap().path());
     let named = ["README.md", "SECURITY.md", "deploy/README.md"].map(|page| root.join(page));
     in_docs

@@ -140,6 +140,18 @@ fn framings_can_be_written_out() {
             "{ kind = \"length-prefix\", width = 3, endian = \"little\", adjustment = 1, header = \"keep\" }",
             "mysql",
         ),
+        (
+            "{ kind = \"varint\", offset = 1, max_width = 4, header = \"keep\" }",
+            "mqtt",
+        ),
+        (
+            "{ kind = \"varint\", encoding = \"leb128\", max_width = 5 }",
+            "protobuf",
+        ),
+        ("{ kind = \"netstring\" }", "netstring"),
+        ("{ kind = \"octet-counting\" }", "syslog"),
+        ("{ kind = \"content-length\", header = \"strip\" }", "lsp"),
+        ("{ kind = \"content-length\" }", "dap"),
     ] {
         // A raw CR is no TOML; it only makes the row above readable.
         let custom = custom.replace("'''\r'''", "\"\\r\"");
@@ -155,6 +167,43 @@ fn framings_can_be_written_out() {
             let table = format!("[route.framing]\n{}", inside.replace(", ", "\n"));
             assert_eq!(settings(&table).to_client, preset, "{table}");
         }
+    }
+}
+
+#[test]
+fn framings_without_a_preset_can_be_written() {
+    for (custom, expected) in [
+        (
+            "{ kind = \"varint\" }",
+            Framing::Varint(Varint::plain(Groups::Leb128)),
+        ),
+        (
+            "{ kind = \"varint\", encoding = \"big-endian\", offset = 2, template = { hex = \"03 00\" }, max_width = 10 }",
+            Framing::Varint(Varint {
+                offset: 2,
+                template: Box::new([3, 0]),
+                ..Varint::plain(Groups::BigEndian)
+            }),
+        ),
+        (
+            "{ kind = \"fixed\", size = \"1 MiB\" }",
+            Framing::Fixed(Fixed::new(1 << 20, None).unwrap()),
+        ),
+        (
+            "{ kind = \"fixed\", size = \"1 KiB\", pad = { hex = \"00\" } }",
+            Framing::Fixed(Fixed::new(1024, Some(0)).unwrap()),
+        ),
+        (
+            "{ kind = \"content-length\", header = \"keep\" }",
+            Framing::ContentLength(ContentLength { header: Header::Keep }),
+        ),
+    ] {
+        let settings = settings(&format!("framing = {custom}"));
+        assert_eq!(settings.to_backend, expected, "{custom}");
+        assert_eq!(
+            (settings.partial, settings.deliver),
+            (Partial::Error, Deliver::Binary)
+        );
     }
 }
 

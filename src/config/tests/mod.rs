@@ -12,7 +12,10 @@ use super::keys::{KEYS, Place};
 use super::*;
 use crate::backend::Target;
 use crate::bridge::{Accept, Deliver, HalfClose, Settings};
-use crate::framing::{Embedded, Empty, Framing, Oversized, Partial, preset, preset_names};
+use crate::framing::{
+    ContentLength, Embedded, Empty, Fixed, Framing, Groups, Header, Oversized, Partial, Varint, preset,
+    preset_names,
+};
 use crate::upgrade::{AbsentOrigin, OnDialFailure, Origins};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -352,6 +355,11 @@ fn a_mistake_in_the_defaults_is_told_once() {
             "framing = \"lines\"\nempty = \"skip\"\nhalf_close = \"empty-message\"",
             "\"empty-message\"",
             "cannot both",
+        ),
+        (
+            "framing = { kind = \"fixed\", size = \"2 KiB\" }\nmax_message = \"1 KiB\"",
+            "{ kind = \"fixed\", size = \"2 KiB\" }",
+            "over `max_message`",
         ),
     ] {
         problem(&format!("{routes}[defaults]\n{lines}"), marked, title, "");

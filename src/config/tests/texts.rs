@@ -64,12 +64,17 @@ fn every_key_is_read() {
                 Place::Subprotocol => format!("[[route]]\n[[route.subprotocol]]\n{key} = {DATE}"),
                 Place::FramingPair | Place::Preset => format!("[defaults]\nframing = {{ {key} = {DATE} }}"),
                 _ if *key == "kind" => format!("[defaults]\nframing = {{ kind = {DATE} }}"),
-                Place::Raw => continue,
+                Place::Raw | Place::Netstring | Place::OctetCounting => continue,
                 Place::Delimiter => {
                     format!("[defaults]\nframing = {{ kind = \"delimiter\", {key} = {DATE} }}")
                 }
                 Place::LengthPrefix => {
                     format!("[defaults]\nframing = {{ kind = \"length-prefix\", {key} = {DATE} }}")
+                }
+                Place::Varint => format!("[defaults]\nframing = {{ kind = \"varint\", {key} = {DATE} }}"),
+                Place::Fixed => format!("[defaults]\nframing = {{ kind = \"fixed\", {key} = {DATE} }}"),
+                Place::ContentLength => {
+                    format!("[defaults]\nframing = {{ kind = \"content-length\", {key} = {DATE} }}")
                 }
                 Place::Bytes => format!(
                     "[defaults]\nframing = {{ kind = \"delimiter\", delimiter = {{ {key} = {DATE} }} }}"
