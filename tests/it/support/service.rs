@@ -17,6 +17,7 @@ const ATTEMPTS: usize = 5;
 pub struct Service {
     pub address: SocketAddr,
     _child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
     _dir: tempfile::TempDir,
 }
 
@@ -42,6 +43,7 @@ impl Service {
                     return Self {
                         address,
                         _child: child,
+                        lines,
                         _dir: dir,
                     };
                 }
@@ -58,6 +60,13 @@ impl Service {
             "[[route]]\nname = \"service\"\npath = \"/\"\nbackend = \"tcp://{address}\"\n{route}\n"
         ))
         .await
+    }
+
+    /// The next line that it prints.
+    pub async fn line(&mut self) -> String {
+        soon("a line of the server", self.lines.recv())
+            .await
+            .expect("the server runs")
     }
 }
 
@@ -76,7 +85,7 @@ pub fn program(name: &str) -> Command {
 }
 
 /// A program of PyPI, from the folder that tests/install-deps.sh puts such into.
-fn pypi(name: &str) -> Command {
+pub fn pypi(name: &str) -> Command {
     let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/services/bin");
     Command::new(bin.join(name))
 }
