@@ -214,14 +214,22 @@ impl Downlink {
         self.decode = DecodeState::default();
         match settings.partial {
             Partial::Deliver if begun => {
+                // What is left is the start of a trailer.
+                let data = if settings.to_client.keeps_header() {
+                    rest
+                } else {
+                    counters.lost_down += rest.len() as u64;
+                    &[]
+                };
                 let part = Part {
                     begin: None,
-                    data: &[],
+                    data,
                     end: true,
                 };
                 let result = self.part(settings, &part, out, counters);
                 if result.is_err() {
                     self.abandon(out, counters);
+                    counters.lost_down += data.len() as u64;
                 }
                 return result;
             }

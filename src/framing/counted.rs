@@ -35,6 +35,12 @@ pub(super) trait Counted {
     fn check_trailer(&self, _trailer: &[u8]) -> Result<(), DecodeError> {
         Ok(())
     }
+
+    /// `keep`: what else must hold for a client's message before any of it leaves. It has a good header, and all of it is there
+    /// where records have a trailer.
+    fn check_kept(&self, _place: Place, _message: &[u8]) -> Result<(), EncodeError> {
+        Ok(())
+    }
 }
 
 /// Where a header is looked for.
@@ -53,6 +59,8 @@ pub(super) enum Measured {
     More { scanned: usize },
     /// It has so many bytes, and announces a body of so many.
     Header { header: usize, body: u64 },
+    /// It is a whole record of so many bytes, all there and all checked: nothing is behind it, not even a trailer. Only with `keep`.
+    Whole { len: usize },
 }
 
 /// Nothing more can be said before more input arrives.
@@ -70,8 +78,16 @@ pub(super) fn whole_record<C: Counted>(rule: &C, input: &[u8]) -> Option<WholeRe
         first: false,
         scanned: 0,
     };
-    let Ok(Measured::Header { header, body }) = rule.measure(place, input) else {
-        return None;
+    let (header, body) = match rule.measure(place, input) {
+        Ok(Measured::Header { header, body }) => (header, body),
+        Ok(Measured::Whole { len }) => {
+            return Some(WholeRecord {
+                start: 0,
+                end: len,
+                consumed: len,
+            });
+        }
+        Ok(Measured::More { .. }) | Err(_) => return None,
     };
     let end = usize::try_from(body).ok()?.checked_add(header)?;
     let consumed = end.checked_add(C::TRAILER)?;
@@ -105,6 +121,7 @@ pub(super) fn decode<'a, C: Counted>(
         }
         state.inside = false;
         state.discarding = false;
+        state.started = true;
     }
     let kept = rule.header() == Header::Keep;
     let input = &input[skipped..];
@@ -121,6 +138,7 @@ pub(super) fn decode<'a, C: Counted>(
             let end = match measured {
                 Measured::More { .. } => input.len(),
                 Measured::Header { header, .. } => header,
+                Measured::Whole { len } => len,
             };
             state.examined += (end - place.scanned) as u64;
         }
@@ -130,6 +148,13 @@ pub(super) fn decode<'a, C: Counted>(
                 return Ok(more(skipped));
             }
             Measured::Header { header, body } => (header, body),
+            Measured::Whole { len } => {
+                let decoded = whole(state, rules, &input[..len])?;
+                return Ok(Decoded {
+                    consumed: skipped + len,
+                    ..decoded
+                });
+            }
         };
         state.scanned = 0;
         let around = if kept { (header + C::TRAILER) as u64 } else { 0 };
@@ -187,6 +212,28 @@ pub(super) fn decode<'a, C: Counted>(
     Ok(Decoded {
         consumed: skipped + header + take,
         event: Event::Part(Part { begin, data, end }),
+    })
+}
+
+/// A record that its header is all of.
+fn whole<'a>(
+    state: &mut DecodeState,
+    rules: &DecodeRules,
+    record: &'a [u8],
+) -> Result<Decoded<'a>, DecodeError> {
+    state.scanned = 0;
+    state.started = true;
+    let event = if record.len() as u64 <= rules.max_message {
+        Event::Part(Part::whole(Kind::Binary, record))
+    } else if rules.oversized == Oversized::Close {
+        return Err(DecodeError::TooBig);
+    } else {
+        state.dropped += record.len() as u64;
+        Event::Discarded
+    };
+    Ok(Decoded {
+        consumed: record.len(),
+        event,
     })
 }
 
@@ -291,6 +338,14 @@ fn encode_kept<C: Counted>(
                         rule.check_trailer(&held[held.len() - C::TRAILER..])
                             .map_err(|_| EncodeError::HeaderMismatch)?;
                     }
+                    rule.check_kept(place, held)?;
+                    state.phase = Phase::Streaming;
+                }
+                Measured::Whole { len: whole } => {
+                    if whole as u64 != len {
+                        return Err(EncodeError::HeaderMismatch);
+                    }
+                    rule.check_kept(place, held)?;
                     state.phase = Phase::Streaming;
                 }
                 Measured::More { .. } if part.end => return Err(EncodeError::HeaderMismatch),

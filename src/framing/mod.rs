@@ -9,16 +9,20 @@
 //! - *Decode* (downlink) takes whatever the backend sent and gives back parts. It consumes all it can use; what it leaves (at most
 //!   [`MAX_HEADER`] bytes) must stand at the start of the next input.
 
+mod amqp;
 mod content_length;
 mod counted;
 mod decimal;
 mod delimiter;
+mod fix;
 mod fixed;
 mod length_prefix;
 mod netstring;
 mod octet_counting;
+mod postgres;
 mod preset;
 mod raw;
+mod stomp;
 #[cfg(test)]
 mod tests;
 mod varint;
@@ -27,6 +31,7 @@ pub use content_length::ContentLength;
 pub use delimiter::{Delimiter, DelimiterError};
 pub use fixed::{Fixed, FixedError};
 pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
+pub use postgres::Postgres;
 pub use preset::{Preset, preset, preset_names};
 pub use varint::{Groups, Varint};
 
@@ -59,6 +64,14 @@ pub enum Framing {
     ContentLength(ContentLength),
     /// Records start with their length in decimal digits and a space.
     OctetCounting,
+    /// Frames of STOMP, and its heart-beats.
+    Stomp,
+    /// Messages of PostgreSQL's protocol.
+    Postgres(Postgres),
+    /// Frames of AMQP 0-9-1, and its protocol header.
+    Amqp,
+    /// Messages of FIX.
+    Fix,
 }
 
 /// Whether a record's header belongs to the message.
@@ -226,6 +239,7 @@ pub struct EncodeState {
     scanned: usize,
     /// A message has passed before this one.
     started: bool,
+    stomp: stomp::Progress,
     /// Bytes of the message looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
@@ -254,6 +268,7 @@ pub struct DecodeState {
     scanned: usize,
     /// A record has passed before this one.
     started: bool,
+    stomp: stomp::Progress,
     /// Input bytes that were used up without being delivered, since the caller last asked.
     dropped: u64,
     /// Input bytes looked at so far: proves that work is linear.
@@ -316,6 +331,10 @@ impl Framing {
             Self::Netstring => counted::encode(&Netstring, state, part, out),
             Self::ContentLength(rule) => counted::encode(rule, state, part, out),
             Self::OctetCounting => counted::encode(&OctetCounting, state, part, out),
+            Self::Stomp => stomp::encode(state, part, out),
+            Self::Postgres(rule) => counted::encode(rule, state, part, out),
+            Self::Amqp => counted::encode(&amqp::Amqp, state, part, out),
+            Self::Fix => counted::encode(&fix::Fix, state, part, out),
         };
         if result.is_err() {
             *state = EncodeState {
@@ -352,6 +371,11 @@ impl Framing {
             Self::Netstring => counted::whole_record(&Netstring, input),
             Self::ContentLength(rule) => counted::whole_record(rule, input),
             Self::OctetCounting => counted::whole_record(&OctetCounting, input),
+            Self::Postgres(rule) if state.started => counted::whole_record(rule, input),
+            // Reading from the start again what turns out not to be whole would cost more than it saves.
+            Self::Stomp | Self::Postgres(_) => None,
+            Self::Amqp => counted::whole_record(&amqp::Amqp, input),
+            Self::Fix => counted::whole_record(&fix::Fix, input),
         };
         whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
     }
@@ -375,6 +399,10 @@ impl Framing {
             Self::Netstring => counted::decode(&Netstring, state, rules, input),
             Self::ContentLength(rule) => counted::decode(rule, state, rules, input),
             Self::OctetCounting => counted::decode(&OctetCounting, state, rules, input),
+            Self::Stomp => stomp::decode(state, rules, input),
+            Self::Postgres(rule) => counted::decode(rule, state, rules, input),
+            Self::Amqp => counted::decode(&amqp::Amqp, state, rules, input),
+            Self::Fix => counted::decode(&fix::Fix, state, rules, input),
         }
     }
 
@@ -386,13 +414,16 @@ impl Framing {
     /// True when a record's length is known before its bytes arrive.
     pub fn announces_length(&self) -> bool {
         match self {
-            Self::Raw | Self::Delimiter(_) => false,
+            Self::Raw | Self::Delimiter(_) | Self::Stomp => false,
             Self::LengthPrefix(_)
             | Self::Varint(_)
             | Self::Fixed(_)
             | Self::Netstring
             | Self::ContentLength(_)
-            | Self::OctetCounting => true,
+            | Self::OctetCounting
+            | Self::Postgres(_)
+            | Self::Amqp
+            | Self::Fix => true,
         }
     }
 
@@ -405,12 +436,13 @@ impl Framing {
             Self::Raw | Self::Delimiter(_) | Self::Fixed(_) | Self::Netstring | Self::OctetCounting => {
                 Header::Strip
             }
+            Self::Stomp | Self::Postgres(_) | Self::Amqp | Self::Fix => Header::Keep,
         };
         header == Header::Keep
     }
 
     /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, an unfinished
-    /// counted record never is.
+    /// counted record never is, nor is a protocol's own.
     pub fn default_partial(&self) -> Partial {
         match self {
             Self::Raw | Self::Delimiter(_) => Partial::Deliver,
@@ -419,7 +451,11 @@ impl Framing {
             | Self::Fixed(_)
             | Self::Netstring
             | Self::ContentLength(_)
-            | Self::OctetCounting => Partial::Error,
+            | Self::OctetCounting
+            | Self::Stomp
+            | Self::Postgres(_)
+            | Self::Amqp
+            | Self::Fix => Partial::Error,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Presets: names for framings with the parameters that a well-known protocol needs.
 
-use super::{ContentLength, Delimiter, Endian, Framing, Groups, Header, LengthPrefix, Varint};
+use super::{ContentLength, Delimiter, Endian, Framing, Groups, Header, LengthPrefix, Postgres, Varint};
 use crate::message::Kind;
 
 /// A named framing.
@@ -109,6 +109,20 @@ const TABLE: &[(&str, Make)] = &[
     ("lsp", || header_lines()),
     // Debug Adapter Protocol, "Base Protocol": the same, with this one header.
     ("dap", || header_lines()),
+    // STOMP 1.2: frames with their NUL, and heart-beats.
+    ("stomp", || both(Framing::Stomp, Kind::Text)),
+    // PostgreSQL documentation, "Message Formats": only the client has a first message without a type.
+    ("postgres", || {
+        Some(Preset {
+            to_backend: Framing::Postgres(Postgres { client: true }),
+            to_client: Framing::Postgres(Postgres { client: false }),
+            kind: Kind::Binary,
+        })
+    }),
+    // AMQP 0-9-1 §2.3.5, §4.2.2: frames with their end, and the protocol header.
+    ("amqp091", || both(Framing::Amqp, Kind::Binary)),
+    // FIX TagValue Encoding. Data fields may hold any bytes, so not even an ASCII protocol is safe as text.
+    ("fix", || both(Framing::Fix, Kind::Binary)),
 ];
 
 fn header_lines() -> Option<Preset> {

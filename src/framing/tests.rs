@@ -8,6 +8,7 @@ use super::*;
 use crate::message::{Begin, Kind};
 
 mod counted;
+mod protocols;
 
 fn rules(max_message: u64) -> DecodeRules {
     DecodeRules {
@@ -183,7 +184,12 @@ fn any_length_prefix() -> impl Strategy<Value = Framing> {
 }
 
 fn any_framing() -> impl Strategy<Value = Framing> {
-    prop_oneof![any_delimiter(), any_length_prefix(), counted::any_counted()]
+    prop_oneof![
+        any_delimiter(),
+        any_length_prefix(),
+        counted::any_counted(),
+        protocols::any_protocol()
+    ]
 }
 
 /// Bytes that are likely to meet the delimiters above.

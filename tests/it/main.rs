@@ -34,6 +34,7 @@ mod memory;
 mod modbus;
 mod mqtt;
 mod probe;
+mod protocols;
 mod redis;
 mod slow_peers;
 mod smoke;
