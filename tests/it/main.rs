@@ -39,6 +39,7 @@ mod redis;
 mod slow_peers;
 mod smoke;
 mod ssh;
+mod stomp;
 mod subprotocols;
 mod syslog;
 mod tls_clients;
