@@ -33,6 +33,7 @@ mod lsp;
 mod memory;
 mod modbus;
 mod mqtt;
+mod postgres;
 mod probe;
 mod protocols;
 mod redis;

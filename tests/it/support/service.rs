@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 5;
 /// A running server. Killed when dropped.
 pub struct Service {
     pub address: SocketAddr,
-    _child: Child,
+    child: Child,
     lines: mpsc::UnboundedReceiver<String>,
     _dir: tempfile::TempDir,
 }
@@ -42,7 +42,7 @@ impl Service {
                 if line.contains(ready) {
                     return Self {
                         address,
-                        _child: child,
+                        child,
                         lines,
                         _dir: dir,
                     };
@@ -67,6 +67,18 @@ impl Service {
         soon("a line of the server", self.lines.recv())
             .await
             .expect("the server runs")
+    }
+
+    /// Sends it a signal by name, and waits for its end.
+    pub async fn stop(mut self, signal: &str) {
+        let id = self.child.id().expect("the server runs").to_string();
+        let sent = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(id)
+            .status()
+            .await;
+        assert!(sent.unwrap().success());
+        soon("the server's end", self.child.wait()).await.unwrap();
     }
 }
 
