@@ -1,6 +1,6 @@
 //! A real MQTT broker, Debian's mosquitto, behind `framing = "mqtt"`: each control packet of MQTT 3.1.1 is a message, with its header.
 
-use crate::support::{BINARY, Client, Program, Service, program};
+use crate::support::{BINARY, Client, Program, Service, program, script, soon};
 
 async fn mosquitto() -> Service {
     Service::start(" running", |port, dir| {
@@ -138,4 +138,22 @@ async fn a_message_is_one_packet() {
     let mut alice = connect(&sealock, "alice").await;
     alice.send(BINARY, &publish("sea/a", b"the first")).await;
     bob.expect(BINARY, &publish("sea/a", b"the first")).await;
+}
+
+#[tokio::test]
+async fn a_library_for_mqtt_over_websocket_reaches_the_broker() {
+    let server = mosquitto().await;
+    // Such a library may cut and join packets as it likes (§6).
+    let mut sealock = server
+        .behind("framing = { to_backend = \"raw\", to_client = \"mqtt\" }\nsubprotocols = [\"mqtt\"]")
+        .await;
+    let mut client = script("mqtt_client.py", sealock.plain.port());
+    client.args(["0", "100", "20000", "300000"]).kill_on_drop(true);
+    let output = soon("the library's client", client.output()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "0 100 20000 300000\n", "{output:?}");
+    let record = sealock.record().await;
+    assert_eq!(record["subprotocol"], "mqtt", "{record}");
+    // CONNACK, SUBACK, four PUBACK, and four PUBLISH.
+    assert_eq!(record["messages_down"], 10, "{record}");
 }

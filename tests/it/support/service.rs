@@ -102,7 +102,7 @@ pub fn pypi(name: &str) -> Command {
     Command::new(bin.join(name))
 }
 
-/// A server of a Python library that brings none to run: a few lines of `tests/it/support`, which get the port.
+/// A server, or a client, of a Python library that brings none to run: a few lines of `tests/it/support`, which get the port.
 pub fn script(name: &str, port: u16) -> Command {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/it/support")
