@@ -46,6 +46,7 @@ pub mod telemetry;
 
 // Shared by all.
 pub mod addr;
+pub mod charset;
 pub mod escape;
 pub mod io;
 pub mod message;

@@ -85,6 +85,12 @@ impl Outbox {
         self.buf.extend_from_slice(bytes);
     }
 
+    /// Takes the first `count` of the held bytes out.
+    pub fn remove_from_held(&mut self, count: usize) {
+        let first = self.committed;
+        self.buf.drain(first..first + count);
+    }
+
     /// What may be written to the socket now.
     #[inline]
     pub fn ready(&self) -> &[u8] {

@@ -1,37 +1,27 @@
 //! From the backend to the client: records in, WebSocket frames out.
 
-use super::{Counters, Deliver, Settings};
+use super::delivery::{Delivery, Pass};
+use super::{Counters, Deliver, InvalidText, Settings};
 use crate::close::CloseReason;
-use crate::framing::{DecodeError, DecodeRules, DecodeState, Empty, Event, Oversized, Partial};
+use crate::framing::{DecodeError, DecodeRules, DecodeState, Event, Partial};
 use crate::message::{Kind, Part};
 use crate::outbox::Outbox;
-use crate::utf8::Utf8Check;
-use crate::websocket::{Encoder, Gather};
 
 /// The translator of one session's downlink.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Downlink {
     decode: DecodeState,
-    encoder: Encoder,
-    utf8: Utf8Check,
-    text: Text,
-    /// Bytes of the current record that were counted as delivered.
-    counted: u64,
-}
-
-/// What is known of the current record's kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Text {
-    /// It is binary, whatever it holds.
-    #[default]
-    No,
-    /// It must be text.
-    Must,
-    /// It is text, as far as it has come.
-    SoFar,
+    delivery: Delivery,
 }
 
 impl Downlink {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            decode: DecodeState::default(),
+            delivery: Delivery::new(settings),
+        }
+    }
+
     /// True when the record that was begun is not complete. `left` is what [`Downlink::translate`] left of the input.
     pub(super) fn is_inside(&self, left: usize) -> bool {
         self.decode.is_inside() || left > 0
@@ -41,23 +31,24 @@ impl Downlink {
     /// `first` is the kind of the client's first message; `eof` says that nothing follows.
     pub(super) fn translate(
         &mut self,
-        settings: &Settings,
         first: Option<Kind>,
         input: &[u8],
         eof: bool,
-        out: &mut Outbox,
-        counters: &mut Counters,
+        pass: &mut Pass<'_>,
     ) -> (usize, Result<(), CloseReason>) {
-        let text = match settings.deliver {
-            Deliver::Text => Text::Must,
-            Deliver::Binary => Text::No,
-            Deliver::Auto if first == Some(Kind::Binary) => Text::No,
-            Deliver::Auto => Text::SoFar,
+        let settings = pass.settings;
+        let kind = match settings.deliver {
+            Deliver::Text => Kind::Text,
+            Deliver::Binary => Kind::Binary,
+            Deliver::Auto if first == Some(Kind::Binary) => Kind::Binary,
+            Deliver::Auto => Kind::Text,
         };
+        // What may be binary, and what has another charset, is not to be cut by the rules of UTF-8.
+        let is_utf8 = settings.charset.is_none() && settings.invalid_text != InvalidText::Binary;
         let rules = DecodeRules {
             max_message: settings.max_message,
-            oversized: settings.oversized,
-            text: text == Text::Must,
+            oversized: settings.oversized.to_client,
+            text: kind == Kind::Text && is_utf8,
         };
         let mut used = 0;
         loop {
@@ -67,8 +58,8 @@ impl Downlink {
             {
                 let data = &input[used + record.start..used + record.end];
                 used += record.consumed;
-                if let Err(reason) = self.whole(settings, text, data, out, counters) {
-                    counters.lost_down += (input.len() - used + data.len()) as u64;
+                if let Err(reason) = self.delivery.whole(kind, data, pass) {
+                    pass.counters.lost_down += (input.len() - used + data.len()) as u64;
                     return (used, Err(reason));
                 }
                 continue;
@@ -79,191 +70,102 @@ impl Downlink {
             {
                 Ok(decoded) => decoded,
                 Err(error) => {
-                    self.abandon(out, counters);
-                    counters.lost_down += (input.len() - used) as u64;
+                    self.delivery.abandon(pass.out, pass.counters);
+                    pass.counters.lost_down += (input.len() - used) as u64;
                     return (used, Err(reason(error)));
                 }
             };
             used += decoded.consumed;
-            counters.lost_down += self.decode.take_dropped();
+            pass.counters.lost_down += self.decode.take_dropped();
             match decoded.event {
                 Event::More => break,
                 Event::Discarded => {
-                    counters.oversized += 1;
-                    self.abandon(out, counters);
+                    pass.counters.edges_mut().oversized_down += 1;
+                    self.delivery.abandon(pass.out, pass.counters);
                 }
                 Event::Part(part) if part.is_whole() => {
-                    if let Err(reason) = self.whole(settings, text, part.data, out, counters) {
-                        counters.lost_down += (input.len() - used + part.data.len()) as u64;
+                    if let Err(reason) = self.delivery.whole(kind, part.data, pass) {
+                        pass.counters.lost_down += (input.len() - used + part.data.len()) as u64;
                         return (used, Err(reason));
                     }
                 }
                 Event::Part(part) => {
                     if part.begin.is_some() {
-                        self.text = text;
+                        self.delivery.begin(kind);
                     }
-                    if let Err(reason) = self.part(settings, &part, out, counters) {
-                        self.abandon(out, counters);
-                        counters.lost_down += (input.len() - used + part.data.len()) as u64;
+                    if let Err(reason) = self.delivery.part(&part, pass) {
+                        self.delivery.abandon(pass.out, pass.counters);
+                        pass.counters.lost_down += (input.len() - used + part.data.len()) as u64;
                         return (used, Err(reason));
                     }
                 }
             }
         }
         if eof {
-            let rest = &input[used..];
-            return (input.len(), self.end(settings, text, rest, out, counters));
+            return (input.len(), self.end(kind, &input[used..], pass));
         }
         (used, Ok(()))
     }
 
-    /// A record in one piece: what most are.
-    #[inline]
-    fn whole(
-        &mut self,
-        settings: &Settings,
-        text: Text,
-        data: &[u8],
-        out: &mut Outbox,
-        counters: &mut Counters,
-    ) -> Result<(), CloseReason> {
-        if data.is_empty() && settings.empty == Empty::Skip {
-            counters.skipped += 1;
-            return Ok(());
-        }
-        let kind = match text {
-            Text::No => Kind::Binary,
-            Text::Must | Text::SoFar if is_text(data) => Kind::Text,
-            Text::SoFar => Kind::Binary,
-            Text::Must => return Err(CloseReason::BackendText),
-        };
-        Encoder::whole(kind, data, out);
-        counters.bytes_down += data.len() as u64;
-        counters.messages_down += 1;
-        Ok(())
-    }
-
-    /// A piece of a record.
-    fn part(
-        &mut self,
-        settings: &Settings,
-        part: &Part<'_>,
-        out: &mut Outbox,
-        counters: &mut Counters,
-    ) -> Result<(), CloseReason> {
-        if part.begin.is_some() {
-            self.encoder.begin(if self.text == Text::No {
-                Kind::Binary
-            } else {
-                Kind::Text
-            });
-        }
-        if self.text != Text::No && !self.check_text(part) {
-            if self.text == Text::Must {
-                return Err(CloseReason::BackendText);
-            }
-            self.text = Text::No;
-            self.encoder.set_kind(Kind::Binary);
-        }
-        let unknown_end = settings.oversized == Oversized::Discard && !settings.to_client.announces_length();
-        let gather = if self.text == Text::SoFar || (unknown_end && !settings.to_client.is_raw()) {
-            Gather::All
-        } else {
-            Gather::Some
-        };
-        self.encoder.part(part, gather, out);
-        counters.bytes_down += part.data.len() as u64;
-        self.counted += part.data.len() as u64;
-        if part.end {
-            counters.messages_down += 1;
-            self.counted = 0;
-        }
-        Ok(())
-    }
-
-    fn check_text(&mut self, part: &Part<'_>) -> bool {
-        let good = self.utf8.push(part.data).is_ok() && (!part.end || self.utf8.finish().is_ok());
-        if !good {
-            self.utf8 = Utf8Check::default();
-        }
-        good
-    }
-
     /// Takes back what has not left of the current record.
     pub(super) fn abandon(&mut self, out: &mut Outbox, counters: &mut Counters) {
-        self.encoder.abandon(out);
-        self.utf8 = Utf8Check::default();
-        counters.bytes_down -= self.counted;
-        counters.lost_down += self.counted;
-        self.counted = 0;
+        self.delivery.abandon(out, counters);
     }
 
     /// The backend's stream has ended, with `rest` not decodable.
-    fn end(
-        &mut self,
-        settings: &Settings,
-        text: Text,
-        rest: &[u8],
-        out: &mut Outbox,
-        counters: &mut Counters,
-    ) -> Result<(), CloseReason> {
-        if self.decode.is_discarding() || !self.is_inside(rest.len()) {
+    fn end(&mut self, kind: Kind, rest: &[u8], pass: &mut Pass<'_>) -> Result<(), CloseReason> {
+        if self.decode.is_discarding() {
             return Ok(());
         }
-        let begun = self.decode.is_inside();
-        self.decode = DecodeState::default();
-        match settings.partial {
-            Partial::Deliver if begun => {
-                // What is left is the start of a trailer.
-                let data = if settings.to_client.keeps_header() {
-                    rest
-                } else {
-                    counters.lost_down += rest.len() as u64;
-                    &[]
-                };
-                let part = Part {
-                    begin: None,
-                    data,
-                    end: true,
-                };
-                let result = self.part(settings, &part, out, counters);
-                if result.is_err() {
-                    self.abandon(out, counters);
-                    counters.lost_down += data.len() as u64;
-                }
-                return result;
-            }
-            // The start of a header belongs to the message only where the message keeps its header, and where a message may be as
-            // long as that.
-            Partial::Deliver
-                if settings.to_client.keeps_header() && rest.len() as u64 <= settings.max_message =>
-            {
-                let result = self.whole(settings, text, rest, out, counters);
-                if result.is_err() {
-                    counters.lost_down += rest.len() as u64;
-                }
-                return result;
-            }
-            Partial::Deliver if settings.to_client.is_raw() => {
-                // What raw leaves is the start of a character.
-                counters.lost_down += rest.len() as u64;
-                return Err(CloseReason::BackendText);
-            }
-            Partial::Deliver | Partial::Drop | Partial::Error => {}
-        }
-        self.abandon(out, counters);
-        counters.lost_down += rest.len() as u64;
-        if settings.partial == Partial::Error {
-            Err(CloseReason::BackendCut)
+        let delivered = if pass.settings.partial == Partial::Deliver {
+            self.deliver_cut(kind, rest, pass)
         } else {
-            Ok(())
+            Ok(false)
+        };
+        let cut = self.is_inside(rest.len()) || self.delivery.is_cut();
+        self.decode = DecodeState::default();
+        match delivered {
+            Ok(true) => {
+                pass.counters.edges_mut().partial_delivered += 1;
+                return Ok(());
+            }
+            Ok(false) if !cut => return Ok(()),
+            Ok(false) | Err(_) => {}
         }
+        self.delivery.abandon(pass.out, pass.counters);
+        pass.counters.lost_down += rest.len() as u64;
+        delivered?;
+        if pass.settings.partial == Partial::Error {
+            return Err(CloseReason::BackendCut);
+        }
+        pass.counters.edges_mut().partial_dropped += 1;
+        Ok(())
     }
-}
 
-fn is_text(data: &[u8]) -> bool {
-    let mut check = Utf8Check::default();
-    check.push(data).is_ok() && check.finish().is_ok()
+    /// Delivers what there is of a record that was cut, and tells whether there was a message in it.
+    fn deliver_cut(&mut self, kind: Kind, rest: &[u8], pass: &mut Pass<'_>) -> Result<bool, CloseReason> {
+        let framing = &pass.settings.to_client;
+        if self.decode.is_inside() {
+            // What is left is the start of a trailer.
+            let kept = if framing.keeps_header() { rest } else { &[] };
+            pass.counters.lost_down += (rest.len() - kept.len()) as u64;
+            let end = Part {
+                begin: None,
+                data: kept,
+                end: true,
+            };
+            return self.delivery.part(&end, pass).map(|()| true);
+        }
+        if rest.is_empty() {
+            return self.delivery.end_stream(kind, pass);
+        }
+        // The start of a header belongs to the message only where the message keeps its header, and where a message may be as long as
+        // that. What raw leaves is the start of a character.
+        if framing.is_raw() || (framing.keeps_header() && rest.len() as u64 <= pass.settings.max_message) {
+            return self.delivery.whole(kind, rest, pass).map(|()| true);
+        }
+        Ok(false)
+    }
 }
 
 fn reason(error: DecodeError) -> CloseReason {

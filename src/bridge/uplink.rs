@@ -1,8 +1,9 @@
 //! From the client to the backend: WebSocket frames in, records out.
 
 use super::{Accept, Counters, HalfClose, Settings};
+use crate::charset::{self, Unmappable, UnmappableCharacter};
 use crate::close::CloseReason;
-use crate::framing::{Empty, EncodeError, EncodeState};
+use crate::framing::{Empty, EncodeError, EncodeState, Oversized};
 use crate::message::{Begin, Kind, Part};
 use crate::outbox::Outbox;
 use crate::websocket::{self, CloseCode, Decoder, Encoder, Event, ProtocolError};
@@ -16,13 +17,17 @@ const PONG_ROOM: usize = 64 * 1024;
 pub(super) struct Uplink {
     decoder: Decoder,
     encode: EncodeState,
-    /// The start of a message of which no byte has come yet.
-    unopened: Option<Begin>,
+    /// Makes records of text, where they have another charset.
+    charset: Option<Box<charset::Encoder>>,
+    /// The kind of a message that has begun without a length, and of which no byte has come yet.
+    unopened: Option<Kind>,
     /// The kind of the message being read.
     kind: Kind,
     /// The kind of the client's first message.
     first: Option<Kind>,
     half_closed: bool,
+    /// Part of the current message is with the backend, where nobody can tell it from a whole one.
+    passed: bool,
     pong: Option<Box<[u8]>>,
     /// Bytes of the current message that were counted as delivered.
     counted: u64,
@@ -63,10 +68,14 @@ impl Uplink {
         Self {
             decoder: Decoder::new(settings.max_message),
             encode: EncodeState::default(),
+            charset: settings
+                .charset
+                .map(|charset| Box::new(charset::Encoder::new(charset, settings.unmappable))),
             unopened: None,
             kind: Kind::Binary,
             first: None,
             half_closed: false,
+            passed: false,
             pong: None,
             counted: 0,
         }
@@ -121,12 +130,20 @@ impl Uplink {
             }
             let (consumed, event) = match self.decoder.decode(&mut input[used..]) {
                 Ok(step) => step,
+                Err(ProtocolError::TooBig) if self.may_drop(pass.settings) => {
+                    self.drop_message(mode, pass);
+                    continue;
+                }
                 Err(error) => return (used, Some(Stop::Fail(reason(error)))),
             };
             used += consumed;
             let stop = match event {
                 None => return (used, None),
                 Some(Event::Message(part)) => self.message(mode, part, pass),
+                Some(Event::Skipped(len)) => {
+                    pass.counters.lost_up += len as u64;
+                    None
+                }
                 Some(Event::Ping(payload)) if mode == Mode::Open => {
                     if pass.to_client.len() < PONG_ROOM {
                         self.pong = None;
@@ -178,14 +195,16 @@ impl Uplink {
             pass.counters.lost_up += part.data.len() as u64;
             return Some(Stop::Fail(reason));
         }
-        part.begin = part.begin.or(self.unopened.take());
+        if let Some(kind) = self.unopened.take() {
+            part.begin = Some(Begin { kind, len: None });
+        }
         if let (Some(begin), []) = (part.begin, part.data) {
             if part.end {
                 return self.empty(begin, pass);
             }
             if begin.len.is_none() {
                 // Whether this message is empty is not known yet.
-                self.unopened = Some(begin);
+                self.unopened = Some(begin.kind);
                 return None;
             }
         }
@@ -212,8 +231,8 @@ impl Uplink {
             self.half_closed = true;
             return Some(Stop::HalfClose);
         }
-        if pass.settings.empty == Empty::Skip {
-            pass.counters.skipped += 1;
+        if pass.settings.empty.to_backend == Empty::Skip {
+            pass.counters.edges_mut().empty_up += 1;
             return None;
         }
         self.encode(&Part::whole(begin.kind, &[]), pass)
@@ -221,9 +240,15 @@ impl Uplink {
 
     fn encode(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
         let settings = pass.settings;
-        let encoded = settings
-            .to_backend
-            .encode(&mut self.encode, &settings.embedded, part, pass.to_backend);
+        let encoded = match &mut self.charset {
+            Some(charset) if self.kind == Kind::Text => {
+                transcode(charset, &mut self.encode, settings, part, pass.to_backend)
+            }
+            _ => settings
+                .to_backend
+                .encode(&mut self.encode, &settings.embedded, part, pass.to_backend)
+                .map_err(Refused::ByFraming),
+        };
         match encoded {
             Ok(()) => {
                 pass.counters.bytes_up += part.data.len() as u64;
@@ -232,25 +257,63 @@ impl Uplink {
                 // Without records the backend has no use for a message's end.
                 if part.end || settings.to_backend.is_raw() {
                     self.counted = 0;
+                    self.passed = !part.end;
                 }
+                self.count_edges(pass);
                 None
             }
             Err(error) => {
                 pass.counters.lost_up += part.data.len() as u64;
-                self.abandon(pass.counters);
+                self.take_back(pass);
                 Some(Stop::Fail(match (error, self.kind) {
-                    (EncodeError::DelimiterInside, Kind::Text) => CloseReason::DelimiterInText,
-                    (EncodeError::DelimiterInside, Kind::Binary) => CloseReason::DelimiterInBinary,
-                    (EncodeError::DelimiterMissing, _) => CloseReason::DelimiterMissing,
-                    (EncodeError::LengthDoesNotFit, _) => CloseReason::LengthDoesNotFit,
-                    (EncodeError::HeaderMismatch, _) => CloseReason::HeaderMismatch,
-                    (EncodeError::EmptyMessage, _) => CloseReason::EmptyMessage,
-                    (EncodeError::SizeMismatch, _) => CloseReason::SizeMismatch,
-                    (EncodeError::NotARecord, _) => CloseReason::NotARecord,
-                    (EncodeError::EncryptionRequest, _) => CloseReason::EncryptionRequest,
+                    (Refused::Unmappable, _) => CloseReason::Unmappable,
+                    (Refused::ByFraming(error), kind) => refusal(error, kind),
                 }))
             }
         }
+    }
+
+    fn count_edges(&mut self, pass: &mut Pass<'_>) {
+        let embedded = self.encode.take_embedded();
+        if embedded > 0 {
+            pass.counters.edges_mut().embedded += embedded;
+        }
+        let substituted = self
+            .charset
+            .as_mut()
+            .map_or(0, |charset| charset.take_substituted());
+        if substituted > 0 {
+            let edges = pass.counters.edges_mut();
+            match pass.settings.unmappable {
+                Unmappable::Escape => edges.unmappable_escaped += substituted,
+                Unmappable::Replace | Unmappable::Reject => edges.unmappable_replaced += substituted,
+            }
+        }
+    }
+
+    /// True when a message that turns out to be over the limit may be dropped: only while nothing of it has left.
+    fn may_drop(&self, settings: &Settings) -> bool {
+        settings.oversized.to_backend == Oversized::Discard && !self.passed && !self.encode.is_cut()
+    }
+
+    /// Drops the message that is over the limit, what has come of it and what will.
+    fn drop_message(&mut self, mode: Mode, pass: &mut Pass<'_>) {
+        if mode != Mode::Discard {
+            pass.counters.edges_mut().oversized_up += 1;
+        }
+        self.decoder.skip();
+        self.take_back(pass);
+    }
+
+    /// Forgets the current message, of which nothing more is to leave.
+    fn take_back(&mut self, pass: &mut Pass<'_>) {
+        self.unopened = None;
+        self.encode = EncodeState::default();
+        if let Some(charset) = &mut self.charset {
+            charset.reset();
+        }
+        pass.to_backend.discard_held();
+        self.abandon(pass.counters);
     }
 
     /// The rest of the current message will not come: what was counted of it is lost.
@@ -258,6 +321,63 @@ impl Uplink {
         counters.bytes_up -= self.counted;
         counters.lost_up += self.counted;
         self.counted = 0;
+    }
+}
+
+/// Why a message cannot become a record.
+enum Refused {
+    Unmappable,
+    ByFraming(EncodeError),
+}
+
+impl From<UnmappableCharacter> for Refused {
+    fn from(_: UnmappableCharacter) -> Self {
+        Self::Unmappable
+    }
+}
+
+/// Encodes text in the route's charset. Its length is known ahead only where it comes out as one chunk.
+fn transcode(
+    charset: &mut charset::Encoder,
+    state: &mut EncodeState,
+    settings: &Settings,
+    part: &Part<'_>,
+    out: &mut Outbox,
+) -> Result<(), Refused> {
+    let (framing, embedded) = (&settings.to_backend, &settings.embedded);
+    let mut begin = part.begin;
+    let last = part.end;
+    if !framing.is_raw() {
+        return charset.encode(part.data, last, |data, end| {
+            let begin = begin.take().map(|Begin { kind, .. }| Begin {
+                kind,
+                len: end.then_some(data.len() as u64),
+            });
+            framing
+                .encode(state, embedded, &Part { begin, data, end }, out)
+                .map_err(Refused::ByFraming)
+        });
+    }
+    // Raw would let each chunk go at once, and a part is refused as a whole.
+    charset.encode(part.data, last, |data, _| {
+        out.push(data);
+        Ok::<(), Refused>(())
+    })?;
+    out.commit();
+    Ok(())
+}
+
+fn refusal(error: EncodeError, kind: Kind) -> CloseReason {
+    match (error, kind) {
+        (EncodeError::DelimiterInside, Kind::Text) => CloseReason::DelimiterInText,
+        (EncodeError::DelimiterInside, Kind::Binary) => CloseReason::DelimiterInBinary,
+        (EncodeError::DelimiterMissing, _) => CloseReason::DelimiterMissing,
+        (EncodeError::LengthDoesNotFit, _) => CloseReason::LengthDoesNotFit,
+        (EncodeError::HeaderMismatch, _) => CloseReason::HeaderMismatch,
+        (EncodeError::EmptyMessage, _) => CloseReason::EmptyMessage,
+        (EncodeError::SizeMismatch, _) => CloseReason::SizeMismatch,
+        (EncodeError::NotARecord, _) => CloseReason::NotARecord,
+        (EncodeError::EncryptionRequest, _) => CloseReason::EncryptionRequest,
     }
 }
 
@@ -275,21 +395,25 @@ pub(super) const MAX_LEFT: usize = websocket::MAX_LEFT;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framing::{Embedded, Framing, Oversized, Partial};
+    use crate::bridge::{Both, Deliver, InvalidText, Timeouts};
+    use crate::framing::{Embedded, Framing, Partial};
 
     fn settings() -> Settings {
         Settings {
             to_backend: Framing::Raw,
             to_client: Framing::Raw,
             accept: Accept::Any,
-            deliver: super::super::Deliver::Auto,
+            deliver: Deliver::Auto,
+            charset: None,
+            unmappable: Unmappable::Reject,
+            invalid_text: InvalidText::Binary,
             max_message: u64::MAX,
             embedded: Embedded::Reject,
-            oversized: Oversized::Close,
+            oversized: Both::of(Oversized::Close),
             partial: Partial::Error,
-            empty: Empty::Deliver,
+            empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
-            timeouts: super::super::Timeouts::default(),
+            timeouts: Timeouts::default(),
         }
     }
 

@@ -23,12 +23,15 @@ pub(super) enum Place {
     OctetCounting,
     Bytes,
     MessagePair,
+    OversizedPair,
+    EmptyPair,
     Replacement,
 }
 
 use Place::{
-    Bytes, ContentLength, Defaults, Delimiter, Fixed, FramingPair, LengthPrefix, Limits, Listener,
-    MessagePair, Netstring, OctetCounting, Preset, Raw, Replacement, Route, Subprotocol, Top, Varint,
+    Bytes, ContentLength, Defaults, Delimiter, EmptyPair, Fixed, FramingPair, LengthPrefix, Limits, Listener,
+    MessagePair, Netstring, OctetCounting, OversizedPair, Preset, Raw, Replacement, Route, Subprotocol, Top,
+    Varint,
 };
 
 /// The keys of every place.
@@ -58,6 +61,9 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[
             "framing",
             "message",
+            "charset",
+            "invalid_text",
+            "unmappable",
             "max_message",
             "embedded_delimiter",
             "oversized",
@@ -83,7 +89,10 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "pong_timeout",
         ],
     ),
-    (&[FramingPair, MessagePair], &["to_backend", "to_client"]),
+    (
+        &[FramingPair, MessagePair, OversizedPair, EmptyPair],
+        &["to_backend", "to_client"],
+    ),
     (&[Preset], &["preset"]),
     (
         &[
@@ -118,6 +127,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("certificate", "cert_file"),
     ("client_ca", "client_ca_file"),
     ("connect_timeout", "dial_timeout"),
+    ("encoding", "charset"),
     ("listen", "bind"),
     ("location", "path"),
     ("max_connections", "max_sessions"),
@@ -167,6 +177,8 @@ impl Place {
             OctetCounting => "an octet-counting framing",
             Bytes => "bytes in hexadecimal",
             MessagePair => "`message`",
+            OversizedPair => "`oversized`",
+            EmptyPair => "`empty`",
             Replacement => "`embedded_delimiter`",
         }
     }
@@ -197,8 +209,10 @@ pub(super) fn belongs(key: &str) -> Option<String> {
             format!("`{key}` is a key of [[route]], [[route.subprotocol]] or [defaults]")
         }
         [Route, Defaults] => format!("`{key}` is a key of [[route]] or [defaults]"),
-        [FramingPair, MessagePair] => {
-            format!("`{key}` stands inside `framing` or `message`, such as message = {{ {key} = \"text\" }}")
+        [FramingPair, ..] => {
+            format!(
+                "`{key}` stands inside `framing`, `message`, `oversized` or `empty`, such as message = {{ {key} = \"text\" }}"
+            )
         }
         [Replacement] => "write embedded_delimiter = { replace = \" \" }".to_owned(),
         [Bytes] => "bytes are written where they are used, such as delimiter = { hex = \"0d0a\" }".to_owned(),

@@ -25,6 +25,7 @@ mod scalar;
 mod settings;
 mod suggest;
 mod syntax;
+mod text;
 #[cfg(test)]
 mod tests;
 

@@ -11,7 +11,8 @@ use super::keys::Place;
 use super::reader::{Item, Section};
 use super::scalar::TIMEOUT;
 use super::suggest::quote;
-use crate::bridge::{Accept, Deliver, HalfClose, Settings, Timeouts};
+use super::text::Text;
+use crate::bridge::{Accept, Both, Deliver, HalfClose, Settings, Timeouts};
 use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
 use crate::message::Kind;
 use crate::units::ByteSize;
@@ -33,14 +34,15 @@ pub(super) struct Written {
     bad_framing: bool,
     accept: Option<Accept>,
     deliver: Option<Deliver>,
+    text: Text,
     origins: Option<Origins>,
     absent_origin: Option<AbsentOrigin>,
     subprotocols: Option<Vec<String>>,
     max_message: Option<u64>,
     embedded: Option<Spanned<Embedded>>,
-    oversized: Option<Oversized>,
+    oversized: Both<Option<Oversized>>,
     partial: Option<Partial>,
-    empty: Option<Spanned<Empty>>,
+    empty: Both<Option<Spanned<Empty>>>,
     half_close: Option<Spanned<HalfClose>>,
     dial_timeout: Option<Duration>,
     on_dial_failure: Option<OnDialFailure>,
@@ -103,11 +105,12 @@ impl Written {
             framing: framing.flatten(),
             accept,
             deliver,
+            text: Text::read(section),
             max_message: section.get("max_message").and_then(|item| item.size(MAX_MESSAGE)),
             embedded: section
                 .get("embedded_delimiter")
                 .and_then(|item| Some(Spanned::new(item.span.clone(), embedded(&item)?))),
-            oversized: section.get("oversized").and_then(|item| {
+            oversized: both(section, "oversized", Place::OversizedPair, |item| {
                 item.choice(&[("close", Oversized::Close), ("discard", Oversized::Discard)])
             }),
             partial: section.get("partial").and_then(|item| {
@@ -118,9 +121,9 @@ impl Written {
                 ];
                 item.choice(&words)
             }),
-            empty: section.get("empty").and_then(|item| {
+            empty: both(section, "empty", Place::EmptyPair, |item| {
                 let chosen = item.choice(&[("deliver", Empty::Deliver), ("skip", Empty::Skip)])?;
-                Some(Spanned::new(item.span, chosen))
+                Some(Spanned::new(item.span.clone(), chosen))
             }),
             ..Self::default()
         }
@@ -135,14 +138,15 @@ impl Written {
             framing_span: self.framing_span.or(other.framing_span),
             accept: self.accept.or(other.accept),
             deliver: self.deliver.or(other.deliver),
+            text: self.text.or(other.text),
             origins: self.origins.or(other.origins),
             absent_origin: self.absent_origin.or(other.absent_origin),
             subprotocols: self.subprotocols.or(other.subprotocols),
             max_message: self.max_message.or(other.max_message),
             embedded: self.embedded.or(other.embedded),
-            oversized: self.oversized.or(other.oversized),
+            oversized: either(self.oversized, other.oversized),
             partial: self.partial.or(other.partial),
-            empty: self.empty.or(other.empty),
+            empty: either(self.empty, other.empty),
             half_close: self.half_close.or(other.half_close),
             dial_timeout: self.dial_timeout.or(other.dial_timeout),
             on_dial_failure: self.on_dial_failure.or(other.on_dial_failure),
@@ -160,7 +164,10 @@ impl Written {
     pub(super) fn resolve(self, defaults: &Self, route: &Section<'_>) -> Option<Resolved> {
         let own_embedded = self.embedded.is_some();
         // What a subprotocol has from its route was told there.
-        let told = route.place == Place::Subprotocol && self.empty.is_none();
+        let told = route.place == Place::Subprotocol
+            && self.empty.to_backend.is_none()
+            && self.empty.to_client.is_none();
+        let own_text = self.text.clone();
         let all = self.or(defaults.clone());
         if !told {
             all.check_half_close(route);
@@ -183,10 +190,14 @@ impl Written {
             check_size(framing, max_message, all.framing_span.as_ref(), route)?;
         }
         let embedded = check_embedded(all.embedded, own_embedded, &to_backend.framing, route)?;
+        let accept = all.accept.unwrap_or(Accept::Any);
         let deliver = all.deliver.unwrap_or(match to_client.kind {
             Some(Kind::Text) => Deliver::Text,
+            // A charset is one of text.
+            Some(Kind::Binary) | None if all.text.charset().is_some() => Deliver::Text,
             Some(Kind::Binary) | None => Deliver::Binary,
         });
+        own_text.check(&all.text, accept, deliver, route);
         let usual = Timeouts::default();
         Some(Resolved {
             dial_timeout: all.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT),
@@ -197,13 +208,19 @@ impl Written {
                 on_dial_failure: all.on_dial_failure.unwrap_or(OnDialFailure::Status),
             },
             settings: Settings {
-                accept: all.accept.unwrap_or(Accept::Any),
+                accept,
                 deliver,
                 max_message,
+                charset: all.text.charset(),
+                unmappable: all.text.unmappable(),
+                invalid_text: all.text.invalid_text(deliver),
                 embedded,
-                oversized: all.oversized.unwrap_or(Oversized::Close),
+                oversized: or(all.oversized, Oversized::Close),
                 partial: all.partial.unwrap_or_else(|| to_client.framing.default_partial()),
-                empty: all.empty.map_or(Empty::Deliver, Spanned::into_inner),
+                empty: Both {
+                    to_backend: all.empty.to_backend.map_or(Empty::Deliver, Spanned::into_inner),
+                    to_client: all.empty.to_client.map_or(Empty::Deliver, Spanned::into_inner),
+                },
                 half_close: all.half_close.map_or(HalfClose::Never, Spanned::into_inner),
                 timeouts: Timeouts {
                     record: all.record_timeout.unwrap_or(usual.record),
@@ -221,7 +238,7 @@ impl Written {
     }
 
     fn check_half_close(&self, route: &Section<'_>) {
-        if let (Some(half_close), Some(empty)) = (&self.half_close, &self.empty)
+        if let (Some(half_close), Some(empty)) = (&self.half_close, &self.empty.to_backend)
             && *half_close.get_ref() == HalfClose::EmptyMessage
             && *empty.get_ref() == Empty::Skip
         {
@@ -246,6 +263,47 @@ fn check_size(framing: &Framing, max_message: u64, span: Option<&Span>, route: &
         .help(format!("write max_message = {} or more", quote(&size)));
     route.reader.report(problem);
     None
+}
+
+/// Reads a policy that may be one word for both directions, or one for each.
+fn both<T: Clone>(
+    section: &Section<'_>,
+    key: &'static str,
+    place: Place,
+    read: impl Fn(&Item<'_>) -> Option<T>,
+) -> Both<Option<T>> {
+    let none = Both {
+        to_backend: None,
+        to_client: None,
+    };
+    let Some(item) = section.get(key) else {
+        return none;
+    };
+    if !item.value.is_table() {
+        let chosen = read(&item);
+        return Both {
+            to_backend: chosen.clone(),
+            to_client: chosen,
+        };
+    }
+    item.table(place).map_or(none, |section| Both {
+        to_backend: section.get("to_backend").and_then(|item| read(&item)),
+        to_client: section.get("to_client").and_then(|item| read(&item)),
+    })
+}
+
+fn either<T>(one: Both<Option<T>>, other: Both<Option<T>>) -> Both<Option<T>> {
+    Both {
+        to_backend: one.to_backend.or(other.to_backend),
+        to_client: one.to_client.or(other.to_client),
+    }
+}
+
+fn or<T: Copy>(written: Both<Option<T>>, default: T) -> Both<T> {
+    Both {
+        to_backend: written.to_backend.unwrap_or(default),
+        to_client: written.to_client.unwrap_or(default),
+    }
 }
 
 /// Checks the policy for embedded delimiters against the framing. One from `[defaults]` goes unused where there is no delimiter.

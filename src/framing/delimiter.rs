@@ -280,25 +280,28 @@ impl Delimiter {
             return Ok(());
         }
         *state = EncodeState::default();
-        if self.keep {
+        state.embedded = if self.keep {
             self.check_kept(embedded, out)?
         } else {
             self.append(embedded, out)?
-        }
+        };
         out.commit();
         Ok(())
     }
 
-    /// Ends the held message with the delimiter and makes sure that reading it back would give exactly this message.
-    fn append(&self, embedded: &Embedded, out: &mut Outbox) -> Result<(), EncodeError> {
-        if let Embedded::Replace(with) = embedded {
-            self.replace(with, out);
-        }
+    /// Ends the held message with the delimiter and makes sure that reading it back would give exactly this message, unless it may
+    /// be split. Gives how many delimiters inside it were let pass or replaced.
+    fn append(&self, embedded: &Embedded, out: &mut Outbox) -> Result<u64, EncodeError> {
+        let met = match embedded {
+            Embedded::Reject | Embedded::Escape => 0,
+            Embedded::Split => self.count(out.held()),
+            Embedded::Replace(with) => self.replace(with, out),
+        };
         let body = out.held().len();
         out.push(&self.written);
         // A single byte cannot form a delimiter together with others; and the body is free of it.
         if *embedded == Embedded::Split || self.only.is_some() {
-            return Ok(());
+            return Ok(met);
         }
         // The body itself is clean but for its last bytes, which might form a delimiter with what was appended, or start a longer one
         // that the next message completes.
@@ -308,45 +311,63 @@ impl Delimiter {
             0
         };
         match self.find(out.held(), from, false) {
-            Found::At { start, len } if start == body && len == self.written.len() => Ok(()),
+            Found::At { start, len } if start == body && len == self.written.len() => Ok(met),
             _ => Err(EncodeError::DelimiterInside),
         }
     }
 
-    fn replace(&self, with: &[u8], out: &mut Outbox) {
+    /// How many delimiters there are.
+    fn count(&self, bytes: &[u8]) -> u64 {
+        let (mut count, mut from) = (0, 0);
+        while let Found::At { start, len } = self.find(bytes, from, true) {
+            count += 1;
+            from = start + len;
+        }
+        count
+    }
+
+    /// Replaces the delimiters in what is held, and tells how many there were.
+    fn replace(&self, with: &[u8], out: &mut Outbox) -> u64 {
         let Found::At { start: first, .. } = self.find(out.held(), 0, true) else {
-            return;
+            return 0;
         };
+        let mut count = 0;
         let dirty = out.held()[first..].to_vec();
         let mut clean = Vec::with_capacity(dirty.len());
         let mut from = 0;
         while let Found::At { start, len } = self.find(&dirty, from, true) {
             clean.extend_from_slice(&dirty[from..start]);
             clean.extend_from_slice(with);
+            count += 1;
             from = start + len;
         }
         clean.extend_from_slice(&dirty[from..]);
         out.replace_held_from(first, &clean);
+        count
     }
 
     /// `keep`: the message carries its own delimiter, at its end and nowhere else.
-    fn check_kept(&self, embedded: &Embedded, out: &mut Outbox) -> Result<(), EncodeError> {
+    fn check_kept(&self, embedded: &Embedded, out: &mut Outbox) -> Result<u64, EncodeError> {
         // One that starts another would be read together with the next message's first bytes.
         let mut ends = self.all.iter().filter(|one| out.held().ends_with(one));
         let Some(found) = ends.find(|one| !is_start_of_another(one, &self.all)) else {
             return Err(EncodeError::DelimiterMissing);
         };
-        if *embedded == Embedded::Split || self.is_one_record(out.held()) {
-            return Ok(());
+        if *embedded == Embedded::Split {
+            // All but the last one, which ends it.
+            return Ok(self.count(out.held()).saturating_sub(1));
+        }
+        if self.is_one_record(out.held()) {
+            return Ok(0);
         }
         if let Embedded::Replace(with) = embedded {
             let tail = found.to_vec();
             out.replace_held_from(out.held().len() - tail.len(), &[]);
-            self.replace(with, out);
+            let met = self.replace(with, out);
             out.push(&tail);
             // The body is clean now, but its last bytes might form a delimiter with the tail.
             if self.is_one_record(out.held()) {
-                return Ok(());
+                return Ok(met);
             }
         }
         Err(EncodeError::DelimiterInside)

@@ -240,6 +240,8 @@ pub struct EncodeState {
     /// A message has passed before this one.
     started: bool,
     stomp: stomp::Progress,
+    /// Delimiters inside messages that were let pass or replaced, since the caller last asked.
+    embedded: u64,
     /// Bytes of the message looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
@@ -288,6 +290,12 @@ impl EncodeState {
     /// backend must be told about by a reset.
     pub fn is_cut(&self) -> bool {
         self.phase == Phase::Streaming
+    }
+
+    /// How many delimiters inside messages were let pass or replaced since this was last asked.
+    #[inline]
+    pub fn take_embedded(&mut self) -> u64 {
+        std::mem::take(&mut self.embedded)
     }
 }
 

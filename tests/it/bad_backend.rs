@@ -105,7 +105,7 @@ async fn a_backend_that_cannot_be_reached_is_told_before_or_after_the_upgrade() 
 async fn the_end_of_the_stream_is_told_by_where_it_comes() {
     const CLOSED: (u16, &str, &str) = (1000, "backend_closed", "backend closed");
     const CUT: (u16, &str, &str) = (1011, "backend_cut", "backend ended inside a record");
-    const BAD: (u16, &str, &str) = (1007, "backend_text", "backend sent text that is not UTF-8");
+    const BAD: (u16, &str, &str) = (1007, "backend_text", "backend sent bytes that are not text");
     // Framing, settings, what the backend sends before it ends, the messages of the client, its Close frame, and what is lost.
     type Row = (
         &'static str,

@@ -125,7 +125,7 @@ async fn a_record_over_the_limit_can_be_left_out() {
             drop(service);
             client.expect_close(1000, "backend closed").await;
             let fields = json!({
-                "messages_down": 2, "bytes_down": 6, "oversized": 1, "lost_down": long.len(), "lost_up": 0,
+                "messages_down": 2, "bytes_down": 6, "oversized_down": 1, "lost_down": long.len(), "lost_up": 0,
             });
             scene.ended("backend_closed", fields).await;
         }
@@ -147,7 +147,7 @@ async fn a_record_over_the_limit_that_never_ends_is_dropped_to_its_end() {
     drop(service);
     client.expect_close(1000, "backend closed").await;
     scene.program.expect_no_growth(before);
-    let fields = json!({"messages_down": 0, "oversized": 1, "lost_down": 256 * block.len()});
+    let fields = json!({"messages_down": 0, "oversized_down": 1, "lost_down": 256 * block.len()});
     scene.ended("backend_closed", fields).await;
     scene.done().await;
 }

@@ -10,10 +10,12 @@ use std::process::Command;
 /// Modules that know no runtime, clock, log or I/O.
 const PURE: &[&str] = &[
     "bridge::counters",
+    "bridge::delivery",
     "bridge::downlink",
     "bridge::lifecycle",
     "bridge::settings",
     "bridge::uplink",
+    "charset",
     "close",
     "escape",
     "framing",
@@ -30,7 +32,15 @@ const PURE_TOO: &[&str] = &["addr::normalize_host", "bridge"];
 /// The parts of `bridge` that are not.
 const NOT_PURE: &[&str] = &["bridge::pump", "bridge::run", "bridge::refuse", "bridge::Ended"];
 /// The crates that a pure module may use: they compute.
-const PURE_CRATES: &[&str] = &["bytes", "fastrand", "jiff", "memchr", "simdutf8", "thiserror"];
+const PURE_CRATES: &[&str] = &[
+    "bytes",
+    "encoding_rs",
+    "fastrand",
+    "jiff",
+    "memchr",
+    "simdutf8",
+    "thiserror",
+];
 /// The parts of `std` that it may not.
 const OUTSIDE: &[&str] = &["env", "fs", "io", "net", "os", "process", "thread"];
 

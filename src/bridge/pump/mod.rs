@@ -63,7 +63,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     ) -> Self {
         Self {
             up: Uplink::new(&settings),
-            down: Downlink::default(),
+            down: Downlink::new(&settings),
             settings,
             client: Some(client),
             backend,
@@ -95,7 +95,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         Ended {
             reason,
             code: self.code.or(reason.row().code),
-            counters: self.counters,
+            counters: self.counters.clone(),
             held_max: self.memory.most(),
         }
     }

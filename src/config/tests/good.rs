@@ -23,7 +23,7 @@ fn a_small_file_gets_the_defaults() {
     assert_eq!(settings.embedded, Embedded::Reject);
     assert_eq!(
         (settings.oversized, settings.empty),
-        (Oversized::Close, Empty::Deliver)
+        (Both::of(Oversized::Close), Both::of(Empty::Deliver))
     );
     assert_eq!(settings.half_close, HalfClose::Never);
     assert_eq!(settings.timeouts, crate::bridge::Timeouts::default());
@@ -73,7 +73,10 @@ fn a_route_stands_over_the_defaults() {
         (Accept::Text, Deliver::Binary)
     );
     assert_eq!(b.settings.embedded, Embedded::Split);
-    assert_eq!((b.settings.max_message, b.settings.empty), (2048, Empty::Skip));
+    assert_eq!(
+        (b.settings.max_message, b.settings.empty),
+        (2048, Both::of(Empty::Skip))
+    );
 }
 
 #[test]
@@ -214,7 +217,10 @@ fn edges_have_their_policies() {
          empty = \"deliver\"\nhalf_close = \"empty-message\"\nlinger = \"0s\"\nping_interval = \"off\"\nmax_message = \"1 GiB\"",
     );
     assert_eq!(all.embedded, Embedded::Replace((*b" ").into()));
-    assert_eq!((all.oversized, all.partial), (Oversized::Discard, Partial::Drop));
+    assert_eq!(
+        (all.oversized, all.partial),
+        (Both::of(Oversized::Discard), Partial::Drop)
+    );
     assert_eq!(all.half_close, HalfClose::EmptyMessage);
     assert_eq!((all.timeouts.linger, all.timeouts.ping), (Duration::ZERO, None));
     assert_eq!(all.max_message, 1 << 30);
@@ -244,4 +250,64 @@ fn a_subprotocol_says_what_differs_from_its_route() {
     assert_eq!(b.to_backend, preset("u16be").unwrap().to_backend);
     assert_eq!((b.max_message, b.deliver), (9, Deliver::Binary));
     assert_eq!(b.partial, Partial::Error, "of its own framing");
+}
+
+#[test]
+fn policies_may_differ_by_direction() {
+    fn pair<T>(to_backend: T, to_client: T) -> Both<T> {
+        Both {
+            to_backend,
+            to_client,
+        }
+    }
+    let defaults =
+        "[defaults]\nframing = \"lines\"\noversized = { to_backend = \"discard\" }\nempty = \"skip\"\n";
+    let lines = "oversized = { to_client = \"discard\" }\nempty = { to_backend = \"deliver\" }\nhalf_close = \"empty-message\"";
+    let config = good(&format!("{LISTENER}{defaults}{ROUTE}{lines}"));
+    let settings = &config.routes[0].settings;
+    assert_eq!(settings.oversized, Both::of(Oversized::Discard));
+    assert_eq!(settings.empty, pair(Empty::Deliver, Empty::Skip));
+    let one = self::settings("framing = \"raw\"\noversized = { to_backend = \"discard\" }");
+    assert_eq!(one.oversized, pair(Oversized::Discard, Oversized::Close));
+}
+
+#[test]
+fn text_has_its_charset_and_its_policies() {
+    let gbk = Some(Charset::named("gbk").unwrap());
+    let lines = |lines: &str| {
+        let settings = settings(&format!("framing = \"lines\"\n{lines}"));
+        (settings.charset, settings.invalid_text, settings.unmappable)
+    };
+    use InvalidText::{Binary, Close, Replace};
+    let reject = Unmappable::Reject;
+    for (written, expected) in [
+        ("", (None, Close, reject)),
+        ("charset = \"UTF-8\"", (None, Close, reject)),
+        ("charset = \"GBK\"", (gbk, Close, reject)),
+        ("message = \"auto\"", (None, Binary, reject)),
+        (
+            "message = \"auto\"\ninvalid_text = \"replace\"",
+            (None, Replace, reject),
+        ),
+        ("invalid_text = \"binary\"", (None, Binary, reject)),
+        (
+            "charset = \"gb2312\"\nunmappable = \"escape\"",
+            (gbk, Close, Unmappable::Escape),
+        ),
+        (
+            "charset = \"gbk\"\nunmappable = \"replace\"",
+            (gbk, Close, Unmappable::Replace),
+        ),
+    ] {
+        assert_eq!(lines(written), expected, "{written}");
+    }
+    // A charset is one of text, whatever the preset says; and a route without one may stand beside others in the defaults.
+    assert_eq!(
+        settings("framing = \"u16be\"\ncharset = \"gbk\"").deliver,
+        Deliver::Text
+    );
+    let defaults = "[defaults]\ncharset = \"gbk\"\nunmappable = \"escape\"\ninvalid_text = \"replace\"\nframing = \"lines\"\n";
+    for route in ["message = \"binary\"", "charset = \"utf-8\""] {
+        good(&format!("{LISTENER}{defaults}{ROUTE}{route}"));
+    }
 }

@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 use super::keys::{KEYS, Place};
 use super::*;
 use crate::backend::Target;
-use crate::bridge::{Accept, Deliver, HalfClose, Settings};
+use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, Settings};
+use crate::charset::{Charset, Unmappable};
 use crate::framing::{
     ContentLength, Embedded, Empty, Fixed, Framing, Groups, Header, Oversized, Partial, Varint, preset,
     preset_names,

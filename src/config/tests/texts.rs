@@ -80,6 +80,8 @@ fn every_key_is_read() {
                     "[defaults]\nframing = {{ kind = \"delimiter\", delimiter = {{ {key} = {DATE} }} }}"
                 ),
                 Place::MessagePair => format!("[defaults]\nmessage = {{ {key} = {DATE} }}"),
+                Place::OversizedPair => format!("[defaults]\noversized = {{ {key} = {DATE} }}"),
+                Place::EmptyPair => format!("[defaults]\nempty = {{ {key} = {DATE} }}"),
                 Place::Replacement => format!("[defaults]\nembedded_delimiter = {{ {key} = {DATE} }}"),
             };
             let problems = bad(&source);
