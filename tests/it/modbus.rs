@@ -53,13 +53,13 @@ async fn requests_on_their_way_at_once_get_their_own_answers() {
     let sealock = server.behind("framing = \"modbus\"").await;
     let mut client = Client::tls(sealock.tls, "/").await;
     // 125 registers are the most that one response can hold.
-    let requests: Vec<Vec<u8>> = (0..50)
-        .map(|number| message(number, &[3, 0, number as u8, 0, 125]))
+    let requests: Vec<Vec<u8>> = (0..1000)
+        .map(|number| message(number, &[3, 0, (number % 75) as u8, 0, 125]))
         .collect();
     client.send_all(BINARY, &requests).await;
-    for number in 0..50 {
+    for number in 0..1000_u16 {
         let mut pdu = vec![3, 250];
-        pdu.extend((number..number + 125).flat_map(u16::to_be_bytes));
+        pdu.extend((0..125_u16).flat_map(|n| (number % 75 + n).to_be_bytes()));
         client.expect(BINARY, &message(number, &pdu)).await;
     }
 }
