@@ -42,6 +42,7 @@ pub mod limits;
 pub mod config;
 pub mod demo;
 pub mod probe;
+pub mod decode;
 pub mod telemetry;
 
 // Shared by all.

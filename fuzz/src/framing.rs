@@ -6,11 +6,13 @@
 mod counted;
 mod delimiter;
 mod length_prefix;
+mod protocols;
 mod raw;
 
 pub use counted::framing_counted;
 pub use delimiter::framing_delimiter;
 pub use length_prefix::framing_length_prefix;
+pub use protocols::framing_protocols;
 pub use raw::framing_raw;
 
 use sealock::framing::{

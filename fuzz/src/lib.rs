@@ -15,7 +15,9 @@ pub mod tls;
 
 pub use config::config;
 pub use frames::frames;
-pub use framing::{framing_counted, framing_delimiter, framing_length_prefix, framing_raw};
+pub use framing::{
+    framing_counted, framing_delimiter, framing_length_prefix, framing_protocols, framing_raw,
+};
 pub use request_head::{is_upgraded, request_head};
 pub use session::session;
 pub use tls::tls;
@@ -30,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("framing_counted", framing_counted),
     ("framing_delimiter", framing_delimiter),
     ("framing_length_prefix", framing_length_prefix),
+    ("framing_protocols", framing_protocols),
     ("framing_raw", framing_raw),
     ("request_head", request_head),
     ("session", session),

@@ -370,6 +370,87 @@ fn counted() -> Seeds {
     ]
 }
 
+/// 0 STOMP, 1 a PostgreSQL server, 2 AMQP, 3 FIX, 4 the start of a PostgreSQL client.
+fn protocols() -> Seeds {
+    const CONNECT: &[u8] = b"CONNECT\naccept-version:1.2\n\n\0";
+    const COUNTED: &[u8] = b"SEND\r\ncontent-length:3\r\n\r\na\0b\0";
+    const TWICE: &[u8] = b"A\ncontent-length: 1\nx:\ry\ncontent-length:9\n\n\0\0";
+    const FIX: &[u8] = b"8=F\x019=5\x0135=0\x0110=062\x01";
+    let seed = |protocol, manner, messages: &[&[u8]], stream: &[u8]| -> Vec<u8> {
+        [&[protocol], &traffic(manner, messages, stream)[..]].concat()
+    };
+    let two = [CONNECT, CONNECT].concat();
+    let stomp = [CONNECT, b"\n\r\n", COUNTED, TWICE, b"MESSAGE\n\nhalf"].concat();
+    let fix = [
+        FIX,
+        b"8=FIXT.1.1\x019=12\x0135=A\x0158=\x0110=\x0110=000\x01",
+        FIX,
+    ]
+    .concat();
+    vec![
+        (
+            "stomp",
+            seed(
+                0,
+                TRAFFIC,
+                &[CONNECT, b"\n", COUNTED, TWICE, b"\n\n", &two],
+                &stomp,
+            ),
+        ),
+        ("stomp-fragments", seed(0, FRAGMENTS, &[COUNTED, CONNECT], &stomp)),
+        (
+            "stomp-that-announces-too-much",
+            seed(0, TRAFFIC, &[], b"A\ncontent-length:99999999999999999999\n\n\0"),
+        ),
+        (
+            "postgres",
+            seed(
+                1,
+                TRAFFIC,
+                &[b"X\0\0\0\x04", b"Q\0\0\0\x06x\0", b"Q\0\0\0\x05x\0"],
+                b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05IZ\0\0\0\x03",
+            ),
+        ),
+        (
+            "postgres-start",
+            seed(
+                4,
+                FRAGMENTS,
+                &[b"\0\0\0\x09\0\x03\0\0\0", b"\0\0\0\x08\x04\xD2\x16\x2F"],
+                b"\0\0\0\x09\0\x03\0\0\0X\0\0\0\x04",
+            ),
+        ),
+        (
+            "amqp",
+            seed(
+                2,
+                TRAFFIC,
+                &[b"AMQP\0\0\x09\x01", b"AMQP\0\x01\0\0", b"\x08\0\0\0\0\0\0\xCE"],
+                b"\x08\0\0\0\0\0\0\xCEAMQP\0\0\x09\x01\x03\0\x01\0\0\0\x02\xCE\xCE\xCE\x08\0\0\0\0\0\0\0",
+            ),
+        ),
+        (
+            "amqp-fragments",
+            seed(
+                2,
+                FRAGMENTS,
+                &[b"\x03\0\x01\0\0\0\x02\xCE\xCE\xCE"],
+                b"\x03\0\x01\0\0\0\x02\xCE\xCE\xCEAMQX",
+            ),
+        ),
+        (
+            "fix",
+            seed(
+                3,
+                TRAFFIC,
+                &[FIX, &fix, b"8=F\x019=5\x0135=0\x0110=063\x01"],
+                &fix,
+            ),
+        ),
+        ("fix-fragments", seed(3, FRAGMENTS, &[FIX], &fix)),
+    ]
+}
+
 /// Width, little endian, includes header, keep, offset, adjustment (an index and a sign), template.
 fn prefix(width: u8, flags: [u8; 3], offset: u8, adjustment: [u8; 2], template: &[u8]) -> Vec<u8> {
     [&[width], &flags[..], &[offset], &adjustment, &text(template)].concat()
@@ -891,6 +972,7 @@ fn made() -> Vec<(&'static str, Seeds)> {
         ("framing_counted", counted()),
         ("framing_delimiter", delimiter()),
         ("framing_length_prefix", length_prefix()),
+        ("framing_protocols", protocols()),
         ("framing_raw", raw()),
         ("request_head", request_head()),
         ("session", session()),

@@ -25,9 +25,10 @@ mod scalar;
 mod settings;
 mod suggest;
 mod syntax;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
+mod value;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -41,6 +42,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
 pub use model::{Certificate, Config, Limits, Listener, Route, Tls};
 use reader::{Reader, Section};
+pub use value::{Directions, parse_framing};
 
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// No configuration is this long; something else was named by mistake.

@@ -63,6 +63,19 @@ pub(super) enum Measured {
     Whole { len: usize },
 }
 
+#[cfg(test)]
+impl Measured {
+    /// How many bytes were looked at to tell this.
+    fn examined(self, place: Place, input: &[u8]) -> u64 {
+        let end = match self {
+            Self::More { .. } => input.len(),
+            Self::Header { header, .. } => header,
+            Self::Whole { len } => len,
+        };
+        (end - place.scanned) as u64
+    }
+}
+
 /// Nothing more can be said before more input arrives.
 fn more<'a>(consumed: usize) -> Decoded<'a> {
     Decoded {
@@ -135,12 +148,7 @@ pub(super) fn decode<'a, C: Counted>(
         let measured = rule.measure(place, input)?;
         #[cfg(test)]
         {
-            let end = match measured {
-                Measured::More { .. } => input.len(),
-                Measured::Header { header, .. } => header,
-                Measured::Whole { len } => len,
-            };
-            state.examined += (end - place.scanned) as u64;
+            state.examined += measured.examined(place, input);
         }
         let (header, body) = match measured {
             Measured::More { scanned } => {
@@ -325,10 +333,14 @@ fn encode_kept<C: Counted>(
                 first: !state.started,
                 scanned: state.scanned,
             };
-            match rule
+            let measured = rule
                 .measure(place, held)
-                .map_err(|_| EncodeError::HeaderMismatch)?
+                .map_err(|_| EncodeError::HeaderMismatch)?;
+            #[cfg(test)]
             {
+                state.examined += measured.examined(place, held);
+            }
+            match measured {
                 Measured::Header { header, body } => {
                     let whole = body.checked_add((header + C::TRAILER) as u64);
                     if whole != Some(len) {

@@ -45,9 +45,10 @@ const TABLE: &[(&str, Make)] = &[
     ("u16le", || counted(LengthPrefix::plain(2, Endian::Little))),
     ("u32be", || counted(LengthPrefix::plain(4, Endian::Big))),
     ("u32le", || counted(LengthPrefix::plain(4, Endian::Little))),
-    // RFC 1035 §4.2.2: two bytes before each message.
+    // RFC 1035 §4.2.2, RFC 7766 §8: two bytes before each message.
     ("dns", || counted(LengthPrefix::plain(2, Endian::Big))),
-    // RFC 1006 §6: version 3, a reserved byte, the length of the whole packet.
+    // RFC 1006 §6: version 3, a reserved byte (which nobody sets, so another value is taken for garbage), the length of the whole
+    // packet. That a packet has at least 7 bytes is left to the backend.
     ("tpkt", || {
         counted(LengthPrefix {
             offset: 2,
@@ -56,7 +57,9 @@ const TABLE: &[(&str, Make)] = &[
             ..LengthPrefix::plain(2, Endian::Big)
         })
     }),
-    // Client/server protocol: three bytes little endian, a sequence number, the payload. Numbers matter, so they stay.
+    // Client/server protocol, "MySQL Packets": three bytes little endian, a sequence number, the payload. Numbers matter, so they stay.
+    // A payload of 2^24 - 1 bytes goes on in the next packet: a message is a packet, not a payload. Behind a request for TLS or
+    // compression there are no such packets.
     ("mysql", || {
         counted(LengthPrefix {
             adjustment: 1,
@@ -64,7 +67,8 @@ const TABLE: &[(&str, Make)] = &[
             ..LengthPrefix::plain(3, Endian::Little)
         })
     }),
-    // Wire protocol: a message starts with its own length, itself included.
+    // Wire protocol, "Standard Message Header": a message starts with its own length, itself included. That the header has 12 bytes
+    // more is left to the backend.
     ("mongodb", || {
         counted(LengthPrefix {
             includes_header: true,
@@ -72,9 +76,11 @@ const TABLE: &[(&str, Make)] = &[
             ..LengthPrefix::plain(4, Endian::Little)
         })
     }),
-    // Apache Kafka protocol guide: four bytes before each request and response.
+    // Apache Kafka protocol guide, "Protocol Primitives": four bytes before each request and response. They are signed, which shows at
+    // lengths that no limit allows.
     ("kafka", || counted(LengthPrefix::plain(4, Endian::Big))),
-    // MODBUS Messaging on TCP/IP V1.0b §3.1.3: transaction, protocol, then the length of what follows.
+    // MODBUS Messaging on TCP/IP V1.0b §3.1.3: transaction, protocol, then the length of what follows. Lengths outside of 2 to 254 and
+    // protocols other than 0 are left to the backend: the number of the transaction stands in front of both.
     ("modbus", || {
         counted(LengthPrefix {
             offset: 4,

@@ -46,7 +46,7 @@ const OUTSIDE: &[&str] = &["env", "fs", "io", "net", "os", "process", "thread"];
 
 /// The path of a connection. None of these knows another, nor those who know them.
 const STAGES: &[&str] = &["accept", "tls", "upgrade", "route", "backend", "bridge"];
-const ABOVE: &[&str] = &["app", "cli", "config", "demo", "probe", "session"];
+const ABOVE: &[&str] = &["app", "cli", "config", "decode", "demo", "probe", "session"];
 
 /// Crates, and the only modules that use them.
 const HOMES: &[(&[&str], &[&str])] = &[
@@ -87,9 +87,13 @@ impl Source {
         let (text, _) = split_tests(text);
         let code = uncommented(&text);
         let module = module_of(file);
+        let own: Vec<&str> = code.lines().filter_map(own_module).collect();
         let paths = paths(&code)
             .into_iter()
-            .map(|path| resolve(&module, &path))
+            .map(|path| match own.contains(&first(&path)) {
+                true => resolve(&module, &format!("self::{path}")),
+                false => resolve(&module, &path),
+            })
             .collect();
         Self {
             module,
@@ -110,6 +114,11 @@ impl Source {
 
 fn first(path: &str) -> &str {
     path.split("::").next().unwrap_or_default()
+}
+
+/// The module that a line declares: its name means this one, whatever the root has.
+fn own_module(line: &str) -> Option<&str> {
+    line.strip_prefix("mod ")?.strip_suffix(';')
 }
 
 fn is_under(path: &str, module: &str) -> bool {
@@ -586,6 +595,10 @@ fn what_is_allowed_is_not_found() {
             "use hyper::{Method, Version};\nuse super::handshake;\n",
         ),
         ("probe.rs", "use tokio_tungstenite::tungstenite::Message;\n"),
+        (
+            "websocket/mod.rs",
+            "mod session;\n\npub use session::Violation;\n",
+        ),
         (
             "route/pattern.rs",
             "use crate::addr::normalize_host;\nuse std::time::{Duration, Instant};\n",

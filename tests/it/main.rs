@@ -23,6 +23,7 @@ mod bad_tls;
 mod browser;
 mod bulk;
 mod daemon;
+mod decode;
 mod dns;
 mod docs;
 mod early_and_late;

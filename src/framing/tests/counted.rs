@@ -283,6 +283,24 @@ fn a_header_that_arrives_a_byte_at_a_time_is_searched_once() {
         assert!(state.is_inside());
         assert_eq!(state.examined, header.len() as u64, "{framing:?}");
     }
+
+    let (mut state, mut out) = (EncodeState::default(), Outbox::default());
+    for (at, byte) in long.bytes().enumerate() {
+        let begin = Begin {
+            kind: Kind::Text,
+            len: Some(long.len() as u64 + 1),
+        };
+        let part = Part {
+            begin: (at == 0).then_some(begin),
+            data: &[byte],
+            end: false,
+        };
+        headers_kept()
+            .encode(&mut state, &Embedded::Reject, &part, &mut out)
+            .unwrap();
+        assert_eq!(state.is_cut(), at + 1 == long.len());
+    }
+    assert_eq!(state.examined, long.len() as u64);
 }
 
 #[test]
@@ -435,12 +453,13 @@ fn plain_number(input: &str, end: char, zero: bool) -> Start {
 }
 
 fn number(digits: &str, header: usize) -> Start {
-    match digits.parse::<u128>() {
-        Ok(value) if !digits.starts_with('+') => u64::try_from(value)
-            .map_or(Start::Bad(DecodeError::TooBig), |body| {
-                Start::Header(header, body)
-            }),
-        _ => BAD,
+    if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_digit()) {
+        return BAD;
+    }
+    // All that can be wrong with digits is that they are too many.
+    match digits.parse() {
+        Ok(body) => Start::Header(header, body),
+        Err(_) => Start::Bad(DecodeError::TooBig),
     }
 }
 

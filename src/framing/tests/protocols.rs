@@ -31,8 +31,8 @@ fn captures() -> Vec<(Framing, Vec<&'static [u8]>)> {
                 b"DISCONNECT\nreceipt:1\n\n\0",
             ],
         ),
-        // PostgreSQL 15.18 and pg8000 1.31.6: what `pg8000.native.Connection(user, sock=…).run("select 7 as n, null, 'hä'")` writes to its
-        // socket and reads from it, without most of the server's parameters.
+        // PostgreSQL 15.18 and pg8000 1.31.6: what `Connection(user, sock=…, ssl_context=False).run("select 7 as n, null, 'hä'")` of
+        // `pg8000.native` writes to its socket and reads from it, without most of the server's parameters.
         (
             CLIENT,
             vec![
@@ -49,14 +49,15 @@ fn captures() -> Vec<(Framing, Vec<&'static [u8]>)> {
                 b"S\0\0\0\x16application_name\0\0",
                 b"K\0\0\0\x0C\0\0\x13p\xBB(0\xB7",
                 b"Z\0\0\0\x05I",
-                b"T\0\0\0P\0\x03n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xFF\xFF\xFF\xFF\0\0?column?\0\0\0\0\0\0\0\0\0\0\x19\xFF\xFF\xFF\xFF\xFF\xFF\0\0\
+                b"T\0\0\0P\0\x03n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xFF\xFF\xFF\xFF\0\0\
+                  ?column?\0\0\0\0\0\0\0\0\0\0\x19\xFF\xFF\xFF\xFF\xFF\xFF\0\0\
                   ?column?\0\0\0\0\0\0\0\0\0\0\x19\xFF\xFF\xFF\xFF\xFF\xFF\0\0",
                 b"D\0\0\0\x16\0\x03\0\0\0\x017\xFF\xFF\xFF\xFF\0\0\0\x03h\xC3\xA4",
                 b"C\0\0\0\rSELECT 1\0",
                 b"Z\0\0\0\x05I",
             ],
         ),
-        // pamqp 4.0.1: `pamqp.header.ProtocolHeader(0, 9, 1).marshal()`, then `pamqp.frame.marshal(frame, channel)` of `Connection.Open("/")`,
+        // pamqp 4.0.1: `header.ProtocolHeader(0, 9, 1).marshal()`, then `frame.marshal(frame, channel)` of `Connection.Open("/")`,
         // `Basic.Publish(routing_key="q")`, `ContentHeader(0, 3, Basic.Properties(content_type="text/plain"))`,
         // `ContentBody(b"a\xceb")`, `Heartbeat()`.
         (
