@@ -6,7 +6,7 @@
 //! benches/table.sh                                  # all, into docs/framings/README.md
 //! ```
 //!
-//! A case is `direction/row/size`. In its row stand a framing and, behind a `+`, the codec beside it. The size is that of a message
+//! A case is `direction/row/size`. A row is a framing, or with a `+` the codec beside it. The size is that of a message
 //! in bytes; `bytewise` is the worst case: messages of 256 B of which each byte comes alone.
 //!
 //! Both sides do the same: they read records that lie ready in a buffer, which was filled before the clock started, and write into
@@ -23,7 +23,7 @@ use bytes::{BufMut, BytesMut};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sealock::framing::{
-    DecodeRules, DecodeState, Embedded, EncodeError, EncodeState, Event, Framing, Oversized, preset,
+    DecodeRules, DecodeState, Embedded, EncodeError, EncodeState, Event, Fixed, Framing, Oversized, preset,
 };
 use sealock::message::{Begin, Kind, Part};
 use sealock::outbox::Outbox;
@@ -121,11 +121,25 @@ fn rows() -> Vec<Row> {
         row!("u16be"),
         row!("u32be").beside(LENGTHS, LENGTHS),
         row!("tpkt"),
-        row!("mongodb").message(|size| {
-            let mut message = (size as u32).to_le_bytes().to_vec();
-            message.extend(text(size - 4));
-            message
+        row!("mongodb").message(|size| join(&[&(size as u32).to_le_bytes(), &text(size - 4)])),
+        row!("protobuf"),
+        row!("mqtt").message(mqtt),
+        Row::preset("fixed", |size| {
+            Fixed::new(size as u64, None).ok().map(Framing::Fixed)
         }),
+        row!("netstring"),
+        row!("syslog"),
+        row!("lsp"),
+        row!("stomp").message(|size| join(&[b"SEND\n\n", &text(size - 7), b"\0"])),
+        row!("postgres").message(|size| {
+            let length = (size - 1) as u32;
+            join(&[b"D", &length.to_be_bytes(), &text(size - 5)])
+        }),
+        row!("amqp091").message(|size| {
+            let length = (size - 8) as u32;
+            join(&[&[3, 0, 1], &length.to_be_bytes(), &text(size - 8), &[0xCE]])
+        }),
+        row!("fix").message(fix),
     ]
 }
 
@@ -133,6 +147,31 @@ fn rows() -> Vec<Row> {
 fn text(size: usize) -> Vec<u8> {
     let letters = b"The quick brown fox jumps over the lazy dog; ".iter();
     letters.copied().cycle().take(size).collect()
+}
+
+fn join(pieces: &[&[u8]]) -> Vec<u8> {
+    pieces.concat()
+}
+
+/// PUBLISH, with a length of as many bytes as it takes.
+fn mqtt(size: usize) -> Vec<u8> {
+    let body = text(size - 2);
+    let (mut header, mut left) = (vec![0x30], body.len());
+    while left > 0x7F {
+        header.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    header.push(left as u8);
+    join(&[&header, &body])
+}
+
+/// News, with its checksum. The shortest are longer than 16 bytes.
+fn fix(size: usize) -> Vec<u8> {
+    let body = join(&[b"35=B\x0158=", &text(size.saturating_sub(40)), b"\x01"]);
+    let header = format!("8=FIX.4.4\x019={}\x01", body.len());
+    let message = join(&[header.as_bytes(), &body]);
+    let sum = message.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    join(&[&message, format!("10={sum:03}\x01").as_bytes()])
 }
 
 /// Messages of one size, and their records.

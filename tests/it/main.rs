@@ -27,6 +27,7 @@ mod decode;
 mod dns;
 mod docs;
 mod early_and_late;
+mod framing_pages;
 mod irc;
 mod lifecycle;
 mod memory;
