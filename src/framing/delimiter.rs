@@ -265,17 +265,17 @@ impl Delimiter {
         part: &Part<'_>,
         out: &mut Outbox,
     ) -> Result<(), EncodeError> {
-        if !part.is_whole() || self.keep {
+        if !part.is_whole() || self.keep || !embedded.is_refused() {
             return self.encode_part(state, embedded, part, out);
         }
         // What most messages are. It is searched where it lies: right behind the copy, the search would wait for the copy's writes.
-        if embedded.is_refused() && matches!(self.find(part.data, 0, false), Found::At { .. }) {
+        if matches!(self.find(part.data, 0, false), Found::At { .. }) {
             return Err(EncodeError::DelimiterInside);
         }
         out.push(part.data);
-        match (self.only, embedded) {
-            (Some(byte), Embedded::Reject | Embedded::Escape | Embedded::Split) => out.push(&[byte]),
-            _ => self.append(embedded, out)?,
+        match self.only {
+            Some(byte) => out.push(&[byte]),
+            None => state.embedded = self.append(embedded, out)?,
         }
         out.commit();
         Ok(())

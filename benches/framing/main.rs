@@ -16,14 +16,17 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark that cannot go on stops")]
 
+mod rows;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rows::{Peer, Row, rows};
 use sealock::framing::{
-    DecodeRules, DecodeState, Embedded, EncodeError, EncodeState, Event, Fixed, Framing, Oversized, preset,
+    DecodeRules, DecodeState, Embedded, EncodeError, EncodeState, Event, Framing, Oversized,
 };
 use sealock::message::{Begin, Kind, Part};
 use sealock::outbox::Outbox;
@@ -48,136 +51,9 @@ const RULES: DecodeRules = DecodeRules {
     text: false,
 };
 
-/// What is measured: one line for each.
-struct Row {
-    name: &'static str,
-    /// None where there is no framing for messages of this size.
-    framing: fn(usize) -> Option<Framing>,
-    /// A message of about this size.
-    message: fn(usize) -> Vec<u8>,
-    embedded: Embedded,
-    /// What of tokio-util reads the same.
-    readers: &'static [Peer],
-    /// What of it writes the same.
-    writers: &'static [Peer],
-}
-
-/// A codec of tokio-util, with its name.
-#[derive(Clone, Copy)]
-enum Peer {
-    LengthDelimited,
-    Lines,
-    AnyDelimiter,
-}
-
-impl Row {
-    /// Text in records of a preset.
-    fn preset(name: &'static str, framing: fn(usize) -> Option<Framing>) -> Self {
-        Self {
-            name,
-            framing,
-            message: text,
-            embedded: Embedded::Reject,
-            readers: &[],
-            writers: &[],
-        }
-    }
-
-    fn message(self, message: fn(usize) -> Vec<u8>) -> Self {
-        Self { message, ..self }
-    }
-
-    fn beside(self, readers: &'static [Peer], writers: &'static [Peer]) -> Self {
-        Self {
-            readers,
-            writers,
-            ..self
-        }
-    }
-}
-
-/// A row that bears the name of its preset.
-macro_rules! row {
-    ($name:literal) => {
-        Row::preset($name, |_| preset($name).map(|preset| preset.to_client))
-    };
-}
-
-/// One row for each way to frame; presets that differ in numbers only would tell the same again.
-fn rows() -> Vec<Row> {
-    const LINES: &[Peer] = &[Peer::Lines, Peer::AnyDelimiter];
-    const LENGTHS: &[Peer] = &[Peer::LengthDelimited];
-    vec![
-        row!("raw"),
-        row!("lines").beside(LINES, &[]),
-        // Nobody looks whether the message is one line: what tokio-util does.
-        Row {
-            name: "lines-split",
-            embedded: Embedded::Split,
-            ..row!("lines").beside(&[], LINES)
-        },
-        row!("crlf"),
-        row!("irc"),
-        row!("u16be"),
-        row!("u32be").beside(LENGTHS, LENGTHS),
-        row!("tpkt"),
-        row!("mongodb").message(|size| join(&[&(size as u32).to_le_bytes(), &text(size - 4)])),
-        row!("protobuf"),
-        row!("mqtt").message(mqtt),
-        Row::preset("fixed", |size| {
-            Fixed::new(size as u64, None).ok().map(Framing::Fixed)
-        }),
-        row!("netstring"),
-        row!("syslog"),
-        row!("lsp"),
-        row!("stomp").message(|size| join(&[b"SEND\n\n", &text(size - 7), b"\0"])),
-        row!("postgres").message(|size| {
-            let length = (size - 1) as u32;
-            join(&[b"D", &length.to_be_bytes(), &text(size - 5)])
-        }),
-        row!("amqp091").message(|size| {
-            let length = (size - 8) as u32;
-            join(&[&[3, 0, 1], &length.to_be_bytes(), &text(size - 8), &[0xCE]])
-        }),
-        row!("fix").message(fix),
-    ]
-}
-
-/// Text without any delimiter, nor anything that is escaped.
-fn text(size: usize) -> Vec<u8> {
-    let letters = b"The quick brown fox jumps over the lazy dog; ".iter();
-    letters.copied().cycle().take(size).collect()
-}
-
-fn join(pieces: &[&[u8]]) -> Vec<u8> {
-    pieces.concat()
-}
-
-/// PUBLISH, with a length of as many bytes as it takes.
-fn mqtt(size: usize) -> Vec<u8> {
-    let body = text(size - 2);
-    let (mut header, mut left) = (vec![0x30], body.len());
-    while left > 0x7F {
-        header.push(left as u8 | 0x80);
-        left >>= 7;
-    }
-    header.push(left as u8);
-    join(&[&header, &body])
-}
-
-/// News, with its checksum. The shortest are longer than 16 bytes.
-fn fix(size: usize) -> Vec<u8> {
-    let body = join(&[b"35=B\x0158=", &text(size.saturating_sub(40)), b"\x01"]);
-    let header = format!("8=FIX.4.4\x019={}\x01", body.len());
-    let message = join(&[header.as_bytes(), &body]);
-    let sum = message.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-    join(&[&message, format!("10={sum:03}\x01").as_bytes()])
-}
-
 /// Messages of one size, and their records.
 struct Batch {
     framing: Framing,
-    embedded: Embedded,
     message: Vec<u8>,
     stream: Vec<u8>,
     count: usize,
@@ -188,7 +64,6 @@ impl Batch {
     fn new(row: &Row, size: usize, fewest: usize) -> Option<Self> {
         let mut batch = Self {
             framing: (row.framing)(size)?,
-            embedded: row.embedded.clone(),
             message: (row.message)(size),
             stream: Vec::new(),
             count: (BATCH / size).max(fewest),
@@ -213,7 +88,7 @@ impl Batch {
         let mut state = EncodeState::default();
         for _ in 0..self.count {
             let part = Part::whole(Kind::Binary, black_box(&self.message));
-            self.framing.encode(&mut state, &self.embedded, &part, out)?;
+            self.framing.encode(&mut state, &Embedded::Reject, &part, out)?;
         }
         Ok(())
     }
@@ -233,7 +108,7 @@ impl Batch {
                     data: std::slice::from_ref(byte),
                     end: at + 1 == message.len(),
                 };
-                let encoded = self.framing.encode(&mut state, &self.embedded, &part, out);
+                let encoded = self.framing.encode(&mut state, &Embedded::Reject, &part, out);
                 encoded.expect("the whole message could be encoded");
             }
         }
@@ -387,10 +262,6 @@ fn refilled<T>(rounds: u64, input: &mut T, refill: impl Fn(&mut T), run: impl Fn
 }
 
 fn decode(group: &mut BenchmarkGroup<'_, WallTime>, row: &Row) {
-    // What is done with a delimiter inside a message makes no difference here.
-    if row.embedded != Embedded::Reject {
-        return;
-    }
     for size in SIZES {
         let Some(batch) = Batch::new(row, size, FEWEST) else {
             continue;
@@ -406,7 +277,7 @@ fn decode(group: &mut BenchmarkGroup<'_, WallTime>, row: &Row) {
                 refilled(rounds, &mut input, refill, |input| batch.decode_whole(input))
             });
         });
-        for peer in row.readers {
+        for peer in row.peers {
             group.bench_function(BenchmarkId::new(beside(row, *peer), size), |bencher| {
                 let mut input = BytesMut::with_capacity(batch.stream.len());
                 bencher.iter_custom(|rounds| {
@@ -427,7 +298,7 @@ fn decode(group: &mut BenchmarkGroup<'_, WallTime>, row: &Row) {
         let mut left = Vec::new();
         bencher.iter(|| batch.decode_bytewise(&mut left));
     });
-    for peer in row.readers {
+    for peer in row.peers {
         group.bench_function(BenchmarkId::new(beside(row, *peer), "bytewise"), |bencher| {
             let mut buffer = BytesMut::new();
             bencher.iter(|| peer.decode_bytewise(&batch, &mut buffer));
@@ -448,7 +319,7 @@ fn encode(group: &mut BenchmarkGroup<'_, WallTime>, row: &Row) {
                 take(&mut out, batch.stream.len());
             });
         });
-        for peer in row.writers {
+        for peer in row.peers {
             let text = std::str::from_utf8(&batch.message).expect("the messages are text");
             group.bench_function(BenchmarkId::new(beside(row, *peer), size), |bencher| {
                 let mut out = BytesMut::with_capacity(batch.stream.len());
