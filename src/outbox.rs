@@ -37,6 +37,14 @@ impl Outbox {
         self.buf.extend_from_slice(bytes);
     }
 
+    /// Appends the first `count` of eight bytes: a single store, however many they are.
+    #[inline]
+    pub fn push_start(&mut self, bytes: [u8; 8], count: usize) {
+        let end = self.buf.len() + count;
+        self.buf.extend_from_slice(&bytes);
+        self.buf.truncate(end);
+    }
+
     /// Appends `count` zero bytes, to be overwritten once their value is known.
     pub fn push_zeros(&mut self, count: usize) {
         self.buf.resize(self.buf.len() + count, 0);

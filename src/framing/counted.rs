@@ -116,12 +116,25 @@ pub(super) fn whole_record<C: Counted>(rule: &C, input: &[u8]) -> Option<WholeRe
 }
 
 /// See [`super::Framing::decode`].
+#[inline(never)]
 pub(super) fn decode<'a, C: Counted>(
     rule: &C,
     state: &mut DecodeState,
     rules: &DecodeRules,
     input: &'a [u8],
 ) -> Result<Decoded<'a>, DecodeError> {
+    // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
+    if state.inside && !state.discarding && (input.len() as u64) < state.remaining {
+        state.remaining -= input.len() as u64;
+        return Ok(Decoded {
+            consumed: input.len(),
+            event: Event::Part(Part {
+                begin: None,
+                data: input,
+                end: false,
+            }),
+        });
+    }
     let mut skipped = 0;
     if state.discarding {
         skipped = input
@@ -246,7 +259,7 @@ fn whole<'a>(
 }
 
 /// See [`super::Framing::encode`].
-#[inline]
+#[inline(never)]
 pub(super) fn encode<C: Counted>(
     rule: &C,
     state: &mut EncodeState,

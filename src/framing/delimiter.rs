@@ -137,10 +137,17 @@ impl Delimiter {
     #[inline]
     pub(super) fn find(&self, bytes: &[u8], from: usize, eof: bool) -> Found {
         match self.only {
-            Some(byte) => memchr::memchr(byte, &bytes[from..]).map_or(Found::No, |at| Found::At {
-                start: from + at,
-                len: 1,
-            }),
+            Some(byte) => {
+                let at = match &bytes[from..] {
+                    // Somebody types. To call for the search of one byte costs more than the search.
+                    [one] => (*one == byte).then_some(0),
+                    rest => memchr::memchr(byte, rest),
+                };
+                at.map_or(Found::No, |at| Found::At {
+                    start: from + at,
+                    len: 1,
+                })
+            }
             None => self.find_any(bytes, from, eof),
         }
     }
@@ -180,6 +187,7 @@ impl Delimiter {
         })
     }
 
+    #[inline(never)]
     pub(super) fn decode<'a>(
         &self,
         state: &mut DecodeState,
@@ -225,7 +233,32 @@ impl Delimiter {
         })
     }
 
+    #[inline(never)]
     pub(super) fn encode(
+        &self,
+        state: &mut EncodeState,
+        embedded: &Embedded,
+        part: &Part<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), EncodeError> {
+        if !part.is_whole() || self.keep || !embedded.is_refused() {
+            return self.encode_part(state, embedded, part, out);
+        }
+        // What most messages are. It is searched where it lies: right behind the copy, the search would wait for the copy's writes.
+        if matches!(self.find(part.data, 0, false), Found::At { .. }) {
+            return Err(EncodeError::DelimiterInside);
+        }
+        out.push(part.data);
+        match self.only {
+            Some(byte) => out.push(&[byte]),
+            None => state.embedded = self.append(embedded, out)?,
+        }
+        out.commit();
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn encode_part(
         &self,
         state: &mut EncodeState,
         embedded: &Embedded,

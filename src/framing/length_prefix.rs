@@ -140,10 +140,16 @@ impl LengthPrefix {
         })
     }
 
+    /// How many of eight bytes the field does not have, in bits.
+    #[inline]
+    fn spare_bits(&self) -> usize {
+        64 - 8 * self.width
+    }
+
     /// What the field says of a body of this length.
     #[inline]
     fn field_value(&self, body: u64) -> Result<u64, EncodeError> {
-        let limit = u64::MAX >> (64 - 8 * self.width);
+        let limit = u64::MAX >> self.spare_bits();
         body.checked_sub_signed(self.bias())
             .filter(|value| *value <= limit)
             .ok_or(EncodeError::LengthDoesNotFit)
@@ -181,22 +187,17 @@ impl Counted for LengthPrefix {
         Ok(Measured::Header { header, body })
     }
 
-    /// The usual widths are spelled out, because each is a single store.
     #[inline]
     fn push_header(&self, body: u64, out: &mut Outbox) -> Result<(), EncodeError> {
         let value = self.field_value(body)?;
         if !self.template.is_empty() {
             out.push(&self.template);
         }
-        match (self.endian, self.width) {
-            (_, 1) => out.push(&[value as u8]),
-            (Endian::Big, 2) => out.push(&(value as u16).to_be_bytes()),
-            (Endian::Big, 4) => out.push(&(value as u32).to_be_bytes()),
-            (Endian::Big, width) => out.push(&value.to_be_bytes()[8 - width..]),
-            (Endian::Little, 2) => out.push(&(value as u16).to_le_bytes()),
-            (Endian::Little, 4) => out.push(&(value as u32).to_le_bytes()),
-            (Endian::Little, width) => out.push(&value.to_le_bytes()[..width]),
-        }
+        let field = match self.endian {
+            Endian::Big => (value << self.spare_bits()).to_be_bytes(),
+            Endian::Little => value.to_le_bytes(),
+        };
+        out.push_start(field, self.width);
         Ok(())
     }
 }

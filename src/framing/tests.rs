@@ -717,6 +717,107 @@ fn a_line_of_64_mib_that_arrives_a_byte_at_a_time_is_searched_once() {
     }
 }
 
+/// Messages of which every preset takes one: text, and what carries its own framing.
+fn samples() -> Vec<Vec<u8>> {
+    let text = |len| {
+        b"The quick brown fox. "
+            .iter()
+            .copied()
+            .cycle()
+            .take(len)
+            .collect::<Vec<u8>>()
+    };
+    let around = |start: &[u8], body: &[u8], end: &[u8]| [start, body, end].concat();
+    vec![
+        text(20_000),
+        text(200),
+        // mongodb, mysql, modbus, mqtt
+        around(&20_004_u32.to_le_bytes(), &text(20_000), b""),
+        around(b"\x20\x4e\0\x07", &text(20_000), b""),
+        around(b"\0\x01\0\0\x4e\x20", &text(20_000), b""),
+        around(b"\x30\xa0\x9c\x01", &text(20_000), b""),
+        // postgres, amqp091
+        around(b"D\0\0\x4e\x24", &text(20_000), b""),
+        around(b"\0\0\0\x17\0\x03\0\0user\0", b"me456789\0", b"\0"),
+        around(b"\x03\0\x01\0\0\x4e\x20", &text(20_000), b"\xce"),
+        b"AMQP\0\0\x09\x01".to_vec(),
+        around(b"SEND\ndestination:/queue/a\n\n", &text(20_000), b"\0"),
+        b"8=FIX.4.4\x019=5\x0135=0\x0110=163\x01".to_vec(),
+    ]
+}
+
+/// No byte is looked at again because more came, however little that was. For what a framing has to look at twice (the start of a delimiter,
+/// a header that is too short to be remembered) there is room, but for nothing that grows faster than its record.
+#[test]
+fn no_preset_looks_at_more_for_bytes_that_come_alone() {
+    let work = |framing: &Framing, stream: &[u8], size: usize| {
+        let (mut state, mut left, mut ended) = (DecodeState::default(), Vec::new(), 0);
+        for piece in stream.chunks(size) {
+            left.extend_from_slice(piece);
+            let mut used = 0;
+            loop {
+                let decoded = framing
+                    .decode(&mut state, &rules(1 << 20), &left[used..], false)
+                    .unwrap();
+                used += decoded.consumed;
+                let Event::Part(part) = decoded.event else { break };
+                ended += usize::from(part.end);
+            }
+            left.drain(..used);
+        }
+        assert!(left.is_empty() && !state.is_inside(), "{framing:?}");
+        assert!(ended > 0, "{framing:?}");
+        state.examined
+    };
+    let mut counting = 0;
+    for name in preset_names() {
+        let made = preset(name).unwrap();
+        for framing in [&made.to_backend, &made.to_client] {
+            let taken: Vec<(Vec<u8>, Vec<u8>)> = samples()
+                .into_iter()
+                .filter_map(|message| {
+                    let record = encode(framing, &Embedded::Reject, &[&message], true).ok()?;
+                    Some((message, record))
+                })
+                .collect();
+            assert!(!taken.is_empty(), "{name} takes none of the samples: add one");
+            for (message, record) in taken {
+                let (whole, alone) = (work(framing, &record, record.len()), work(framing, &record, 1));
+                let most = 3 * record.len() as u64 + 2 * MAX_HEADER as u64;
+                assert!(
+                    whole <= most && alone <= most,
+                    "{name}: {whole} and {alone} of {}",
+                    record.len()
+                );
+                counting += usize::from(alone > 0);
+
+                // All but the last byte: behind it the count starts anew.
+                let (mut state, mut out) = (EncodeState::default(), Outbox::default());
+                for at in 0..message.len() - 1 {
+                    let part = Part {
+                        begin: (at == 0).then_some(Begin {
+                            kind: Kind::Binary,
+                            len: None,
+                        }),
+                        data: &message[at..=at],
+                        end: false,
+                    };
+                    framing
+                        .encode(&mut state, &Embedded::Reject, &part, &mut out)
+                        .unwrap();
+                }
+                assert!(
+                    state.examined <= most,
+                    "{name}: {} of {}",
+                    state.examined,
+                    message.len()
+                );
+            }
+        }
+    }
+    assert!(counting > preset_names().count(), "{counting}");
+}
+
 #[test]
 fn half_a_line_never_leaves_and_half_a_counted_record_shows() {
     let part = |begin, len, data| Part {

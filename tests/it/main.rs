@@ -28,6 +28,7 @@ mod dns;
 mod docs;
 mod early_and_late;
 mod edges;
+mod framing_pages;
 mod irc;
 mod layering;
 mod lifecycle;
