@@ -34,6 +34,7 @@ mod layering;
 mod lifecycle;
 mod lsp;
 mod memory;
+mod mllp;
 mod modbus;
 mod mqtt;
 mod postgres;
