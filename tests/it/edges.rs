@@ -23,6 +23,10 @@ const COUNTS: &[&str] = &[
 
 /// How a session ends: close code, cause, reason.
 type End = (u16, &'static str, &'static str);
+/// A field of the record, and its count.
+type Count = (&'static str, u64);
+/// Kind and payload.
+type Message = (u8, Vec<u8>);
 
 const BIG: End = (1009, "client_too_big", "message over the limit of 10 B");
 const RECORD_BIG: End = (1009, "backend_too_big", "record over the limit of 10 B");
@@ -274,7 +278,8 @@ async fn empty_messages_and_empty_records_have_policies_of_their_own() {
 #[tokio::test]
 async fn a_delimiter_inside_a_message_is_refused_let_pass_or_replaced() {
     const KEEP: &str = "{ kind = \"delimiter\", delimiter = [\"\\r\\n\", \"\\n\"], keep = true }";
-    let rows: &[(&str, &str, Vec<u8>, &[u8], Option<End>, u64)] = &[
+    type Row<'a> = (&'a str, &'a str, Vec<u8>, &'a [u8], Option<End>, u64);
+    let rows: &[Row<'_>] = &[
         ("\"lines\"", "", text("a\nb"), b"", Some(EMBEDDED_TEXT), 0),
         (
             "\"lines\"",
@@ -358,7 +363,8 @@ async fn a_record_that_is_cut_is_an_error_delivered_or_dropped() {
     let dropped: &[(&str, u64)] = &[("partial_dropped", 1)];
     let part = [is_text("part")];
     let header = [is_binary(b"\0\x01\0\0")];
-    let rows: &[(&str, &str, &[u8], &[_], End, &[_])] = &[
+    type Row<'a> = (&'a str, &'a str, &'a [u8], &'a [Message], End, &'a [Count]);
+    let rows: &[Row<'_>] = &[
         ("lines", "", b"part", &part, CLOSED, delivered),
         ("lines", "deliver", b"part", &part, CLOSED, delivered),
         ("lines", "drop", b"part", &[], CLOSED, dropped),
@@ -479,7 +485,16 @@ async fn a_character_that_the_charset_lacks_is_refused_replaced_or_escaped() {
     let once: &[(&str, u64)] = &[("unmappable_escaped", 1)];
     let numbers = b"a&#128512;b&#128512;";
     let counted_numbers = [&[0, numbers.len() as u8][..], numbers].concat();
-    let rows: &[(&str, &str, &str, Vec<u8>, &[u8], Option<End>, &[_])] = &[
+    type Row<'a> = (
+        &'a str,
+        &'a str,
+        &'a str,
+        Vec<u8>,
+        &'a [u8],
+        Option<End>,
+        &'a [Count],
+    );
+    let rows: &[Row<'_>] = &[
         ("lines", "gbk", "", text(emoji), b"", Some(LACKING), &[]),
         ("lines", "gbk", "reject", cut.clone(), b"", Some(LACKING), &[]),
         (
@@ -731,7 +746,7 @@ async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
                 "close" => {
                     down(
                         &with("lines"),
-                        &[(b"ok\n\xFFa\nok\n", &[good.clone()])],
+                        &[(b"ok\n\xFFa\nok\n", std::slice::from_ref(&good))],
                         &[],
                         NO_TEXT,
                         &[],
@@ -739,7 +754,7 @@ async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
                     .await;
                     down(
                         &with("u16be"),
-                        &[(b"\0\x02ok\0\x02\xFFa", &[good.clone()])],
+                        &[(b"\0\x02ok\0\x02\xFFa", std::slice::from_ref(&good))],
                         &[],
                         NO_TEXT,
                         &[],
@@ -747,7 +762,7 @@ async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
                     .await;
                     down(
                         &with("u16be"),
-                        &[(b"\0\x02ok\0\x09\xFFa", &[good.clone()])],
+                        &[(b"\0\x02ok\0\x09\xFFa", std::slice::from_ref(&good))],
                         &[],
                         NO_TEXT,
                         &[],

@@ -216,7 +216,7 @@ async fn a_record_of_the_protocol_over_the_limit_can_be_left_out() {
             assert_eq!(client.message().await.1, after, "{framing} cut at {cut}");
             drop(service);
             client.expect_close(1000, "backend closed").await;
-            let fields = json!({"messages_down": 2, "oversized": 1, "lost_down": long.len()});
+            let fields = json!({"messages_down": 2, "oversized_down": 1, "lost_down": long.len()});
             scene.ended("backend_closed", fields).await;
         }
         scene.done().await;
