@@ -21,6 +21,12 @@ const COUNTS: &[&str] = &[
     "outside",
 ];
 
+/// Counts of edges.
+type Counts<'a> = &'a [(&'a str, u64)];
+
+/// Messages of the client, with their opcodes.
+type Messages<'a> = &'a [(u8, Vec<u8>)];
+
 /// How a session ends: close code, cause, reason.
 type End = (u16, &'static str, &'static str);
 
@@ -43,7 +49,7 @@ const CUT: End = (1011, "backend_cut", "backend ended inside a record");
 const CLOSED: End = (1000, "backend_closed", "backend closed");
 
 /// Just these edges are counted in a record.
-fn expect_counts(record: &Value, counts: &[(&str, u64)], row: &str) {
+fn expect_counts(record: &Value, counts: Counts<'_>, row: &str) {
     for (name, _) in counts {
         assert!(COUNTS.contains(name), "{name}");
     }
@@ -73,13 +79,7 @@ fn fragments(opcode: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Sends frames on a route with these settings. The backend gets exactly this, and the session goes on, or ends so.
-async fn up(
-    settings: &str,
-    frames: &[Vec<u8>],
-    arrives: &[u8],
-    refused: Option<End>,
-    counts: &[(&str, u64)],
-) {
+async fn up(settings: &str, frames: &[Vec<u8>], arrives: &[u8], refused: Option<End>, counts: Counts<'_>) {
     let mut scene = Scene::start(settings).await;
     let (mut client, mut service) = scene.open().await;
     client.raw(&frames.concat()).await;
@@ -116,10 +116,10 @@ fn is_binary(payload: &[u8]) -> (u8, Vec<u8>) {
 }
 
 /// Bytes of the backend, and the messages that the client gets before more is sent.
-type Step<'a> = (&'a [u8], &'a [(u8, Vec<u8>)]);
+type Step<'a> = (&'a [u8], Messages<'a>);
 
 /// Sends steps on a route with these settings. The client gets exactly this and this end.
-async fn down(settings: &str, steps: &[Step<'_>], rest: &[(u8, Vec<u8>)], end: End, counts: &[(&str, u64)]) {
+async fn down(settings: &str, steps: &[Step<'_>], rest: Messages<'_>, end: End, counts: Counts<'_>) {
     let (settings, speaks_binary) = match settings.strip_suffix(" after binary") {
         Some(settings) => (settings, true),
         None => (settings, false),
@@ -274,7 +274,8 @@ async fn empty_messages_and_empty_records_have_policies_of_their_own() {
 #[tokio::test]
 async fn a_delimiter_inside_a_message_is_refused_let_pass_or_replaced() {
     const KEEP: &str = "{ kind = \"delimiter\", delimiter = [\"\\r\\n\", \"\\n\"], keep = true }";
-    let rows: &[(&str, &str, Vec<u8>, &[u8], Option<End>, u64)] = &[
+    type Row<'a> = (&'a str, &'a str, Vec<u8>, &'a [u8], Option<End>, u64);
+    let rows: &[Row<'_>] = &[
         ("\"lines\"", "", text("a\nb"), b"", Some(EMBEDDED_TEXT), 0),
         (
             "\"lines\"",
@@ -354,11 +355,12 @@ async fn a_delimiter_inside_a_message_is_refused_let_pass_or_replaced() {
 
 #[tokio::test]
 async fn a_record_that_is_cut_is_an_error_delivered_or_dropped() {
-    let delivered: &[(&str, u64)] = &[("partial_delivered", 1)];
-    let dropped: &[(&str, u64)] = &[("partial_dropped", 1)];
+    let delivered: Counts<'_> = &[("partial_delivered", 1)];
+    let dropped: Counts<'_> = &[("partial_dropped", 1)];
     let part = [is_text("part")];
     let header = [is_binary(b"\0\x01\0\0")];
-    let rows: &[(&str, &str, &[u8], &[_], End, &[_])] = &[
+    type Row<'a> = (&'a str, &'a str, &'a [u8], Messages<'a>, End, Counts<'a>);
+    let rows: &[Row<'_>] = &[
         ("lines", "", b"part", &part, CLOSED, delivered),
         ("lines", "deliver", b"part", &part, CLOSED, delivered),
         ("lines", "drop", b"part", &[], CLOSED, dropped),
@@ -474,12 +476,21 @@ async fn a_character_that_the_charset_lacks_is_refused_replaced_or_escaped() {
     let emoji = "a😀b😀";
     let smile = "😀".as_bytes();
     let cut = fragments(TEXT, &[b"good", &smile[..3], &smile[3..]]);
-    let replaced: &[(&str, u64)] = &[("unmappable_replaced", 2)];
-    let escaped: &[(&str, u64)] = &[("unmappable_escaped", 2)];
-    let once: &[(&str, u64)] = &[("unmappable_escaped", 1)];
+    let replaced: Counts<'_> = &[("unmappable_replaced", 2)];
+    let escaped: Counts<'_> = &[("unmappable_escaped", 2)];
+    let once: Counts<'_> = &[("unmappable_escaped", 1)];
     let numbers = b"a&#128512;b&#128512;";
     let counted_numbers = [&[0, numbers.len() as u8][..], numbers].concat();
-    let rows: &[(&str, &str, &str, Vec<u8>, &[u8], Option<End>, &[_])] = &[
+    type Row<'a> = (
+        &'a str,
+        &'a str,
+        &'a str,
+        Vec<u8>,
+        &'a [u8],
+        Option<End>,
+        Counts<'a>,
+    );
+    let rows: &[Row<'_>] = &[
         ("lines", "gbk", "", text(emoji), b"", Some(LACKING), &[]),
         ("lines", "gbk", "reject", cut.clone(), b"", Some(LACKING), &[]),
         (
@@ -700,8 +711,8 @@ async fn a_stream_without_records_is_one_text() {
 
 #[tokio::test]
 async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
-    let replaced: &[(&str, u64)] = &[("invalid_replaced", 1)];
-    let stays: &[(&str, u64)] = &[("invalid_binary", 1)];
+    let replaced: Counts<'_> = &[("invalid_replaced", 1)];
+    let stays: Counts<'_> = &[("invalid_binary", 1)];
     // Long enough to leave in fragments where nothing holds it.
     let long = [&b"x".repeat(20_000)[..], b"\xFFy"].concat();
     let long_line = [&long[..], b"\n"].concat();
@@ -731,7 +742,7 @@ async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
                 "close" => {
                     down(
                         &with("lines"),
-                        &[(b"ok\n\xFFa\nok\n", &[good.clone()])],
+                        &[(b"ok\n\xFFa\nok\n", std::slice::from_ref(&good))],
                         &[],
                         NO_TEXT,
                         &[],
@@ -739,7 +750,7 @@ async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
                     .await;
                     down(
                         &with("u16be"),
-                        &[(b"\0\x02ok\0\x02\xFFa", &[good.clone()])],
+                        &[(b"\0\x02ok\0\x02\xFFa", std::slice::from_ref(&good))],
                         &[],
                         NO_TEXT,
                         &[],
@@ -747,7 +758,7 @@ async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
                     .await;
                     down(
                         &with("u16be"),
-                        &[(b"\0\x02ok\0\x09\xFFa", &[good.clone()])],
+                        &[(b"\0\x02ok\0\x09\xFFa", std::slice::from_ref(&good))],
                         &[],
                         NO_TEXT,
                         &[],
@@ -826,13 +837,13 @@ async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
 async fn a_stream_that_ends_inside_a_character_loses_nothing_in_silence() {
     let a = [is_text("a")];
     let half = [is_text("\u{FFFD}")];
-    let delivered: &[(&str, u64)] = &[("partial_delivered", 1), ("invalid_replaced", 1)];
+    let delivered: Counts<'_> = &[("partial_delivered", 1), ("invalid_replaced", 1)];
     for (charset, bytes) in [
         ("utf-8", &b"a\xE2\x82"[..]),
         ("gbk", b"a\xC4"),
         ("shift_jis", b"a\x83"),
     ] {
-        let rows: &[(&str, &str, &[_], End, &[_])] = &[
+        let rows: &[(&str, &str, Messages<'_>, End, Counts<'_>)] = &[
             ("deliver", "close", &[], NO_TEXT, &[]),
             ("deliver", "replace", &half, CLOSED, delivered),
             ("drop", "replace", &[], CLOSED, &[("partial_dropped", 1)]),
