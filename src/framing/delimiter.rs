@@ -300,7 +300,7 @@ impl Delimiter {
             count += 1;
             from = start + len;
         }
-        if self.keep && from == message.len() {
+        if self.keep && count > 0 && from == message.len() {
             count -= 1;
         }
         count
