@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sealock::bridge::{
-    Accept, Both, Deliver, Ended, HalfClose, InvalidText, Settings, Timeouts, run,
-};
+use sealock::bridge::{Accept, Both, Deliver, Ended, HalfClose, InvalidText, Settings, Timeouts, run};
 use sealock::charset::{Charset, Unmappable};
 use sealock::close::CloseReason;
 use sealock::framing::{
@@ -371,7 +369,9 @@ fn check(setup: &Setup, seen: &Seen) {
         );
     }
     let bytes: usize = heard.messages.iter().map(|(_, message)| message.len()).sum();
-    assert!(counters.messages_down >= heard.messages.len() as u64 && counters.bytes_down * growth >= bytes as u64);
+    assert!(
+        counters.messages_down >= heard.messages.len() as u64 && counters.bytes_down * growth >= bytes as u64
+    );
     assert!(counters.bytes_up <= seen.sent_up, "more went up than was sent");
     assert!(
         counters.bytes_down <= seen.sent_down,

@@ -46,30 +46,33 @@ impl Delivery {
         }
     }
 
-    /// True where records are delivered as they are. It is asked once for many of them.
-    pub(super) fn is_plain(&self) -> bool {
-        self.decoder.is_none()
+    /// The kind, where records are delivered as they are, empty ones too. It is asked once for many of them.
+    pub(super) fn plain(&self, kind: Kind, settings: &Settings) -> Option<Kind> {
+        let plain = self.decoder.is_none() && settings.empty.to_client == Empty::Deliver;
+        plain.then_some(kind)
     }
 
-    /// Delivers a record that is there as a whole: what most are.
+    /// Delivers a record that is there as a whole: what most are. `plain` is what [`Delivery::plain`] says of its kind.
     #[inline]
     pub(super) fn whole(
         &mut self,
         kind: Kind,
+        plain: Option<Kind>,
         data: &[u8],
-        plain: bool,
         pass: &mut Pass<'_>,
     ) -> Result<(), CloseReason> {
-        if !plain || data.is_empty() || !(kind == Kind::Binary || is_text(data)) {
-            return self.whole_at_an_edge(kind, data, pass);
-        }
+        let kind = match plain {
+            Some(Kind::Binary) => Kind::Binary,
+            Some(Kind::Text) if is_text(data) => Kind::Text,
+            _ => return self.whole_at_an_edge(kind, data, pass),
+        };
         Encoder::whole(kind, data, pass.out);
         pass.counters.bytes_down += data.len() as u64;
         pass.counters.messages_down += 1;
         Ok(())
     }
 
-    /// One that is empty, that is no text, or that may have to be made text.
+    /// One that may be left out, may be no text, or may have to be made text.
     #[cold]
     fn whole_at_an_edge(&mut self, kind: Kind, data: &[u8], pass: &mut Pass<'_>) -> Result<(), CloseReason> {
         if data.is_empty() && pass.settings.empty.to_client == Empty::Skip {
@@ -78,8 +81,9 @@ impl Delivery {
         }
         match kind {
             Kind::Text if self.decoder.is_some() => return self.decoded(data, false, pass),
-            Kind::Text if data.is_empty() => {
-                Encoder::whole(Kind::Text, data, pass.out);
+            Kind::Text if is_text(data) => {
+                push_whole(Kind::Text, data, pass.out);
+                pass.counters.bytes_down += data.len() as u64;
                 pass.counters.messages_down += 1;
             }
             Kind::Text if pass.settings.invalid_text != InvalidText::Binary => {
@@ -104,7 +108,7 @@ impl Delivery {
         let is_stream = is_stream(settings);
         let mut delivered = !is_stream;
         let result = if settings.charset.is_none() && is_text(data) {
-            Encoder::whole(Kind::Text, data, pass.out);
+            push_whole(Kind::Text, data, pass.out);
             Ok(())
         } else {
             let mend = settings.invalid_text == InvalidText::Replace;
@@ -148,7 +152,7 @@ impl Delivery {
     fn binary(&mut self, data: &[u8], pass: &mut Pass<'_>) {
         let before = self.take_unfinished();
         if before.bytes().is_empty() {
-            Encoder::whole(Kind::Binary, data, pass.out);
+            push_whole(Kind::Binary, data, pass.out);
         } else {
             self.encoder.begin(Kind::Binary);
             for (bytes, end) in [(before.bytes(), false), (data, true)] {
@@ -280,6 +284,12 @@ impl Delivery {
         };
         decoder.take_unfinished()
     }
+}
+
+/// As [`Encoder::whole`], which is there for those that are plain: it is made for the place where it stands.
+#[cold]
+fn push_whole(kind: Kind, data: &[u8], out: &mut Outbox) {
+    Encoder::whole(kind, data, out);
 }
 
 /// Replaces what is held, which is all of a record and text, by its text.

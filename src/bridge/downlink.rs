@@ -50,7 +50,7 @@ impl Downlink {
             oversized: settings.oversized.to_client,
             text: kind == Kind::Text && is_utf8,
         };
-        let plain = self.delivery.is_plain();
+        let plain = self.delivery.plain(kind, settings);
         let mut used = 0;
         loop {
             if let Some(record) = settings
@@ -59,7 +59,7 @@ impl Downlink {
             {
                 let data = &input[used + record.start..used + record.end];
                 used += record.consumed;
-                if let Err(reason) = self.delivery.whole(kind, data, plain, pass) {
+                if let Err(reason) = self.delivery.whole(kind, plain, data, pass) {
                     pass.counters.lost_down += (input.len() - used + data.len()) as u64;
                     return (used, Err(reason));
                 }
@@ -90,7 +90,7 @@ impl Downlink {
                     self.delivery.abandon(pass.out, pass.counters);
                 }
                 Event::Part(part) if part.is_whole() => {
-                    if let Err(reason) = self.delivery.whole(kind, part.data, plain, pass) {
+                    if let Err(reason) = self.delivery.whole(kind, plain, part.data, pass) {
                         pass.counters.lost_down += (input.len() - used + part.data.len()) as u64;
                         return (used, Err(reason));
                     }
@@ -168,8 +168,8 @@ impl Downlink {
         // The start of a header belongs to the message only where the message keeps its header, and where a message may be as long as
         // that. What raw leaves is the start of a character.
         if framing.is_raw() || (framing.keeps_header() && rest.len() as u64 <= pass.settings.max_message) {
-            let plain = self.delivery.is_plain();
-            return self.delivery.whole(kind, rest, plain, pass).map(|()| true);
+            let plain = self.delivery.plain(kind, pass.settings);
+            return self.delivery.whole(kind, plain, rest, pass).map(|()| true);
         }
         Ok(false)
     }

@@ -26,6 +26,8 @@ pub(super) struct Uplink {
     /// The kind of the client's first message.
     first: Option<Kind>,
     half_closed: bool,
+    /// Messages become records with nothing to note beside: no charset, no policy that lets delimiters pass, no raw.
+    plain: bool,
     /// Part of the current message is with the backend, where nobody can tell it from a whole one.
     passed: bool,
     pong: Option<Box<[u8]>>,
@@ -75,6 +77,9 @@ impl Uplink {
             kind: Kind::Binary,
             first: None,
             half_closed: false,
+            plain: settings.charset.is_none()
+                && settings.embedded == Embedded::Reject
+                && !settings.to_backend.is_raw(),
             passed: false,
             pong: None,
             counted: 0,
@@ -238,7 +243,31 @@ impl Uplink {
         self.encode(&Part::whole(begin.kind, &[]), pass)
     }
 
+    // Inlined wherever it is called: what a whole message needs is little of it, and there may be a million of them.
+    #[inline(always)]
     fn encode(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
+        let settings = pass.settings;
+        if !self.plain {
+            return self.encode_at_an_edge(part, pass);
+        }
+        let encoded = settings
+            .to_backend
+            .encode(&mut self.encode, &settings.embedded, part, pass.to_backend);
+        if let Err(error) = encoded {
+            return Some(self.refuse(part, refusal(error, self.kind), pass));
+        }
+        pass.counters.bytes_up += part.data.len() as u64;
+        pass.counters.messages_up += u64::from(part.end);
+        self.counted += part.data.len() as u64;
+        if part.end {
+            self.counted = 0;
+        }
+        None
+    }
+
+    /// The same where there may be more to do, or to note.
+    #[inline(never)]
+    fn encode_at_an_edge(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
         let settings = pass.settings;
         if self.charset.is_some() && self.kind == Kind::Text {
             return self.encode_in_charset(part, pass);
@@ -246,13 +275,11 @@ impl Uplink {
         let encoded = settings
             .to_backend
             .encode(&mut self.encode, &settings.embedded, part, pass.to_backend);
-        match encoded {
-            Ok(()) => {
-                self.encoded(part, pass);
-                None
-            }
-            Err(error) => Some(self.refuse(part, refusal(error, self.kind), pass)),
+        if let Err(error) = encoded {
+            return Some(self.refuse(part, refusal(error, self.kind), pass));
         }
+        self.note(part, pass);
+        None
     }
 
     /// Text, made bytes of the charset first. Its length is known ahead only where it comes out as one chunk.
@@ -300,28 +327,20 @@ impl Uplink {
                 Unmappable::Replace | Unmappable::Reject => edges.unmappable_replaced += substituted,
             }
         }
-        self.encoded(part, pass);
+        self.note(part, pass);
         None
     }
 
-    /// Counts what has become of a part.
-    #[inline]
-    fn encoded(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) {
+    /// Counts a part that has been encoded.
+    fn note(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) {
         pass.counters.bytes_up += part.data.len() as u64;
-        self.counted += part.data.len() as u64;
         pass.counters.messages_up += u64::from(part.end);
-        // Without records the backend has no use for a message's end.
+        self.counted += part.data.len() as u64;
+        // Without records the backend has no use for a message's end, and part of one has left for good.
         if part.end || pass.settings.to_backend.is_raw() {
             self.counted = 0;
             self.passed = !part.end;
         }
-        if pass.settings.embedded != Embedded::Reject {
-            self.count_embedded(pass);
-        }
-    }
-
-    #[cold]
-    fn count_embedded(&mut self, pass: &mut Pass<'_>) {
         let embedded = self.encode.take_embedded();
         if embedded > 0 {
             pass.counters.edges_mut().embedded += embedded;

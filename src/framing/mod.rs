@@ -329,7 +329,7 @@ impl Framing {
     /// Appends the next part of a client's message to `out` as its record's image, and commits what may leave.
     ///
     /// After an error nothing of this message is left in `out` beyond what had been committed.
-    // Each message passes here, and most of it goes away where a part is known to be a whole message.
+    // Each message passes here: one call, the rule's, is enough for it.
     #[inline(always)]
     pub fn encode(
         &self,

@@ -867,3 +867,28 @@ fn half_a_line_never_leaves_and_half_a_counted_record_shows() {
         .unwrap();
     assert_eq!((out.ready(), state.is_cut()), (&b""[..], false));
 }
+
+#[test]
+fn delimiters_inside_messages_are_counted() {
+    let crlf = |keep| Framing::Delimiter(Delimiter::new(&[b"\r\n".to_vec(), b"\n".to_vec()], keep).unwrap());
+    let replace = Embedded::Replace(b" "[..].into());
+    for (keep, embedded, message, count) in [
+        (false, &Embedded::Reject, "clean", 0),
+        (false, &Embedded::Split, "clean", 0),
+        (false, &Embedded::Split, "", 0),
+        (false, &Embedded::Split, "a\nb\r\n\n", 3),
+        (false, &replace, "a\nb\r\n\n", 3),
+        // The last one ends the record.
+        (true, &Embedded::Split, "a\nb\r\n", 1),
+        (true, &Embedded::Split, "\n", 0),
+        (true, &replace, "a\nb\r\n", 1),
+        (true, &replace, "", 0),
+    ] {
+        let (mut state, mut out) = (EncodeState::default(), Outbox::default());
+        let part = Part::whole(Kind::Text, message.as_bytes());
+        let encoded = crlf(keep).encode(&mut state, embedded, &part, &mut out);
+        assert_eq!(encoded.is_ok(), !(keep && message.is_empty()));
+        assert_eq!(state.take_embedded(), count, "{message:?} {embedded:?}");
+        assert_eq!(state.take_embedded(), 0);
+    }
+}

@@ -21,12 +21,14 @@ const COUNTS: &[&str] = &[
     "outside",
 ];
 
+/// Counts of edges.
+type Counts<'a> = &'a [(&'a str, u64)];
+
+/// Messages of the client, with their opcodes.
+type Messages<'a> = &'a [(u8, Vec<u8>)];
+
 /// How a session ends: close code, cause, reason.
 type End = (u16, &'static str, &'static str);
-/// A field of the record, and its count.
-type Count = (&'static str, u64);
-/// Kind and payload.
-type Message = (u8, Vec<u8>);
 
 const BIG: End = (1009, "client_too_big", "message over the limit of 10 B");
 const RECORD_BIG: End = (1009, "backend_too_big", "record over the limit of 10 B");
@@ -47,7 +49,7 @@ const CUT: End = (1011, "backend_cut", "backend ended inside a record");
 const CLOSED: End = (1000, "backend_closed", "backend closed");
 
 /// Just these edges are counted in a record.
-fn expect_counts(record: &Value, counts: &[(&str, u64)], row: &str) {
+fn expect_counts(record: &Value, counts: Counts<'_>, row: &str) {
     for (name, _) in counts {
         assert!(COUNTS.contains(name), "{name}");
     }
@@ -77,13 +79,7 @@ fn fragments(opcode: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Sends frames on a route with these settings. The backend gets exactly this, and the session goes on, or ends so.
-async fn up(
-    settings: &str,
-    frames: &[Vec<u8>],
-    arrives: &[u8],
-    refused: Option<End>,
-    counts: &[(&str, u64)],
-) {
+async fn up(settings: &str, frames: &[Vec<u8>], arrives: &[u8], refused: Option<End>, counts: Counts<'_>) {
     let mut scene = Scene::start(settings).await;
     let (mut client, mut service) = scene.open().await;
     client.raw(&frames.concat()).await;
@@ -120,10 +116,10 @@ fn is_binary(payload: &[u8]) -> (u8, Vec<u8>) {
 }
 
 /// Bytes of the backend, and the messages that the client gets before more is sent.
-type Step<'a> = (&'a [u8], &'a [(u8, Vec<u8>)]);
+type Step<'a> = (&'a [u8], Messages<'a>);
 
 /// Sends steps on a route with these settings. The client gets exactly this and this end.
-async fn down(settings: &str, steps: &[Step<'_>], rest: &[(u8, Vec<u8>)], end: End, counts: &[(&str, u64)]) {
+async fn down(settings: &str, steps: &[Step<'_>], rest: Messages<'_>, end: End, counts: Counts<'_>) {
     let (settings, speaks_binary) = match settings.strip_suffix(" after binary") {
         Some(settings) => (settings, true),
         None => (settings, false),
@@ -359,11 +355,11 @@ async fn a_delimiter_inside_a_message_is_refused_let_pass_or_replaced() {
 
 #[tokio::test]
 async fn a_record_that_is_cut_is_an_error_delivered_or_dropped() {
-    let delivered: &[(&str, u64)] = &[("partial_delivered", 1)];
-    let dropped: &[(&str, u64)] = &[("partial_dropped", 1)];
+    let delivered: Counts<'_> = &[("partial_delivered", 1)];
+    let dropped: Counts<'_> = &[("partial_dropped", 1)];
     let part = [is_text("part")];
     let header = [is_binary(b"\0\x01\0\0")];
-    type Row<'a> = (&'a str, &'a str, &'a [u8], &'a [Message], End, &'a [Count]);
+    type Row<'a> = (&'a str, &'a str, &'a [u8], Messages<'a>, End, Counts<'a>);
     let rows: &[Row<'_>] = &[
         ("lines", "", b"part", &part, CLOSED, delivered),
         ("lines", "deliver", b"part", &part, CLOSED, delivered),
@@ -480,9 +476,9 @@ async fn a_character_that_the_charset_lacks_is_refused_replaced_or_escaped() {
     let emoji = "a😀b😀";
     let smile = "😀".as_bytes();
     let cut = fragments(TEXT, &[b"good", &smile[..3], &smile[3..]]);
-    let replaced: &[(&str, u64)] = &[("unmappable_replaced", 2)];
-    let escaped: &[(&str, u64)] = &[("unmappable_escaped", 2)];
-    let once: &[(&str, u64)] = &[("unmappable_escaped", 1)];
+    let replaced: Counts<'_> = &[("unmappable_replaced", 2)];
+    let escaped: Counts<'_> = &[("unmappable_escaped", 2)];
+    let once: Counts<'_> = &[("unmappable_escaped", 1)];
     let numbers = b"a&#128512;b&#128512;";
     let counted_numbers = [&[0, numbers.len() as u8][..], numbers].concat();
     type Row<'a> = (
@@ -492,7 +488,7 @@ async fn a_character_that_the_charset_lacks_is_refused_replaced_or_escaped() {
         Vec<u8>,
         &'a [u8],
         Option<End>,
-        &'a [Count],
+        Counts<'a>,
     );
     let rows: &[Row<'_>] = &[
         ("lines", "gbk", "", text(emoji), b"", Some(LACKING), &[]),
@@ -715,8 +711,8 @@ async fn a_stream_without_records_is_one_text() {
 
 #[tokio::test]
 async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
-    let replaced: &[(&str, u64)] = &[("invalid_replaced", 1)];
-    let stays: &[(&str, u64)] = &[("invalid_binary", 1)];
+    let replaced: Counts<'_> = &[("invalid_replaced", 1)];
+    let stays: Counts<'_> = &[("invalid_binary", 1)];
     // Long enough to leave in fragments where nothing holds it.
     let long = [&b"x".repeat(20_000)[..], b"\xFFy"].concat();
     let long_line = [&long[..], b"\n"].concat();
@@ -841,13 +837,13 @@ async fn bytes_that_are_no_text_end_the_session_are_mended_or_stay_binary() {
 async fn a_stream_that_ends_inside_a_character_loses_nothing_in_silence() {
     let a = [is_text("a")];
     let half = [is_text("\u{FFFD}")];
-    let delivered: &[(&str, u64)] = &[("partial_delivered", 1), ("invalid_replaced", 1)];
+    let delivered: Counts<'_> = &[("partial_delivered", 1), ("invalid_replaced", 1)];
     for (charset, bytes) in [
         ("utf-8", &b"a\xE2\x82"[..]),
         ("gbk", b"a\xC4"),
         ("shift_jis", b"a\x83"),
     ] {
-        let rows: &[(&str, &str, &[_], End, &[_])] = &[
+        let rows: &[(&str, &str, Messages<'_>, End, Counts<'_>)] = &[
             ("deliver", "close", &[], NO_TEXT, &[]),
             ("deliver", "replace", &half, CLOSED, delivered),
             ("drop", "replace", &[], CLOSED, &[("partial_dropped", 1)]),

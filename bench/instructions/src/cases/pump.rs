@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use sealock::bridge::{
-    self, Accept, Both, Deliver, Ended, HalfClose, InvalidText, Settings, Timeouts,
-};
+use sealock::bridge::{self, Accept, Both, Deliver, Ended, HalfClose, InvalidText, Settings, Timeouts};
 use sealock::charset::Unmappable;
 use sealock::framing::{Embedded, Empty, Oversized, Preset};
 use sealock::io::Connection;
