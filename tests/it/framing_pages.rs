@@ -232,7 +232,7 @@ fn every_preset_stands_in_the_index_and_has_an_example_on_its_page() {
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let preset = cells[0].trim_matches('`');
-        let page = cells[1].split(['(', ')']).nth(1).unwrap();
+        let page = cells[1].split(['(', '#', ')']).nth(1).unwrap();
         let text = std::fs::read_to_string(folder().join(page)).unwrap();
         let example = format!("framing = \"{preset}\"");
         let shown = Example::all_of(page, &text)
