@@ -136,10 +136,12 @@ if [[ $print ]]; then
   exit
 fi
 
-new=$(mktemp)
-trap 'rm -f "$new"' EXIT
-sed -n "1,/^${begin}\$/p" "$page" | sed '$d' >"$new"
-section >>"$new"
-sed -n "/^${end}\$/,\$p" "$page" | sed 1d >>"$new"
-cat "$new" >"$page"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+section >"$folder/section"
+awk -v begin="$begin" -v end="$end" -v section="$folder/section" '
+  $0 == begin { while ((getline line < section) > 0) print line; skip = 1 }
+  !skip
+  $0 == end { skip = 0 }' "$page" >"$folder/page"
+cat "$folder/page" >"$page"
 echo "written: $page" >&2

@@ -69,6 +69,10 @@ pub(crate) fn rows() -> Vec<Row> {
         row!("netstring"),
         row!("syslog"),
         row!("lsp"),
+        row!("mllp"),
+        row!("json-seq").message(|size| join(&[b"\"", &text(size - 2), b"\""])),
+        row!("slip"),
+        row!("cobs"),
         row!("stomp").message(|size| join(&[b"SEND\n\n", &text(size - 7), b"\0"])),
         row!("postgres").message(|size| {
             let length = (size - 1) as u32;

@@ -124,7 +124,7 @@ pub(super) fn decode<'a, C: Counted>(
     input: &'a [u8],
 ) -> Result<Decoded<'a>, DecodeError> {
     // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
-    if state.inside && !state.discarding && (input.len() as u64) < state.remaining {
+    if state.inside && !state.discarding && !input.is_empty() && (input.len() as u64) < state.remaining {
         state.remaining -= input.len() as u64;
         return Ok(Decoded {
             consumed: input.len(),

@@ -818,6 +818,43 @@ fn no_preset_looks_at_more_for_bytes_that_come_alone() {
     assert!(counting > preset_names().count(), "{counting}");
 }
 
+/// Whoever asks until there is no more must come to an end, in the middle of a record too.
+#[test]
+fn without_input_there_is_nothing_more_wherever_the_stream_stands() {
+    for name in preset_names() {
+        let framing = preset(name).unwrap().to_client;
+        for message in samples() {
+            let Ok(record) = encode(&framing, &Embedded::Reject, &[&message], true) else {
+                continue;
+            };
+            for cut in [0, 1, 5, 30, record.len() / 2, record.len()] {
+                let (mut state, mut used) = (DecodeState::default(), 0);
+                let input = &record[..cut.min(record.len())];
+                while used < input.len() {
+                    let decoded = framing
+                        .decode(&mut state, &rules(1 << 20), &input[used..], false)
+                        .unwrap();
+                    used += decoded.consumed;
+                    if decoded.event == Event::More {
+                        break;
+                    }
+                }
+                if used < input.len() {
+                    continue;
+                }
+                for eof in [false, true] {
+                    let decoded = framing.decode(&mut state, &rules(1 << 20), &[], eof);
+                    let more = Decoded {
+                        consumed: 0,
+                        event: Event::More,
+                    };
+                    assert_eq!(decoded, Ok(more), "{name} at {cut}, eof {eof}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn half_a_line_never_leaves_and_half_a_counted_record_shows() {
     let part = |begin, len, data| Part {

@@ -7,14 +7,17 @@
 //! - `messages`: what it holds, one in each line: a JSON string, or bytes in hexadecimal between `<` and `>`.
 //!
 //! The framing to the client has to read these messages out of the stream, and to write the same stream from them. Where a word follows
-//! `messages`, it is otherwise: `read`, the framing writes another stream; `to-backend`, it is the framing to the backend that is shown.
+//! `messages`, it is otherwise: `read`, the framing writes another stream, or refuses one of the messages; `to-backend`, it is the
+//! framing to the backend that is shown.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use sealock::bridge::Settings;
 use sealock::config;
 use sealock::framing::{
-    DecodeRules, DecodeState, Embedded, EncodeState, Event, Framing, Oversized, preset_names,
+    DecodeRules, DecodeState, Embedded, EncodeError, EncodeState, Event, Framing, Oversized, preset_names,
 };
 use sealock::message::{Kind, Part};
 use sealock::outbox::Outbox;
@@ -97,8 +100,8 @@ impl Example {
         examples
     }
 
-    /// The framings to the backend and to the client.
-    fn framings(&self, name: &str) -> (Framing, Framing) {
+    /// What a route makes of it.
+    fn settings(&self, name: &str) -> Arc<Settings> {
         let whole = self.toml.contains("[[route]]");
         let file = if whole {
             format!("{LISTENER}{}", self.toml)
@@ -107,8 +110,7 @@ impl Example {
         };
         let loaded = config::parse(&file, name, Path::new(""), &|_| None)
             .unwrap_or_else(|problems| panic!("{problems}"));
-        let settings = &loaded.config.routes[0].settings;
-        (settings.to_backend.clone(), settings.to_client.clone())
+        Arc::clone(&loaded.config.routes[0].settings)
     }
 }
 
@@ -177,15 +179,13 @@ fn decode(framing: &Framing, stream: &[u8], size: usize) -> Vec<Vec<u8>> {
     messages
 }
 
-fn encode(framing: &Framing, messages: &[Vec<u8>]) -> Vec<u8> {
+fn encode(framing: &Framing, embedded: &Embedded, messages: &[Vec<u8>]) -> Result<Vec<u8>, EncodeError> {
     let (mut state, mut out) = (EncodeState::default(), Outbox::default());
     for message in messages {
         let part = Part::whole(Kind::Binary, message);
-        framing
-            .encode(&mut state, &Embedded::Reject, &part, &mut out)
-            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(message)));
+        framing.encode(&mut state, embedded, &part, &mut out)?;
     }
-    out.ready().to_vec()
+    Ok(out.ready().to_vec())
 }
 
 #[test]
@@ -198,22 +198,23 @@ fn every_stream_holds_the_messages_below_it() {
             "{name} shows no stream"
         );
         for example in examples {
-            let (to_backend, to_client) = example.framings(&name);
+            let settings = example.settings(&name);
             let (framing, writes) = match &*example.how {
-                "" => (to_client, true),
-                "read" => (to_client, false),
-                "to-backend" => (to_backend, true),
+                "" => (&settings.to_client, true),
+                "read" => (&settings.to_client, false),
+                "to-backend" => (&settings.to_backend, true),
                 other => panic!("{name}: messages {other}"),
             };
             let what = format!("{name}: {}", example.toml);
             // Without records each piece that is read is a message.
             let sizes = if framing.is_raw() { 2..2 } else { 1..4 };
             for size in sizes.chain([example.stream.len()]) {
-                let read = decode(&framing, &example.stream, size);
+                let read = decode(framing, &example.stream, size);
                 assert_eq!(read, example.messages, "{what} by {size}");
             }
-            let written = encode(&framing, &example.messages);
-            assert_eq!(written == example.stream, writes, "{what} {written:02x?}");
+            let written = encode(framing, &settings.embedded, &example.messages);
+            let same = written.as_ref() == Ok(&example.stream);
+            assert_eq!(same, writes, "{what} {written:02x?}");
             seen += 1;
         }
     }
@@ -232,7 +233,7 @@ fn every_preset_stands_in_the_index_and_has_an_example_on_its_page() {
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let preset = cells[0].trim_matches('`');
-        let page = cells[1].split(['(', ')']).nth(1).unwrap();
+        let page = cells[1].split(['(', '#', ')']).nth(1).unwrap();
         let text = std::fs::read_to_string(folder().join(page)).unwrap();
         let example = format!("framing = \"{preset}\"");
         let shown = Example::all_of(page, &text)

@@ -16,7 +16,7 @@ use super::suggest::{closest, quote};
 use crate::framing::{Framing, Preset, preset, preset_names};
 use crate::message::Kind;
 
-const KINDS: &[&str] = &[
+pub(super) const KINDS: &[&str] = &[
     "raw",
     "delimiter",
     "length-prefix",

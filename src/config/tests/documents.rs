@@ -76,3 +76,15 @@ fn every_example_of_the_documentation_is_good() {
     }
     assert!(seen >= 10, "{seen}");
 }
+
+#[test]
+fn every_kind_of_framing_has_an_example_on_a_page_of_its_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/framings");
+    for kind in framing::KINDS {
+        let page = folder.join(format!("{kind}.md"));
+        let page = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let written = [format!("{{ kind = \"{kind}\""), format!("framing = \"{kind}\"")];
+        let shown = examples(&page).any(|example| written.iter().any(|one| example.contains(one)));
+        assert!(shown, "{kind}");
+    }
+}
