@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, App, Identities, StartError};
 use crate::config::{self, Config, Diagnostics};
+use crate::decode::{self, Decode};
 use crate::probe::{self, Probe};
 use crate::telemetry::{self, LogFormat};
 use crate::tls::{DevelopmentCa, Identity};
@@ -44,6 +45,8 @@ enum Command {
     Cert(CertArgs),
     /// Connect to a WebSocket and talk to it: shows handshake, timing, messages and the close code
     Probe(Probe),
+    /// Cut a capture into records by a framing, find out which framing it has, or write records
+    Decode(Decode),
 }
 
 #[derive(Debug, Args)]
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Cert(args) => cert(&args),
         Command::Probe(args) => with_runtime(probe::run(args)),
+        Command::Decode(args) => decode::run(&args, load).unwrap_or(BAD_CONFIG.into()),
     }
 }
 

@@ -79,6 +79,8 @@ pub enum CloseReason {
     WrongKind,
     /// Text that is not UTF-8.
     ClientText,
+    /// A character that the route's charset does not have.
+    Unmappable,
     /// A message over `max_message`.
     ClientTooBig,
     /// A delimiter inside a text message.
@@ -117,7 +119,7 @@ pub enum CloseReason {
     BackendGarbage(Garbage),
     /// A record over `max_message`.
     BackendTooBig,
-    /// A record for a text route that is not UTF-8.
+    /// A record for a text route that is no text.
     BackendText,
     /// The backend stopped in the middle of a record for `record_timeout`.
     BackendStalled,
@@ -239,6 +241,7 @@ impl CloseReason {
             Self::Protocol(what) => row("protocol_error", None, on(C::PROTOCOL), Info, "CD", what.text()),
             Self::WrongKind => row("wrong_kind", None, on(C::UNSUPPORTED), Info, "CD", "this route does not take this kind of message"),
             Self::ClientText => row("client_text", None, on(C::INVALID), Info, "CD", "text that is not UTF-8"),
+            Self::Unmappable => row("unmappable", None, on(C::INVALID), Info, "CD", "character that the backend's charset does not have"),
             Self::ClientTooBig => row("client_too_big", None, on(C::TOO_BIG), Info, "CD", "message over the limit"),
             Self::DelimiterInText => row("delimiter_in_text", None, on(C::INVALID), Info, "CD", "delimiter inside a message"),
             Self::DelimiterInBinary => row("delimiter_in_binary", None, on(C::POLICY), Info, "CD", "delimiter inside a message"),
@@ -258,7 +261,7 @@ impl CloseReason {
             Self::BackendCut => row("backend_cut", None, on(C::INTERNAL), Warn, "SD", "backend ended inside a record"),
             Self::BackendGarbage(what) => row("backend_garbage", None, on(C::INTERNAL), Warn, "SD", what.text()),
             Self::BackendTooBig => row("backend_too_big", None, on(C::TOO_BIG), Warn, "SD", "record over the limit"),
-            Self::BackendText => row("backend_text", None, on(C::INVALID), Warn, "SD", "backend sent text that is not UTF-8"),
+            Self::BackendText => row("backend_text", None, on(C::INVALID), Warn, "SD", "backend sent bytes that are not text"),
             Self::BackendStalled => row("backend_stalled", None, on(C::INTERNAL), Warn, "sD", "backend stalled inside a record"),
             Self::BackendNotReading => row("backend_not_reading", None, on(C::BAD_GATEWAY), Warn, "sD", "backend does not read"),
 
@@ -283,6 +286,7 @@ impl CloseReason {
             Self::Protocol(_)
                 | Self::WrongKind
                 | Self::ClientText
+                | Self::Unmappable
                 | Self::ClientTooBig
                 | Self::DelimiterInText
                 | Self::DelimiterInBinary
@@ -336,6 +340,7 @@ impl CloseReason {
         all.extend([
             Self::WrongKind,
             Self::ClientText,
+            Self::Unmappable,
             Self::ClientTooBig,
             Self::DelimiterInText,
             Self::DelimiterInBinary,

@@ -15,10 +15,7 @@ impl Display for Printable<'_> {
             if count == MOST {
                 return f.write_char('…');
             }
-            // Controls (C0, C1, DEL), and the invisible ones that reorder or hide what stands around them.
-            if c.is_control()
-                || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
-            {
+            if is_obeyed(c) {
                 write!(f, "{}", c.escape_default())?;
             } else {
                 f.write_char(c)?;
@@ -26,6 +23,12 @@ impl Display for Printable<'_> {
         }
         Ok(())
     }
+}
+
+/// Controls (C0, C1, DEL), and the invisible characters that reorder or hide what stands around them.
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
 #[cfg(test)]

@@ -43,10 +43,12 @@ pub mod limits;
 pub mod config;
 pub mod demo;
 pub mod probe;
+pub mod decode;
 pub mod telemetry;
 
 // Shared by all.
 pub mod addr;
+pub mod charset;
 pub mod escape;
 pub mod io;
 pub mod message;

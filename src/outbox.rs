@@ -37,6 +37,14 @@ impl Outbox {
         self.buf.extend_from_slice(bytes);
     }
 
+    /// Appends the first `count` of eight bytes: a single store, however many they are.
+    #[inline]
+    pub fn push_start(&mut self, bytes: [u8; 8], count: usize) {
+        let end = self.buf.len() + count;
+        self.buf.extend_from_slice(&bytes);
+        self.buf.truncate(end);
+    }
+
     /// Appends `count` zero bytes, to be overwritten once their value is known.
     pub fn push_zeros(&mut self, count: usize) {
         self.buf.resize(self.buf.len() + count, 0);
@@ -83,6 +91,12 @@ impl Outbox {
     pub fn replace_held_from(&mut self, at: usize, bytes: &[u8]) {
         self.buf.truncate(self.committed + at);
         self.buf.extend_from_slice(bytes);
+    }
+
+    /// Takes the first `count` of the held bytes out.
+    pub fn remove_from_held(&mut self, count: usize) {
+        let first = self.committed;
+        self.buf.drain(first..first + count);
     }
 
     /// What may be written to the socket now.

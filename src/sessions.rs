@@ -129,7 +129,7 @@ impl Sessions {
             for session in shard.live.values() {
                 let (live, done) = totals.entry(session.route.name.clone()).or_default();
                 *live += 1;
-                done.counters += session.live.state().counters;
+                done.counters += &session.live.state().counters;
             }
         }
         totals
@@ -177,10 +177,10 @@ impl Listed {
 
     /// Takes a session off that has ended so.
     pub fn ended(self, ended: &Ended) {
-        self.take_off(ended.counters, Some(ended.reason.row().label));
+        self.take_off(&ended.counters, Some(ended.reason.row().label));
     }
 
-    fn take_off(&self, counters: Counters, label: Option<&'static str>) {
+    fn take_off(&self, counters: &Counters, label: Option<&'static str>) {
         let mut shard = self.sessions.shard(self.session.id);
         if shard.live.remove(&self.session.id).is_none() {
             return;
@@ -203,13 +203,13 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         // One that was cut without an end of its own.
-        self.take_off(self.session.live.state().counters, None);
+        self.take_off(&self.session.live.state().counters, None);
     }
 }
 
 impl Done {
     fn add(&mut self, other: &Self) {
-        self.counters += other.counters;
+        self.counters += &other.counters;
         self.lasted += other.lasted;
         for (label, count) in &other.ends {
             *self.ends.entry(label).or_default() += count;

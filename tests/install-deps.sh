@@ -3,27 +3,31 @@
 # Says nothing when nothing is missing. Exit status: 0 all is there, 1 something is missing still.
 set -euo pipefail
 
-# command:package. Daemons live in sbin, which an ordinary user's path may lack.
+# command:package. Daemons live in sbin, which an ordinary user's path may lack, and PostgreSQL in a folder for each version.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+for folder in /usr/lib/postgresql/*/bin; do
+  PATH=$PATH:$folder
+done
 readonly needed=(
   chromium:chromium       # the browser tests
   curl:curl               # the admin and upgrade tests
   dnsmasq:dnsmasq-base    # a DNS server over TCP; this package starts no service
   dropbear:dropbear-bin   # an SSH server for the raw framing; this package starts no service
+  initdb:postgresql       # a database server
+  mosquitto:mosquitto     # an MQTT broker
   ngircd:ngircd           # an IRC server
   openssl:openssl         # a TLS client that is not ours
   ssh:openssh-client      # an SSH client
-  python3:python3         # the conformance and browser scripts, sslyze
+  python3:python3         # the conformance and browser scripts, and what comes from PyPI
+  redis-server:redis-server
+  rsyslogd:rsyslog        # a syslog receiver
 )
-# A TLS scanner, which Debian has not: from PyPI, into a folder of its own.
-readonly sslyze=6.3.1
+# Those that Debian starts as services when they are installed, some on every address; the tests start their own on loopback.
+readonly services=(mosquitto ngircd postgresql redis-server rsyslog)
 
 say() {
   echo "install-deps: $*" >&2
 }
-
-# Where the tests look for it.
-scanner=$(dirname "${BASH_SOURCE[0]}")/../target/sslyze
 
 debian() {
   if ! command -v apt-get >/dev/null; then
@@ -42,20 +46,29 @@ debian() {
   say "installing ${missing[*]}"
   apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq)
   "${apt[@]}" update
-  "${apt[@]}" install --no-install-recommends "${missing[@]}" >/dev/null
+  # Nothing is removed for it: a machine that has another syslog daemon keeps that, and is told.
+  "${apt[@]}" install --no-install-recommends --no-remove "${missing[@]}" >/dev/null
 
-  # Debian starts ngircd on every address when it is installed; the tests start their own on loopback.
-  if [[ " ${missing[*]} " == *" ngircd "* && -d /run/systemd/system ]]; then
-    "${root[@]}" systemctl disable --quiet --now ngircd
-  fi
+  for service in "${services[@]}"; do
+    if [[ " ${missing[*]} " == *" $service "* && -d /run/systemd/system ]]; then
+      "${root[@]}" systemctl disable --quiet --now "$service"
+    fi
+  done
 }
 
-# Made anew as a whole: the mark comes last, so that an interrupted installation is not taken for a whole one.
-scanner() {
-  say "installing sslyze $sslyze"
-  if ! { python3 -m venv --clear "$scanner" &&
-    "$scanner/bin/pip" install --quiet --disable-pip-version-check "sslyze==$sslyze" && touch "$scanner/$sslyze"; }; then
-    say "sslyze could not be installed from PyPI"
+# pypi FOLDER PACKAGE...: what Debian has not, in a folder of target/, where the tests look for it. Made anew as a whole when it is
+# not what it should be: the mark comes last, so that an interrupted installation is not taken for a whole one.
+pypi() {
+  local folder
+  folder=$(dirname "${BASH_SOURCE[0]}")/../target/$1
+  shift
+  if [[ $(cat "$folder/installed" 2>/dev/null) == "$*" ]]; then
+    return
+  fi
+  say "installing $* from PyPI"
+  if ! { python3 -m venv --clear "$folder" &&
+    "$folder/bin/pip" install --quiet --disable-pip-version-check "$@" && echo "$*" >"$folder/installed"; }; then
+    say "could not install from PyPI: $*"
     exit 1
   fi
 }
@@ -72,4 +85,7 @@ if ! python3 -c 'import ensurepip' 2>/dev/null; then
   missing+=(python3-venv)
 fi
 ((${#missing[@]})) && debian
-[[ -e $scanner/$sslyze ]] || scanner
+# A TLS scanner.
+pypi sslyze sslyze==6.3.1
+# Servers of STOMP, MLLP, Modbus/TCP, and for editors of Python; a client of MQTT over WebSocket.
+pypi services coilmq==1.1.0 hl7==0.4.5 paho-mqtt==2.2.0 pyModbusTCP==0.3.1 python-lsp-server==1.15.0

@@ -158,8 +158,11 @@ fn check_route(route: &Route) {
 fn check_settings(settings: &Settings) {
     assert!((1..=1 << 40).contains(&settings.max_message));
     for framing in [&settings.to_backend, &settings.to_client] {
-        if let Framing::LengthPrefix(rule) = framing {
-            assert_eq!(rule.check(), []);
+        match framing {
+            Framing::LengthPrefix(rule) => assert_eq!(rule.check(), []),
+            Framing::Varint(rule) => assert_eq!(rule.check(), []),
+            Framing::Fixed(rule) => assert!(rule.size() <= settings.max_message),
+            _ => {}
         }
     }
     match (&settings.embedded, &settings.to_backend) {
@@ -169,7 +172,7 @@ fn check_settings(settings: &Settings) {
         }
         (embedded, framing) => panic!("{embedded:?} with {framing:?}"),
     }
-    assert!(settings.half_close == HalfClose::Never || settings.empty == Empty::Deliver);
+    assert!(settings.half_close == HalfClose::Never || settings.empty.to_backend == Empty::Deliver);
     let timeouts = &settings.timeouts;
     let positive = [timeouts.record, timeouts.write, timeouts.close, timeouts.pong];
     for timeout in positive.into_iter().chain(timeouts.idle).chain(timeouts.ping) {

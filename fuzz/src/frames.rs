@@ -69,6 +69,7 @@ fn listen(limit: u64, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>
                 None => break,
                 Some(Event::Ping(payload)) => said.push(Said::Ping(payload.to_vec())),
                 Some(Event::Pong(payload)) => said.push(Said::Pong(payload.to_vec())),
+                Some(Event::Skipped(_)) => unreachable!("nobody asks for it"),
                 Some(Event::Close(frame)) => {
                     let code = frame.code.map(|code| code.0);
                     said.push(Said::Close(code, frame.reason.to_owned()));

@@ -3,13 +3,23 @@
 //!
 //! Input: the framing's parameters (see each target), then [`Traffic`].
 
+mod block;
+mod counted;
 mod delimiter;
+mod json_seq;
 mod length_prefix;
+mod protocols;
 mod raw;
+mod stuffed;
 
+pub use block::framing_block;
+pub use counted::framing_counted;
 pub use delimiter::framing_delimiter;
+pub use json_seq::framing_json_seq;
 pub use length_prefix::framing_length_prefix;
+pub use protocols::framing_protocols;
 pub use raw::framing_raw;
+pub use stuffed::framing_stuffed;
 
 use sealock::framing::{
     DecodeError, DecodeRules, DecodeState, Embedded, EncodeError, EncodeState, Event, Framing, MAX_HEADER,

@@ -15,7 +15,10 @@ pub mod tls;
 
 pub use config::config;
 pub use frames::frames;
-pub use framing::{framing_delimiter, framing_length_prefix, framing_raw};
+pub use framing::{
+    framing_block, framing_counted, framing_delimiter, framing_json_seq, framing_length_prefix, framing_protocols,
+    framing_raw, framing_stuffed,
+};
 pub use request_head::{is_upgraded, request_head};
 pub use session::session;
 pub use tls::tls;
@@ -27,9 +30,14 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("frames", frames),
+    ("framing_block", framing_block),
+    ("framing_counted", framing_counted),
     ("framing_delimiter", framing_delimiter),
+    ("framing_json_seq", framing_json_seq),
     ("framing_length_prefix", framing_length_prefix),
+    ("framing_protocols", framing_protocols),
     ("framing_raw", framing_raw),
+    ("framing_stuffed", framing_stuffed),
     ("request_head", request_head),
     ("session", session),
     ("tls", tls),

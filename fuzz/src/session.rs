@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sealock::bridge::{Accept, Deliver, Ended, HalfClose, Live, Settings, Stop, Timeouts, run};
+use sealock::bridge::{
+    Accept, Both, Deliver, Ended, HalfClose, InvalidText, Live, Settings, Stop, Timeouts, run,
+};
+use sealock::charset::{Charset, Unmappable};
 use sealock::close::CloseReason;
 use sealock::framing::{
     DecodeRules, DecodeState, Delimiter, Embedded, Empty, Event, Framing, Oversized, Partial, preset,
@@ -63,16 +66,19 @@ impl Setup {
             }
             _ => Embedded::Reject,
         };
-        let settings = Settings {
+        let mut settings = Settings {
             to_backend,
             to_client,
             embedded,
             accept: input.pick(&[Accept::Any, Accept::Text, Accept::Binary]),
             deliver: input.pick(&[Deliver::Binary, Deliver::Text, Deliver::Auto]),
+            charset: None,
+            unmappable: Unmappable::Reject,
+            invalid_text: InvalidText::Close,
             max_message: u64::from(input.number()) + 1,
-            oversized: input.pick(&[Oversized::Close, Oversized::Discard]),
+            oversized: input.pick(&both(Oversized::Close, Oversized::Discard)),
             partial: input.pick(&[Partial::Error, Partial::Deliver, Partial::Drop]),
-            empty: input.pick(&[Empty::Deliver, Empty::Skip]),
+            empty: input.pick(&both(Empty::Deliver, Empty::Skip)),
             half_close: input.pick(&[HalfClose::Never, HalfClose::EmptyMessage]),
             timeouts: Timeouts {
                 idle: input.flag().then_some(SECOND * 20),
@@ -80,6 +86,20 @@ impl Setup {
             },
         };
         let manner = input.byte();
+        // Three more choices in the bits that are left.
+        let names = [None, Some("gbk"), Some("iso-2022-jp"), Some("latin1")];
+        let charset = names[usize::from(manner >> 2 & 3)];
+        settings.charset = charset.map(|name| Charset::named(name).expect("a charset"));
+        settings.invalid_text = match (manner >> 4 & 3, settings.deliver) {
+            (1, _) => InvalidText::Replace,
+            (2, _) | (0, Deliver::Auto) => InvalidText::Binary,
+            _ => InvalidText::Close,
+        };
+        settings.unmappable = match manner >> 6 {
+            1 => Unmappable::Replace,
+            2 => Unmappable::Escape,
+            _ => Unmappable::Reject,
+        };
         Self {
             settings,
             room: input.pick(&[100_000, 1000, 64]),
@@ -99,6 +119,15 @@ fn framing(input: &mut Input<'_>) -> Framing {
         2 => Framing::Delimiter(kept.expect("unambiguous")),
         at => preset(PRESETS[at - 3]).expect("a preset").to_client,
     }
+}
+
+/// A policy for both directions, and each for one.
+fn both<T: Copy>(one: T, other: T) -> [Both<T>; 4] {
+    let pair = |to_backend, to_client| Both {
+        to_backend,
+        to_client,
+    };
+    [Both::of(one), Both::of(other), pair(one, other), pair(other, one)]
 }
 
 /// What happens next.
@@ -313,18 +342,24 @@ fn check(setup: &Setup, seen: &Seen) {
         code,
         counters,
         held_max: _,
-    } = seen.ended;
+    } = seen.ended.clone();
     assert_ne!(reason, CloseReason::Internal);
 
+    // A byte may become a character of three.
+    let growth = match (settings.charset, settings.invalid_text) {
+        (None, InvalidText::Close | InvalidText::Binary) => 1,
+        _ => 3,
+    };
     let heard = Heard::read(&seen.client);
     for (kind, message) in &heard.messages {
         assert!(
-            message.len() as u64 <= settings.max_message,
+            message.len() as u64 <= settings.max_message * growth,
             "the client got {} bytes",
             message.len()
         );
         assert!(
             settings.deliver == Deliver::Auto
+                || settings.invalid_text == InvalidText::Binary
                 || (settings.deliver == Deliver::Text) == (*kind == sealock::message::Kind::Text)
         );
     }
@@ -336,7 +371,9 @@ fn check(setup: &Setup, seen: &Seen) {
         );
     }
     let bytes: usize = heard.messages.iter().map(|(_, message)| message.len()).sum();
-    assert!(counters.messages_down >= heard.messages.len() as u64 && counters.bytes_down >= bytes as u64);
+    assert!(
+        counters.messages_down >= heard.messages.len() as u64 && counters.bytes_down * growth >= bytes as u64
+    );
     assert!(counters.bytes_up <= seen.sent_up, "more went up than was sent");
     assert!(
         counters.bytes_down <= seen.sent_down,
@@ -345,7 +382,8 @@ fn check(setup: &Setup, seen: &Seen) {
 
     let records = whole_records(&settings.to_backend, &seen.backend);
     if settings.to_backend == Framing::Raw {
-        assert!(seen.backend.len() as u64 <= counters.bytes_up);
+        let growth = if settings.charset.is_some() { 4 } else { 1 };
+        assert!(seen.backend.len() as u64 <= counters.bytes_up * growth);
     } else {
         let (count, end) = records;
         assert!(

@@ -267,6 +267,330 @@ fn delimiter() -> Seeds {
     ]
 }
 
+fn counted() -> Seeds {
+    let seed = |rule: &[u8], rest: Vec<u8>| [rule, &rest].concat();
+    let long = [7; 200];
+    let calls: &[u8] = b"Content-Length: 2\r\nContent-Type: a\r\n\r\n{}content-length:0\r\n\r\n";
+    vec![
+        (
+            "leb128",
+            seed(
+                &[0, 0, 10, 0, 0, 0],
+                traffic(TRAFFIC, &[b"hello", b"", &long], b"\x02ab\0\x81\0c\x80"),
+            ),
+        ),
+        (
+            "big-endian-behind-a-template",
+            seed(
+                &[0, 1, 2, 0, 2, 2, 3, 0],
+                traffic(TRAFFIC, &[b"hello", &long], b"\x03\0\x02ab\x03\0\x81\0c\x04"),
+            ),
+        ),
+        (
+            "length-of-more-than-64-bits",
+            seed(&[0, 0, 10, 0, 0, 0], traffic(TRAFFIC, &[b"a"], &[0xFF; 12])),
+        ),
+        (
+            "mqtt",
+            seed(
+                &[0, 0, 4, 1, 1, 0],
+                traffic(
+                    TRAFFIC,
+                    &[b"\x30\x02ab", b"\x30\x82\0ab", b"\x30\x03ab", b""],
+                    b"\xd0\0\x30\x02ab\x30\x80\x80\x80\x80",
+                ),
+            ),
+        ),
+        (
+            "fixed",
+            seed(
+                &[1, 0, 3, 0, 0],
+                traffic(TRAFFIC, &[b"abc", b"ab", b"abcd", b""], b"abcdefgh"),
+            ),
+        ),
+        (
+            "fixed-and-filled-up",
+            seed(
+                &[1, 0, 7, 1, b' '],
+                traffic(FRAGMENTS, &[b"a name", b"", b"too long"], b"a name  another"),
+            ),
+        ),
+        (
+            "netstrings",
+            seed(
+                &[2],
+                traffic(TRAFFIC, &[b"hello", b"", &long], b"2:ab,0:,1:c,1:d"),
+            ),
+        ),
+        (
+            "netstring-over-the-limit",
+            seed(&[2], traffic(FRAGMENTS, &[], b"2:ok,12:far too long,3:end,")),
+        ),
+        (
+            "netstring-with-a-leading-zero",
+            seed(&[2], traffic(TRAFFIC, &[], b"1:a,01:b,")),
+        ),
+        (
+            "netstring-without-its-comma",
+            seed(&[2], traffic(TRAFFIC, &[], b"1:a;")),
+        ),
+        (
+            "header-lines",
+            seed(&[3, 0], traffic(TRAFFIC, &[b"{}", b"", &long], calls)),
+        ),
+        (
+            "header-lines-kept",
+            seed(
+                &[3, 1],
+                traffic(
+                    FRAGMENTS,
+                    &[b"{}", calls, b"a:b\r\nContent-Length: 2\r\n\r\n{}"],
+                    calls,
+                ),
+            ),
+        ),
+        (
+            "header-lines-with-two-lengths",
+            seed(
+                &[3, 0],
+                traffic(TRAFFIC, &[], b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"),
+            ),
+        ),
+        (
+            "header-lines-with-a-bare-line-feed",
+            seed(&[3, 0], traffic(TRAFFIC, &[], b"Content-Length: 2\n\n{}")),
+        ),
+        (
+            "counted-octets",
+            seed(
+                &[4],
+                traffic(TRAFFIC, &[b"<13>1 - - - - -", b""], b"2 ab15 <13>1 - - - - -0 "),
+            ),
+        ),
+    ]
+}
+
+/// 0 STOMP, 1 a PostgreSQL server, 2 AMQP, 3 FIX, 4 the start of a PostgreSQL client.
+fn protocols() -> Seeds {
+    const CONNECT: &[u8] = b"CONNECT\naccept-version:1.2\n\n\0";
+    const COUNTED: &[u8] = b"SEND\r\ncontent-length:3\r\n\r\na\0b\0";
+    const TWICE: &[u8] = b"A\ncontent-length: 1\nx:\ry\ncontent-length:9\n\n\0\0";
+    const FIX: &[u8] = b"8=F\x019=5\x0135=0\x0110=062\x01";
+    let seed = |protocol, manner, messages: &[&[u8]], stream: &[u8]| -> Vec<u8> {
+        [&[protocol], &traffic(manner, messages, stream)[..]].concat()
+    };
+    let two = [CONNECT, CONNECT].concat();
+    let stomp = [CONNECT, b"\n\r\n", COUNTED, TWICE, b"MESSAGE\n\nhalf"].concat();
+    let fix = [
+        FIX,
+        b"8=FIXT.1.1\x019=12\x0135=A\x0158=\x0110=\x0110=000\x01",
+        FIX,
+    ]
+    .concat();
+    vec![
+        (
+            "stomp",
+            seed(
+                0,
+                TRAFFIC,
+                &[CONNECT, b"\n", COUNTED, TWICE, b"\n\n", &two],
+                &stomp,
+            ),
+        ),
+        ("stomp-fragments", seed(0, FRAGMENTS, &[COUNTED, CONNECT], &stomp)),
+        (
+            "stomp-that-announces-too-much",
+            seed(0, TRAFFIC, &[], b"A\ncontent-length:99999999999999999999\n\n\0"),
+        ),
+        (
+            "postgres",
+            seed(
+                1,
+                TRAFFIC,
+                &[b"X\0\0\0\x04", b"Q\0\0\0\x06x\0", b"Q\0\0\0\x05x\0"],
+                b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05IZ\0\0\0\x03",
+            ),
+        ),
+        (
+            "postgres-start",
+            seed(
+                4,
+                FRAGMENTS,
+                &[b"\0\0\0\x09\0\x03\0\0\0", b"\0\0\0\x08\x04\xD2\x16\x2F"],
+                b"\0\0\0\x09\0\x03\0\0\0X\0\0\0\x04",
+            ),
+        ),
+        (
+            "amqp",
+            seed(
+                2,
+                TRAFFIC,
+                &[b"AMQP\0\0\x09\x01", b"AMQP\0\x01\0\0", b"\x08\0\0\0\0\0\0\xCE"],
+                b"\x08\0\0\0\0\0\0\xCEAMQP\0\0\x09\x01\x03\0\x01\0\0\0\x02\xCE\xCE\xCE\x08\0\0\0\0\0\0\0",
+            ),
+        ),
+        (
+            "amqp-fragments",
+            seed(
+                2,
+                FRAGMENTS,
+                &[b"\x03\0\x01\0\0\0\x02\xCE\xCE\xCE"],
+                b"\x03\0\x01\0\0\0\x02\xCE\xCE\xCEAMQX",
+            ),
+        ),
+        (
+            "fix",
+            seed(
+                3,
+                TRAFFIC,
+                &[FIX, &fix, b"8=F\x019=5\x0135=0\x0110=063\x01"],
+                &fix,
+            ),
+        ),
+        ("fix-fragments", seed(3, FRAGMENTS, &[FIX], &fix)),
+    ]
+}
+
+fn block() -> Seeds {
+    let rule = |start: &[u8], end: &[u8], escape: Option<u8>, skip: u8, policy: &[u8]| -> Vec<u8> {
+        let escape = [u8::from(escape.is_some()), escape.unwrap_or(0), skip];
+        [&texts(&[start, end]), &escape[..], policy].concat()
+    };
+    let (reject, split, escape): (&[u8], &[u8], &[u8]) = (&[0], &[1], &[3]);
+    let dash = [&[2][..], &text(b"-")].concat();
+    let messages: &[&[u8]] = &[b"hello", b"", b"a\x1c\rb", b"a\x1c", b"\x0bx", b"\x02\x03\x10"];
+    let mllp = |policy| rule(b"\x0b", b"\x1c\r", None, 0, policy);
+    let stream: &[u8] = b"\x0bone\x1c\r\x0b\x1c\r\x0bt\x1cw\x0bo\x1c\r\x0b\x1c";
+    let stuffed: &[u8] = b"\x10\x02a\x10\x10\x03\x10\x03\x10\x02\x10";
+    vec![
+        (
+            "mllp",
+            [mllp(reject), traffic(TRAFFIC, messages, stream)].concat(),
+        ),
+        (
+            "split",
+            [mllp(split), traffic(FRAGMENTS, messages, stream)].concat(),
+        ),
+        (
+            "replaced",
+            [mllp(&dash), traffic(TRAFFIC, messages, b"?\x0b")].concat(),
+        ),
+        (
+            "outside-skipped",
+            [
+                rule(b"ab", b"ba", None, 1, reject),
+                traffic(FRAGMENTS, &[b"b", b"x", b"ab"], b"aabxbabaabba?a"),
+            ]
+            .concat(),
+        ),
+        (
+            "end-that-overlaps-itself",
+            [
+                rule(b"<", b"aa", None, 0, split),
+                traffic(TRAFFIC, &[b"xaaa", b"aaaa", b"a"], b"<aaa"),
+            ]
+            .concat(),
+        ),
+        (
+            "dle",
+            [
+                rule(b"\x10\x02", b"\x10\x03", Some(0x10), 0, escape),
+                traffic(TRAFFIC, messages, stuffed),
+            ]
+            .concat(),
+        ),
+        (
+            "dle-refused",
+            [
+                rule(b"\x10\x02", b"\x10\x03", Some(0x10), 1, reject),
+                traffic(FRAGMENTS, messages, stuffed),
+            ]
+            .concat(),
+        ),
+        (
+            "escape-before-special",
+            [
+                rule(b"\x02", b"\x03", Some(0x10), 0, escape),
+                traffic(TRAFFIC, messages, b"\x02\x10\x02\x10\x03\x10\x10\x03\x02a\x02"),
+            ]
+            .concat(),
+        ),
+    ]
+}
+
+fn stuffed() -> Seeds {
+    let run = [7; 254];
+    let messages: &[&[u8]] = &[b"hello", b"", b"a\0\0", b"\xc0\xdb\xdc", &run];
+    vec![
+        (
+            "slip",
+            [
+                &[0][..],
+                &traffic(TRAFFIC, messages, b"\xc0\xc0a\xdb\xdc\xdb\xdd\xc0b\xc0\xdb"),
+            ]
+            .concat(),
+        ),
+        (
+            "slip-with-a-bad-escape",
+            [
+                &[0][..],
+                &traffic(FRAGMENTS, messages, b"far too long\xdb\xc0a\xc0\xdba"),
+            ]
+            .concat(),
+        ),
+        (
+            "cobs",
+            [
+                &[1][..],
+                &traffic(TRAFFIC, messages, b"\0\x03ab\x01\x02c\0\x01\0\0\x04a"),
+            ]
+            .concat(),
+        ),
+        (
+            "cobs-with-a-zero-inside",
+            [
+                &[1][..],
+                &traffic(FRAGMENTS, messages, b"\x09far too \x05long\0\x02a\0\x05ab\0"),
+            ]
+            .concat(),
+        ),
+        (
+            "cobs-with-a-full-run",
+            [
+                &[1][..],
+                &traffic(
+                    &[0, 0, 1, 0, 1, 200, 1, 9],
+                    messages,
+                    &[&[0xFF], &run[..], b"\x01\0"].concat(),
+                ),
+            ]
+            .concat(),
+        ),
+    ]
+}
+
+fn json_seq() -> Seeds {
+    let messages: &[&[u8]] = &[b"{\"a\":[1,\n2]}", b"", b"12 ", b"\"\\\"\"", b"1\n", b"[\x1e]"];
+    vec![
+        (
+            "texts",
+            traffic(TRAFFIC, messages, b"\x1e\x1e[1,\n2]\n\n\x1e\"\\\"\n\"\x1e12\n"),
+        ),
+        (
+            "broken-ones-discarded",
+            traffic(
+                FRAGMENTS,
+                messages,
+                b"no\x1e[1\x1e{}\n\x1e12\x1e[1,2,3]\nx\x1e{} x\n\x1e3\n",
+            ),
+        ),
+        (
+            "cut-short",
+            traffic(TRAFFIC, messages, b"\x1e{\"a\": 1}\x1e{\"a\":"),
+        ),
+    ]
+}
+
 /// Width, little endian, includes header, keep, offset, adjustment (an index and a sign), template.
 fn prefix(width: u8, flags: [u8; 3], offset: u8, adjustment: [u8; 2], template: &[u8]) -> Vec<u8> {
     [&[width], &flags[..], &[offset], &adjustment, &text(template)].concat()
@@ -444,7 +768,8 @@ fn request_head() -> Seeds {
 }
 
 /// Both framings (0 raw, 3 lines, 7 u16be, 10 mysql), embedded, accept, deliver, the limit, oversized, partial, empty, half-close, idle,
-/// manner (1 a deaf client, 2 a deaf backend), room (0 large, 2 small), early bytes.
+/// manner (1 a deaf client, 2 a deaf backend, 4 GBK, 8 ISO-2022-JP, 16 text is mended, 128 characters are escaped), room (0 large, 2 small),
+/// early bytes.
 fn setup(framings: [u8; 2], policies: [u8; 3], limit: u16, ends: [u8; 5], manner: u8, room: u8) -> Vec<u8> {
     [
         &framings[..],
@@ -650,6 +975,39 @@ fn session() -> Seeds {
             ]
             .concat(),
         ),
+        (
+            "charset-both-ways",
+            [
+                &setup([3, 3], [0, 0, 1], 99, usual, 4 | 16 | 128, 0)[..],
+                &client(0x01, &"你😀".as_bytes()[..4]),
+                &client(0x80, &"你😀".as_bytes()[4..]),
+                &line(b"\xC4\xE3\xFF"),
+            ]
+            .concat(),
+        ),
+        (
+            "charset-of-a-stream-that-is-cut",
+            [
+                &setup([0, 0], [0, 0, 2], 99, usual, 8, 0)[..],
+                &backend(b"\x1B$B\x24"),
+                wait,
+                &backend(b"\x22\xFF\x1B$"),
+                wait,
+                backend_ends,
+            ]
+            .concat(),
+        ),
+        (
+            "message-over-the-limit-is-discarded",
+            [
+                &setup([3, 3], [0, 0, 1], 9, [1, 0, 0, 0, 0], 0, 0)[..],
+                &client(0x01, b"12345"),
+                &client(0x00, b"678901"),
+                &client(0x80, b"2"),
+                &client(0x81, b"next"),
+            ]
+            .concat(),
+        ),
     ]
 }
 
@@ -785,9 +1143,14 @@ fn tls() -> Seeds {
 fn made() -> Vec<(&'static str, Seeds)> {
     vec![
         ("frames", frames()),
+        ("framing_block", block()),
+        ("framing_counted", counted()),
         ("framing_delimiter", delimiter()),
+        ("framing_json_seq", json_seq()),
         ("framing_length_prefix", length_prefix()),
+        ("framing_protocols", protocols()),
         ("framing_raw", raw()),
+        ("framing_stuffed", stuffed()),
         ("request_head", request_head()),
         ("session", session()),
         ("tls", tls()),

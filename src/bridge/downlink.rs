@@ -1,37 +1,27 @@
 //! From the backend to the client: records in, WebSocket frames out.
 
-use super::{Counters, Deliver, Settings};
+use super::delivery::{Delivery, Pass};
+use super::{Counters, Deliver, InvalidText, Settings};
 use crate::close::CloseReason;
-use crate::framing::{DecodeError, DecodeRules, DecodeState, Empty, Event, Oversized, Partial};
+use crate::framing::{DecodeError, DecodeRules, DecodeState, Event, Partial};
 use crate::message::{Kind, Part};
 use crate::outbox::Outbox;
-use crate::utf8::Utf8Check;
-use crate::websocket::{Encoder, Gather};
 
 /// The translator of one session's downlink.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Downlink {
     decode: DecodeState,
-    encoder: Encoder,
-    utf8: Utf8Check,
-    text: Text,
-    /// Bytes of the current record that were counted as delivered.
-    counted: u64,
-}
-
-/// What is known of the current record's kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Text {
-    /// It is binary, whatever it holds.
-    #[default]
-    No,
-    /// It must be text.
-    Must,
-    /// It is text, as far as it has come.
-    SoFar,
+    delivery: Delivery,
 }
 
 impl Downlink {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            decode: DecodeState::default(),
+            delivery: Delivery::new(settings),
+        }
+    }
+
     /// True when the record that was begun is not complete. `left` is what [`Downlink::translate`] left of the input.
     pub(super) fn is_inside(&self, left: usize) -> bool {
         self.decode.is_inside() || left > 0
@@ -41,24 +31,26 @@ impl Downlink {
     /// `first` is the kind of the client's first message; `eof` says that nothing follows.
     pub(super) fn translate(
         &mut self,
-        settings: &Settings,
         first: Option<Kind>,
         input: &[u8],
         eof: bool,
-        out: &mut Outbox,
-        counters: &mut Counters,
+        pass: &mut Pass<'_>,
     ) -> (usize, Result<(), CloseReason>) {
-        let text = match settings.deliver {
-            Deliver::Text => Text::Must,
-            Deliver::Binary => Text::No,
-            Deliver::Auto if first == Some(Kind::Binary) => Text::No,
-            Deliver::Auto => Text::SoFar,
+        let settings = pass.settings;
+        let kind = match settings.deliver {
+            Deliver::Text => Kind::Text,
+            Deliver::Binary => Kind::Binary,
+            Deliver::Auto if first == Some(Kind::Binary) => Kind::Binary,
+            Deliver::Auto => Kind::Text,
         };
+        // What may be binary, and what has another charset, is not to be cut by the rules of UTF-8.
+        let is_utf8 = settings.charset.is_none() && settings.invalid_text != InvalidText::Binary;
         let rules = DecodeRules {
             max_message: settings.max_message,
-            oversized: settings.oversized,
-            text: text == Text::Must,
+            oversized: settings.oversized.to_client,
+            text: kind == Kind::Text && is_utf8,
         };
+        let plain = self.delivery.plain(kind, settings);
         let mut used = 0;
         loop {
             if let Some(record) = settings
@@ -67,8 +59,8 @@ impl Downlink {
             {
                 let data = &input[used + record.start..used + record.end];
                 used += record.consumed;
-                if let Err(reason) = self.whole(settings, text, data, out, counters) {
-                    counters.lost_down += (input.len() - used + data.len()) as u64;
+                if let Err(reason) = self.delivery.whole(kind, plain, data, pass) {
+                    pass.counters.lost_down += (input.len() - used + data.len()) as u64;
                     return (used, Err(reason));
                 }
                 continue;
@@ -79,183 +71,108 @@ impl Downlink {
             {
                 Ok(decoded) => decoded,
                 Err(error) => {
-                    self.abandon(out, counters);
-                    counters.lost_down += (input.len() - used) as u64;
+                    self.delivery.abandon(pass.out, pass.counters);
+                    pass.counters.lost_down += (input.len() - used) as u64;
                     return (used, Err(reason(error)));
                 }
             };
             used += decoded.consumed;
-            counters.lost_down += self.decode.take_dropped();
+            pass.counters.lost_down += self.decode.take_dropped();
+            let outside = self.decode.take_outside();
+            if outside > 0 {
+                pass.counters.lost_down += outside;
+                pass.counters.edges_mut().outside += outside;
+            }
             match decoded.event {
                 Event::More => break,
                 Event::Discarded => {
-                    counters.oversized += 1;
-                    self.abandon(out, counters);
+                    pass.counters.edges_mut().oversized_down += 1;
+                    self.delivery.abandon(pass.out, pass.counters);
                 }
                 Event::Part(part) if part.is_whole() => {
-                    if let Err(reason) = self.whole(settings, text, part.data, out, counters) {
-                        counters.lost_down += (input.len() - used + part.data.len()) as u64;
+                    if let Err(reason) = self.delivery.whole(kind, plain, part.data, pass) {
+                        pass.counters.lost_down += (input.len() - used + part.data.len()) as u64;
                         return (used, Err(reason));
                     }
                 }
                 Event::Part(part) => {
                     if part.begin.is_some() {
-                        self.text = text;
+                        self.delivery.begin(kind);
                     }
-                    if let Err(reason) = self.part(settings, &part, out, counters) {
-                        self.abandon(out, counters);
-                        counters.lost_down += (input.len() - used + part.data.len()) as u64;
+                    if let Err(reason) = self.delivery.part(&part, pass) {
+                        self.delivery.abandon(pass.out, pass.counters);
+                        pass.counters.lost_down += (input.len() - used + part.data.len()) as u64;
                         return (used, Err(reason));
                     }
                 }
             }
         }
         if eof {
-            let rest = &input[used..];
-            return (input.len(), self.end(settings, text, rest, out, counters));
+            return (input.len(), self.end(kind, &input[used..], pass));
         }
         (used, Ok(()))
     }
 
-    /// A record in one piece: what most are.
-    #[inline]
-    fn whole(
-        &mut self,
-        settings: &Settings,
-        text: Text,
-        data: &[u8],
-        out: &mut Outbox,
-        counters: &mut Counters,
-    ) -> Result<(), CloseReason> {
-        if data.is_empty() && settings.empty == Empty::Skip {
-            counters.skipped += 1;
-            return Ok(());
-        }
-        let kind = match text {
-            Text::No => Kind::Binary,
-            Text::Must | Text::SoFar if is_text(data) => Kind::Text,
-            Text::SoFar => Kind::Binary,
-            Text::Must => return Err(CloseReason::BackendText),
-        };
-        Encoder::whole(kind, data, out);
-        counters.bytes_down += data.len() as u64;
-        counters.messages_down += 1;
-        Ok(())
-    }
-
-    /// A piece of a record.
-    fn part(
-        &mut self,
-        settings: &Settings,
-        part: &Part<'_>,
-        out: &mut Outbox,
-        counters: &mut Counters,
-    ) -> Result<(), CloseReason> {
-        if part.begin.is_some() {
-            self.encoder.begin(if self.text == Text::No {
-                Kind::Binary
-            } else {
-                Kind::Text
-            });
-        }
-        if self.text != Text::No && !self.check_text(part) {
-            if self.text == Text::Must {
-                return Err(CloseReason::BackendText);
-            }
-            self.text = Text::No;
-            self.encoder.set_kind(Kind::Binary);
-        }
-        let unknown_end = settings.oversized == Oversized::Discard && !settings.to_client.announces_length();
-        let gather = if self.text == Text::SoFar || (unknown_end && !settings.to_client.is_raw()) {
-            Gather::All
-        } else {
-            Gather::Some
-        };
-        self.encoder.part(part, gather, out);
-        counters.bytes_down += part.data.len() as u64;
-        self.counted += part.data.len() as u64;
-        if part.end {
-            counters.messages_down += 1;
-            self.counted = 0;
-        }
-        Ok(())
-    }
-
-    fn check_text(&mut self, part: &Part<'_>) -> bool {
-        let good = self.utf8.push(part.data).is_ok() && (!part.end || self.utf8.finish().is_ok());
-        if !good {
-            self.utf8 = Utf8Check::default();
-        }
-        good
-    }
-
     /// Takes back what has not left of the current record.
     pub(super) fn abandon(&mut self, out: &mut Outbox, counters: &mut Counters) {
-        self.encoder.abandon(out);
-        self.utf8 = Utf8Check::default();
-        counters.bytes_down -= self.counted;
-        counters.lost_down += self.counted;
-        self.counted = 0;
+        self.delivery.abandon(out, counters);
     }
 
     /// The backend's stream has ended, with `rest` not decodable.
-    fn end(
-        &mut self,
-        settings: &Settings,
-        text: Text,
-        rest: &[u8],
-        out: &mut Outbox,
-        counters: &mut Counters,
-    ) -> Result<(), CloseReason> {
-        if self.decode.is_discarding() || !self.is_inside(rest.len()) {
+    fn end(&mut self, kind: Kind, rest: &[u8], pass: &mut Pass<'_>) -> Result<(), CloseReason> {
+        if self.decode.is_discarding() {
             return Ok(());
         }
-        let begun = self.decode.is_inside();
-        self.decode = DecodeState::default();
-        match settings.partial {
-            Partial::Deliver if begun => {
-                let part = Part {
-                    begin: None,
-                    data: &[],
-                    end: true,
-                };
-                let result = self.part(settings, &part, out, counters);
-                if result.is_err() {
-                    self.abandon(out, counters);
-                }
-                return result;
-            }
-            // The start of a header belongs to the message only where the message keeps its header, and where a message may be as
-            // long as that.
-            Partial::Deliver
-                if settings.to_client.keeps_header() && rest.len() as u64 <= settings.max_message =>
-            {
-                let result = self.whole(settings, text, rest, out, counters);
-                if result.is_err() {
-                    counters.lost_down += rest.len() as u64;
-                }
-                return result;
-            }
-            Partial::Deliver if settings.to_client.is_raw() => {
-                // What raw leaves is the start of a character.
-                counters.lost_down += rest.len() as u64;
-                return Err(CloseReason::BackendText);
-            }
-            Partial::Deliver | Partial::Drop | Partial::Error => {}
-        }
-        self.abandon(out, counters);
-        counters.lost_down += rest.len() as u64;
-        if settings.partial == Partial::Error {
-            Err(CloseReason::BackendCut)
+        let delivered = if pass.settings.partial == Partial::Deliver {
+            self.deliver_cut(kind, rest, pass)
         } else {
-            Ok(())
+            Ok(false)
+        };
+        let cut = self.is_inside(rest.len()) || self.delivery.is_cut();
+        self.decode = DecodeState::default();
+        match delivered {
+            Ok(true) => {
+                pass.counters.edges_mut().partial_delivered += 1;
+                return Ok(());
+            }
+            Ok(false) if !cut => return Ok(()),
+            Ok(false) | Err(_) => {}
         }
+        self.delivery.abandon(pass.out, pass.counters);
+        pass.counters.lost_down += rest.len() as u64;
+        delivered?;
+        if pass.settings.partial == Partial::Error {
+            return Err(CloseReason::BackendCut);
+        }
+        pass.counters.edges_mut().partial_dropped += 1;
+        Ok(())
     }
-}
 
-fn is_text(data: &[u8]) -> bool {
-    let mut check = Utf8Check::default();
-    check.push(data).is_ok() && check.finish().is_ok()
+    /// Delivers what there is of a record that was cut, and tells whether there was a message in it.
+    fn deliver_cut(&mut self, kind: Kind, rest: &[u8], pass: &mut Pass<'_>) -> Result<bool, CloseReason> {
+        let framing = &pass.settings.to_client;
+        if self.decode.is_inside() {
+            // What is left is the start of a trailer.
+            let kept = if framing.keeps_header() { rest } else { &[] };
+            pass.counters.lost_down += (rest.len() - kept.len()) as u64;
+            let end = Part {
+                begin: None,
+                data: kept,
+                end: true,
+            };
+            return self.delivery.part(&end, pass).map(|()| true);
+        }
+        if rest.is_empty() {
+            return self.delivery.end_stream(kind, pass);
+        }
+        // The start of a header belongs to the message only where the message keeps its header, and where a message may be as long as
+        // that. What raw leaves is the start of a character.
+        if framing.is_raw() || (framing.keeps_header() && rest.len() as u64 <= pass.settings.max_message) {
+            let plain = self.delivery.plain(kind, pass.settings);
+            return self.delivery.whole(kind, plain, rest, pass).map(|()| true);
+        }
+        Ok(false)
+    }
 }
 
 fn reason(error: DecodeError) -> CloseReason {
@@ -267,3 +184,110 @@ fn reason(error: DecodeError) -> CloseReason {
 
 /// The most bytes that [`Downlink::translate`] leaves.
 pub(super) const MAX_LEFT: usize = crate::framing::MAX_HEADER;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::{Accept, Both, Edges, HalfClose, Timeouts};
+    use crate::charset::{Charset, Unmappable};
+    use crate::framing::{Embedded, Empty, Oversized, preset};
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    type Messages = Vec<(bool, Vec<u8>)>;
+
+    /// What the client gets of these reads, its end, and what is counted. Nothing is long enough for fragments.
+    fn translate(settings: &Settings, reads: &[&[u8]]) -> (Messages, Result<(), CloseReason>, Edges) {
+        let mut down = Downlink::new(settings);
+        let (mut out, mut counters) = (Outbox::default(), Counters::default());
+        let mut left = Vec::new();
+        let mut result = Ok(());
+        for (at, read) in reads.iter().chain([&&[][..]]).enumerate() {
+            left.extend_from_slice(read);
+            let mut pass = Pass {
+                settings,
+                out: &mut out,
+                counters: &mut counters,
+            };
+            let used;
+            (used, result) = down.translate(None, &left, at == reads.len(), &mut pass);
+            left.drain(..used);
+            if result.is_err() {
+                break;
+            }
+        }
+        assert!(out.held().is_empty());
+        let mut frames = out.ready();
+        let mut messages = Vec::new();
+        while let [first, len @ 0..126, rest @ ..] = frames {
+            let (payload, behind) = rest.split_at(usize::from(*len));
+            messages.push((*first == 0x81, payload.to_vec()));
+            frames = behind;
+        }
+        assert!(frames.is_empty());
+        assert_eq!(counters.messages_down, messages.len() as u64);
+        (messages, result, counters.edges())
+    }
+
+    fn any_settings() -> impl Strategy<Value = Settings> {
+        let policies = (
+            select(&[Partial::Error, Partial::Deliver, Partial::Drop][..]),
+            select(&[Empty::Deliver, Empty::Skip][..]),
+            select(&[Oversized::Close, Oversized::Discard][..]),
+        );
+        (
+            select(&["lines", "crlf", "u8"][..]),
+            select(
+                &[
+                    None,
+                    Some("gbk"),
+                    Some("shift_jis"),
+                    Some("iso-2022-jp"),
+                    Some("latin1"),
+                ][..],
+            ),
+            select(&[InvalidText::Close, InvalidText::Replace, InvalidText::Binary][..]),
+            select(&[Deliver::Text, Deliver::Auto, Deliver::Binary][..]),
+            policies,
+        )
+            .prop_map(
+                |(name, charset, invalid_text, deliver, (partial, empty, oversized))| {
+                    let framing = preset(name).unwrap().to_client;
+                    Settings {
+                        to_backend: framing.clone(),
+                        to_client: framing,
+                        accept: Accept::Any,
+                        deliver,
+                        charset: charset.map(|name| Charset::named(name).unwrap()),
+                        unmappable: Unmappable::Reject,
+                        invalid_text,
+                        // Of two mistakes in one record, the one that is seen first is told: here is but one.
+                        max_message: 300,
+                        embedded: Embedded::Reject,
+                        oversized: Both::of(oversized),
+                        partial,
+                        empty: Both::of(empty),
+                        half_close: HalfClose::Never,
+                        timeouts: Timeouts::default(),
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn where_reads_are_cut_never_shows(
+            settings in any_settings(),
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), select(&b"\n\r\x04\x02\x1B$B(\x24\x22\xC4\xE3\x83\xE2\x82\xACab"[..])], 0..60),
+            cuts in prop::collection::vec(any::<Index>(), 0..5),
+        ) {
+            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            places.extend([0, bytes.len()]);
+            places.sort_unstable();
+            let reads: Vec<&[u8]> = places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(translate(&settings, &reads), translate(&settings, &[&bytes]));
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What others may know of a session while it runs, and may ask of it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
@@ -18,7 +18,7 @@ pub struct Live {
 }
 
 /// What a session has done so far, as of its last pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// What it has moved, and what it has not.
     pub counters: Counters,
@@ -94,11 +94,16 @@ impl Live {
 
     /// What the session has done so far.
     pub fn state(&self) -> State {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().clone()
     }
 
-    pub(super) fn publish(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// Lets others see what the session has done.
+    pub(super) fn publish(&self, publish: impl FnOnce(&mut State)) {
+        publish(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the session was told, if it was; the waker is woken when it is.

@@ -6,6 +6,7 @@
 
 mod buffers;
 mod counters;
+mod delivery;
 mod downlink;
 mod lifecycle;
 mod live;
@@ -17,8 +18,8 @@ mod settings;
 mod simulation;
 mod uplink;
 
-pub use counters::{Counters, Ended};
+pub use counters::{Counters, Edges, Ended};
 pub use live::{Live, State, Stop};
 pub use memory::held_bytes;
 pub use run::{refuse, run};
-pub use settings::{Accept, Deliver, HalfClose, Settings, Timeouts};
+pub use settings::{Accept, Both, Deliver, HalfClose, InvalidText, Settings, Timeouts};

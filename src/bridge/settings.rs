@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::charset::{Charset, Unmappable};
 use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
 
 /// Everything the bridge needs to know of a route. Made once, shared by its sessions.
@@ -15,20 +16,56 @@ pub struct Settings {
     pub accept: Accept,
     /// Which kind the client gets.
     pub deliver: Deliver,
-    /// The longest message and the longest record, in bytes.
+    /// The charset of text in records; `None` is UTF-8.
+    pub charset: Option<Charset>,
+    /// A character of the client that the charset does not have.
+    pub unmappable: Unmappable,
+    /// A record that is no text, where it is to be delivered as text.
+    pub invalid_text: InvalidText,
+    /// The longest message and the longest record, in bytes, as they are received.
     pub max_message: u64,
     /// A delimiter inside a message.
     pub embedded: Embedded,
-    /// A record over the limit.
-    pub oversized: Oversized,
+    /// A message or record over the limit.
+    pub oversized: Both<Oversized>,
     /// A record cut short by the end of the backend's stream.
     pub partial: Partial,
     /// An empty message or record.
-    pub empty: Empty,
+    pub empty: Both<Empty>,
     /// Whether a client can end its own direction alone.
     pub half_close: HalfClose,
     /// How long things may take.
     pub timeouts: Timeouts,
+}
+
+/// A policy for each direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Both<T> {
+    /// For the client's messages.
+    pub to_backend: T,
+    /// For the backend's records.
+    pub to_client: T,
+}
+
+impl<T: Copy> Both<T> {
+    /// The same policy for both.
+    pub fn of(policy: T) -> Self {
+        Self {
+            to_backend: policy,
+            to_client: policy,
+        }
+    }
+}
+
+/// What becomes of a record that is to be delivered as text and is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidText {
+    /// The session ends (close 1007).
+    Close,
+    /// U+FFFD takes the place of what is no text.
+    Replace,
+    /// It is delivered as a binary message, as it came. Unfinished records are gathered to know.
+    Binary,
 }
 
 /// Which kinds of message are taken from the client. Others are refused with 1003.
@@ -45,12 +82,11 @@ pub enum Accept {
 /// Which kind of message the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deliver {
-    /// Text; a record that is not UTF-8 ends the session.
+    /// Text, as far as it is text.
     Text,
     /// Binary.
     Binary,
-    /// Binary once the client's first message was binary; otherwise text where the record is UTF-8, binary where it is not.
-    /// Unfinished records are gathered to know.
+    /// Binary once the client's first message was binary; otherwise text, as far as it is text.
     Auto,
 }
 

@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::time::{sleep, timeout};
 
 use super::buffers::{MAX_LEFT, STEP};
-use super::{Accept, Deliver, Ended, HalfClose, Live, Settings, Stop, Timeouts, run};
+use super::{Accept, Both, Deliver, Ended, HalfClose, InvalidText, Live, Settings, Stop, Timeouts, run};
+use crate::charset::{Charset, Unmappable};
 use crate::close::CloseReason;
 use crate::framing::{Embedded, Empty, Framing, Oversized, Partial, preset};
 use crate::io::Connection;
@@ -148,17 +149,19 @@ fn settings(random: &mut Rng) -> Settings {
         to_client: framing,
         accept: Accept::Any,
         deliver: [Deliver::Binary, Deliver::Auto][random.usize(..2)],
+        charset: [None, Some("gbk"), Some("iso-2022-jp")][random.usize(..3)]
+            .map(|name| Charset::named(name).unwrap()),
+        unmappable: Unmappable::Reject,
+        invalid_text: pick(random, InvalidText::Binary, InvalidText::Replace),
         max_message: MAX_MESSAGE,
         embedded: Embedded::Reject,
-        oversized: if random.bool() {
-            Oversized::Close
-        } else {
-            Oversized::Discard
+        oversized: Both {
+            to_backend: pick(random, Oversized::Close, Oversized::Discard),
+            to_client: pick(random, Oversized::Close, Oversized::Discard),
         },
-        empty: if random.bool() {
-            Empty::Deliver
-        } else {
-            Empty::Skip
+        empty: Both {
+            to_backend: pick(random, Empty::Deliver, Empty::Skip),
+            to_client: pick(random, Empty::Deliver, Empty::Skip),
         },
         half_close: HalfClose::Never,
         timeouts: Timeouts {
@@ -173,8 +176,13 @@ fn settings(random: &mut Rng) -> Settings {
     }
 }
 
+fn pick<T>(random: &mut Rng, one: T, other: T) -> T {
+    if random.bool() { one } else { other }
+}
+
 fn message(random: &mut Rng) -> Vec<u8> {
-    let len = [0, 1, 10, 200, 3000][random.usize(..5)];
+    // The last one is over the limit.
+    let len = [0, 1, 1, 10, 10, 200, 200, 3000, 3000, 6000][random.usize(..10)];
     (0..len).map(|_| random.u8(b'a'..=b'z')).collect()
 }
 
@@ -427,10 +435,18 @@ fn check(
     // record. A Vec that grows has up to twice what it needs.
     let most = 2 * (settings.max_message + 2 * (100_000 + 3 * STEP + 50_000 + MAX_LEFT) as u64);
     assert!(ended.held_max <= most, "{context}");
-    let wanted = |message: &&Vec<u8>| settings.empty == Empty::Deliver || !message.is_empty();
+    let wanted = |empty: Empty| {
+        move |message: &&Vec<u8>| {
+            message.len() as u64 <= MAX_MESSAGE && (empty == Empty::Deliver || !message.is_empty())
+        }
+    };
 
     // The client: a prefix of the records, at most one Close frame, and it says what the log says.
-    let records: Vec<&Vec<u8>> = backend.sent.iter().filter(wanted).collect();
+    let records: Vec<&Vec<u8>> = backend
+        .sent
+        .iter()
+        .filter(wanted(settings.empty.to_client))
+        .collect();
     let mut got = client.got.iter();
     let whole = got
         .by_ref()
@@ -448,7 +464,11 @@ fn check(
     }
 
     // The backend: whole records, in order, and a cut one only where the connection was reset.
-    let messages: Vec<&Vec<u8>> = client.sent.iter().filter(wanted).collect();
+    let messages: Vec<&Vec<u8>> = client
+        .sent
+        .iter()
+        .filter(wanted(settings.empty.to_backend))
+        .collect();
     let expected: Vec<u8> = messages
         .iter()
         .flat_map(|message| record(&settings.to_backend, message))
@@ -475,20 +495,16 @@ fn check(
         }
     }
     if ended.reason == CloseReason::BackendClosed && backend.clean && client.read_all && client.closes == 1 {
-        let delivered = if settings.oversized == Oversized::Close {
-            records.len()
-        } else {
-            client.got.len()
-        };
         assert_eq!(
             client.got.len(),
-            delivered,
+            records.len(),
             "what came before the backend's end was lost: {context}"
         );
     }
 
     // The books balance.
-    let counters = ended.counters;
+    let counters = &ended.counters;
+    let edges = counters.edges();
     assert!(counters.messages_up as usize <= messages.len(), "{context}");
     assert!(counters.messages_down as usize >= client.got.len(), "{context}");
     let bytes: usize = client.got.iter().map(Vec::len).sum();
@@ -500,7 +516,7 @@ fn check(
         up <= counters.bytes_up + counters.lost_up + frames as u64,
         "{up} up, {context}"
     );
-    let records = counters.messages_down + counters.skipped + counters.oversized + 1;
+    let records = counters.messages_down + edges.empty_down + edges.oversized_down + 1;
     let around = records * 4 + MAX_LEFT as u64;
     assert!(
         down <= counters.bytes_down + counters.lost_down + around,

@@ -1,8 +1,9 @@
 //! From the client to the backend: WebSocket frames in, records out.
 
 use super::{Accept, Counters, HalfClose, Settings};
+use crate::charset::{self, Unmappable, UnmappableCharacter};
 use crate::close::CloseReason;
-use crate::framing::{Empty, EncodeError, EncodeState};
+use crate::framing::{Embedded, Empty, EncodeError, EncodeState, Oversized};
 use crate::message::{Begin, Kind, Part};
 use crate::outbox::Outbox;
 use crate::websocket::{self, CloseCode, Decoder, Encoder, Event, ProtocolError};
@@ -16,13 +17,19 @@ const PONG_ROOM: usize = 64 * 1024;
 pub(super) struct Uplink {
     decoder: Decoder,
     encode: EncodeState,
-    /// The start of a message of which no byte has come yet.
-    unopened: Option<Begin>,
+    /// Makes records of text, where they have another charset.
+    charset: Option<Box<charset::Encoder>>,
+    /// The kind of a message that has begun without a length, and of which no byte has come yet.
+    unopened: Option<Kind>,
     /// The kind of the message being read.
     kind: Kind,
     /// The kind of the client's first message.
     first: Option<Kind>,
     half_closed: bool,
+    /// Messages become records with nothing to note beside: no charset, no policy that lets delimiters pass, no raw.
+    plain: bool,
+    /// Part of the current message is with the backend, where nobody can tell it from a whole one.
+    passed: bool,
     pong: Option<Box<[u8]>>,
     /// Bytes of the current message that were counted as delivered.
     counted: u64,
@@ -63,10 +70,17 @@ impl Uplink {
         Self {
             decoder: Decoder::new(settings.max_message),
             encode: EncodeState::default(),
+            charset: settings
+                .charset
+                .map(|charset| Box::new(charset::Encoder::new(charset, settings.unmappable))),
             unopened: None,
             kind: Kind::Binary,
             first: None,
             half_closed: false,
+            plain: settings.charset.is_none()
+                && settings.embedded == Embedded::Reject
+                && !settings.to_backend.is_raw(),
+            passed: false,
             pong: None,
             counted: 0,
         }
@@ -121,12 +135,20 @@ impl Uplink {
             }
             let (consumed, event) = match self.decoder.decode(&mut input[used..]) {
                 Ok(step) => step,
+                Err(ProtocolError::TooBig) if self.may_drop(pass.settings) => {
+                    self.drop_message(mode, pass);
+                    continue;
+                }
                 Err(error) => return (used, Some(Stop::Fail(reason(error)))),
             };
             used += consumed;
             let stop = match event {
                 None => return (used, None),
                 Some(Event::Message(part)) => self.message(mode, part, pass),
+                Some(Event::Skipped(len)) => {
+                    pass.counters.lost_up += len as u64;
+                    None
+                }
                 Some(Event::Ping(payload)) if mode == Mode::Open => {
                     if pass.to_client.len() < PONG_ROOM {
                         self.pong = None;
@@ -178,14 +200,16 @@ impl Uplink {
             pass.counters.lost_up += part.data.len() as u64;
             return Some(Stop::Fail(reason));
         }
-        part.begin = part.begin.or(self.unopened.take());
+        if let Some(kind) = self.unopened.take() {
+            part.begin = Some(Begin { kind, len: None });
+        }
         if let (Some(begin), []) = (part.begin, part.data) {
             if part.end {
                 return self.empty(begin, pass);
             }
             if begin.len.is_none() {
                 // Whether this message is empty is not known yet.
-                self.unopened = Some(begin);
+                self.unopened = Some(begin.kind);
                 return None;
             }
         }
@@ -212,45 +236,149 @@ impl Uplink {
             self.half_closed = true;
             return Some(Stop::HalfClose);
         }
-        if pass.settings.empty == Empty::Skip {
-            pass.counters.skipped += 1;
+        if pass.settings.empty.to_backend == Empty::Skip {
+            pass.counters.edges_mut().empty_up += 1;
             return None;
         }
         self.encode(&Part::whole(begin.kind, &[]), pass)
     }
 
+    // Inlined wherever it is called: what a whole message needs is little of it, and there may be a million of them.
+    #[inline(always)]
     fn encode(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
         let settings = pass.settings;
+        if !self.plain {
+            return self.encode_at_an_edge(part, pass);
+        }
         let encoded = settings
             .to_backend
             .encode(&mut self.encode, &settings.embedded, part, pass.to_backend);
-        match encoded {
-            Ok(()) => {
-                pass.counters.bytes_up += part.data.len() as u64;
-                self.counted += part.data.len() as u64;
-                pass.counters.messages_up += u64::from(part.end);
-                // Without records the backend has no use for a message's end.
-                if part.end || settings.to_backend.is_raw() {
-                    self.counted = 0;
-                }
-                None
+        if let Err(error) = encoded {
+            return Some(self.refuse(part, refusal(error, self.kind), pass));
+        }
+        pass.counters.bytes_up += part.data.len() as u64;
+        pass.counters.messages_up += u64::from(part.end);
+        self.counted += part.data.len() as u64;
+        if part.end {
+            self.counted = 0;
+        }
+        None
+    }
+
+    /// The same where there may be more to do, or to note.
+    #[inline(never)]
+    fn encode_at_an_edge(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
+        let settings = pass.settings;
+        if self.charset.is_some() && self.kind == Kind::Text {
+            return self.encode_in_charset(part, pass);
+        }
+        let encoded = settings
+            .to_backend
+            .encode(&mut self.encode, &settings.embedded, part, pass.to_backend);
+        if let Err(error) = encoded {
+            return Some(self.refuse(part, refusal(error, self.kind), pass));
+        }
+        self.note(part, pass);
+        None
+    }
+
+    /// Text, made bytes of the charset first. Its length is known ahead only where it comes out as one chunk.
+    #[cold]
+    fn encode_in_charset(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
+        let charset = self.charset.as_mut()?;
+        let settings = pass.settings;
+        let (framing, out, state) = (&settings.to_backend, &mut *pass.to_backend, &mut self.encode);
+        let mut begin = part.begin;
+        let encoded = charset.encode(part.data, part.end, |data, end| {
+            if framing.is_raw() {
+                // It would let each chunk go at once, and a part is refused as a whole.
+                out.push(data);
+                return Ok(());
             }
-            Err(error) => {
-                pass.counters.lost_up += part.data.len() as u64;
-                self.abandon(pass.counters);
-                Some(Stop::Fail(match (error, self.kind) {
-                    (EncodeError::DelimiterInside, Kind::Text) => CloseReason::DelimiterInText,
-                    (EncodeError::DelimiterInside, Kind::Binary) => CloseReason::DelimiterInBinary,
-                    (EncodeError::DelimiterMissing, _) => CloseReason::DelimiterMissing,
-                    (EncodeError::LengthDoesNotFit, _) => CloseReason::LengthDoesNotFit,
-                    (EncodeError::HeaderMismatch, _) => CloseReason::HeaderMismatch,
-                    (EncodeError::EmptyMessage, _) => CloseReason::EmptyMessage,
-                    (EncodeError::SizeMismatch, _) => CloseReason::SizeMismatch,
-                    (EncodeError::NotARecord, _) => CloseReason::NotARecord,
-                    (EncodeError::EncryptionRequest, _) => CloseReason::EncryptionRequest,
-                }))
+            let begin = begin.take().map(|Begin { kind, .. }| Begin {
+                kind,
+                len: end.then_some(data.len() as u64),
+            });
+            let part = Part { begin, data, end };
+            framing
+                .encode(state, &settings.embedded, &part, out)
+                .map_err(Refused::ByFraming)
+        });
+        match encoded {
+            Ok(()) => {}
+            Err(Refused::Unmappable) => return Some(self.refuse(part, CloseReason::Unmappable, pass)),
+            Err(Refused::ByFraming(error)) => {
+                return Some(self.refuse(part, refusal(error, Kind::Text), pass));
             }
         }
+        if framing.is_raw() {
+            pass.to_backend.commit();
+        }
+        // A message that is yet to be held may still be dropped.
+        let substituted = if part.end || framing.is_raw() {
+            charset.take_substituted()
+        } else {
+            0
+        };
+        if substituted > 0 {
+            let edges = pass.counters.edges_mut();
+            match settings.unmappable {
+                Unmappable::Escape => edges.unmappable_escaped += substituted,
+                Unmappable::Replace | Unmappable::Reject => edges.unmappable_replaced += substituted,
+            }
+        }
+        self.note(part, pass);
+        None
+    }
+
+    /// Counts a part that has been encoded.
+    fn note(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) {
+        pass.counters.bytes_up += part.data.len() as u64;
+        pass.counters.messages_up += u64::from(part.end);
+        self.counted += part.data.len() as u64;
+        // Without records the backend has no use for a message's end, and part of one has left for good.
+        if part.end || pass.settings.to_backend.is_raw() {
+            self.counted = 0;
+            self.passed = !part.end;
+        }
+        let embedded = self.encode.take_embedded();
+        if embedded > 0 {
+            pass.counters.edges_mut().embedded += embedded;
+        }
+    }
+
+    /// A message that cannot become a record.
+    #[cold]
+    fn refuse(&mut self, part: &Part<'_>, reason: CloseReason, pass: &mut Pass<'_>) -> Stop {
+        pass.counters.lost_up += part.data.len() as u64;
+        self.take_back(pass);
+        Stop::Fail(reason)
+    }
+
+    /// True when a message that turns out to be over the limit may be dropped: only while nothing of it has left.
+    fn may_drop(&self, settings: &Settings) -> bool {
+        settings.oversized.to_backend == Oversized::Discard && !self.passed && !self.encode.is_cut()
+    }
+
+    /// Drops the message that is over the limit, what has come of it and what will.
+    fn drop_message(&mut self, mode: Mode, pass: &mut Pass<'_>) {
+        if mode != Mode::Discard {
+            pass.counters.edges_mut().oversized_up += 1;
+        }
+        self.decoder.skip();
+        self.take_back(pass);
+    }
+
+    /// Forgets the current message, of which nothing more is to leave.
+    fn take_back(&mut self, pass: &mut Pass<'_>) {
+        self.unopened = None;
+        self.encode = EncodeState::default();
+        if let Some(charset) = &mut self.charset {
+            charset.reset();
+            charset.take_substituted();
+        }
+        pass.to_backend.discard_held();
+        self.abandon(pass.counters);
     }
 
     /// The rest of the current message will not come: what was counted of it is lost.
@@ -258,6 +386,32 @@ impl Uplink {
         counters.bytes_up -= self.counted;
         counters.lost_up += self.counted;
         self.counted = 0;
+    }
+}
+
+/// Why a message cannot become a record.
+enum Refused {
+    Unmappable,
+    ByFraming(EncodeError),
+}
+
+impl From<UnmappableCharacter> for Refused {
+    fn from(_: UnmappableCharacter) -> Self {
+        Self::Unmappable
+    }
+}
+
+fn refusal(error: EncodeError, kind: Kind) -> CloseReason {
+    match (error, kind) {
+        (EncodeError::DelimiterInside, Kind::Text) => CloseReason::DelimiterInText,
+        (EncodeError::DelimiterInside, Kind::Binary) => CloseReason::DelimiterInBinary,
+        (EncodeError::DelimiterMissing, _) => CloseReason::DelimiterMissing,
+        (EncodeError::LengthDoesNotFit, _) => CloseReason::LengthDoesNotFit,
+        (EncodeError::HeaderMismatch, _) => CloseReason::HeaderMismatch,
+        (EncodeError::EmptyMessage, _) => CloseReason::EmptyMessage,
+        (EncodeError::SizeMismatch, _) => CloseReason::SizeMismatch,
+        (EncodeError::NotARecord, _) => CloseReason::NotARecord,
+        (EncodeError::EncryptionRequest, _) => CloseReason::EncryptionRequest,
     }
 }
 
@@ -275,21 +429,28 @@ pub(super) const MAX_LEFT: usize = websocket::MAX_LEFT;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::framing::{Embedded, Framing, Oversized, Partial};
+    use crate::bridge::{Both, Deliver, InvalidText, Timeouts};
+    use crate::charset::Charset;
+    use crate::framing::{Framing, Partial, preset};
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
 
     fn settings() -> Settings {
         Settings {
             to_backend: Framing::Raw,
             to_client: Framing::Raw,
             accept: Accept::Any,
-            deliver: super::super::Deliver::Auto,
+            deliver: Deliver::Auto,
+            charset: None,
+            unmappable: Unmappable::Reject,
+            invalid_text: InvalidText::Binary,
             max_message: u64::MAX,
             embedded: Embedded::Reject,
-            oversized: Oversized::Close,
+            oversized: Both::of(Oversized::Close),
             partial: Partial::Error,
-            empty: Empty::Deliver,
+            empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
-            timeouts: super::super::Timeouts::default(),
+            timeouts: Timeouts::default(),
         }
     }
 
@@ -313,5 +474,84 @@ mod tests {
         uplink.answer_ping(&mut to_client);
         assert_eq!(to_client.ready(), [0x8A, 1, 8], "the newest");
         assert_eq!(to_client.held().len(), PONG_ROOM);
+    }
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        [
+            &[first, 0xFE],
+            &(payload.len() as u16).to_be_bytes()[..],
+            &[0; 4],
+            payload,
+        ]
+        .concat()
+    }
+
+    /// What the backend gets of these reads, and what is counted.
+    fn translate(settings: &Settings, reads: &[&[u8]]) -> (Vec<u8>, Counters) {
+        let mut uplink = Uplink::new(settings);
+        let (mut to_backend, mut to_client) = (Outbox::default(), Outbox::default());
+        let (mut counters, mut left) = (Counters::default(), Vec::new());
+        for read in reads {
+            left.extend_from_slice(read);
+            let mut pass = Pass {
+                settings,
+                to_backend: &mut to_backend,
+                to_client: &mut to_client,
+                counters: &mut counters,
+            };
+            let (used, stop) = uplink.translate(Mode::Open, &mut left, &mut pass);
+            assert_eq!(stop, None);
+            left.drain(..used);
+        }
+        assert!(left.is_empty() && to_backend.held().is_empty());
+        (to_backend.ready().to_vec(), counters)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn how_a_message_is_cut_never_shows(
+            name in select(&["lines", "crlf", "u16be"][..]),
+            charset in select(&[None, Some("gbk"), Some("iso-2022-jp"), Some("latin1")][..]),
+            unmappable in select(&[Unmappable::Replace, Unmappable::Escape][..]),
+            text in "[a-c\u{E9}\u{A5}\u{4F60}\u{3042}\u{1F600}]{126,200}",
+            cuts in prop::collection::vec(any::<Index>(), 0..4),
+            reads in prop::collection::vec(any::<Index>(), 0..4),
+        ) {
+            let framing = preset(name).unwrap().to_client;
+            let settings = Settings {
+                to_backend: framing,
+                charset: charset.map(|name| Charset::named(name).unwrap()),
+                unmappable,
+                // Some are over it.
+                max_message: 400,
+                oversized: Both::of(Oversized::Discard),
+                ..settings()
+            };
+            let at = |cuts: &[Index], len: usize| {
+                let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(len + 1)).collect();
+                places.extend([0, len]);
+                places.sort_unstable();
+                places
+            };
+            let places = at(&cuts, text.len());
+            let parts: Vec<&[u8]> = places.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+            let last = parts.len() - 1;
+            let fragments: Vec<u8> = parts.iter().enumerate().flat_map(|(at, part)| {
+                let fin = if at == last { 0x80 } else { 0 };
+                let opcode = u8::from(at == 0);
+                // A length in its shortest form.
+                if part.len() < 126 {
+                    [&[fin | opcode, 0x80 | part.len() as u8, 0, 0, 0, 0], *part].concat()
+                } else {
+                    frame(fin | opcode, part)
+                }
+            }).collect();
+            let reads = at(&reads, fragments.len());
+            let reads: Vec<&[u8]> = reads.windows(2).map(|pair| &fragments[pair[0]..pair[1]]).collect();
+            let whole = frame(0x81, text.as_bytes());
+            prop_assert_eq!(translate(&settings, &reads), translate(&settings, &[&whole]));
+        }
     }
 }

@@ -16,14 +16,26 @@ pub(super) enum Place {
     Raw,
     Delimiter,
     LengthPrefix,
+    Varint,
+    Fixed,
+    Netstring,
+    ContentLength,
+    OctetCounting,
+    Block,
+    Slip,
+    Cobs,
+    JsonSeq,
     Bytes,
     MessagePair,
+    OversizedPair,
+    EmptyPair,
     Replacement,
 }
 
 use Place::{
-    Bytes, Defaults, Delimiter, FramingPair, LengthPrefix, Limits, Listener, MessagePair, Preset, Raw,
-    Replacement, Route, Subprotocol, Top,
+    Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed, FramingPair, JsonSeq,
+    LengthPrefix, Limits, Listener, MessagePair, Netstring, OctetCounting, OversizedPair, Preset, Raw,
+    Replacement, Route, Slip, Subprotocol, Top, Varint,
 };
 
 /// The keys of every place.
@@ -60,6 +72,9 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[
             "framing",
             "message",
+            "charset",
+            "invalid_text",
+            "unmappable",
             "max_message",
             "embedded_delimiter",
             "oversized",
@@ -85,22 +100,38 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "pong_timeout",
         ],
     ),
-    (&[FramingPair, MessagePair], &["to_backend", "to_client"]),
+    (
+        &[FramingPair, MessagePair, OversizedPair, EmptyPair],
+        &["to_backend", "to_client"],
+    ),
     (&[Preset], &["preset"]),
-    (&[Raw, Delimiter, LengthPrefix], &["kind"]),
+    (
+        &[
+            Raw,
+            Delimiter,
+            LengthPrefix,
+            Varint,
+            Fixed,
+            Netstring,
+            ContentLength,
+            OctetCounting,
+            Block,
+            Slip,
+            Cobs,
+            JsonSeq,
+        ],
+        &["kind"],
+    ),
     (&[Delimiter], &["delimiter", "keep"]),
     (
         &[LengthPrefix],
-        &[
-            "width",
-            "endian",
-            "offset",
-            "adjustment",
-            "includes_header",
-            "header",
-            "template",
-        ],
+        &["width", "endian", "adjustment", "includes_header"],
     ),
+    (&[Varint], &["encoding", "max_width"]),
+    (&[LengthPrefix, Varint], &["offset", "template"]),
+    (&[LengthPrefix, Varint, ContentLength], &["header"]),
+    (&[Fixed], &["size", "pad"]),
+    (&[Block], &["start", "end", "escape", "outside"]),
     (&[Bytes], &["hex"]),
     (&[Replacement], &["replace"]),
 ];
@@ -112,6 +143,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("certificate", "cert_file"),
     ("client_ca", "client_ca_file"),
     ("connect_timeout", "dial_timeout"),
+    ("encoding", "charset"),
     ("listen", "bind"),
     ("location", "path"),
     ("max_connections", "max_sessions"),
@@ -154,8 +186,19 @@ impl Place {
             Raw => "a raw framing",
             Delimiter => "a delimiter framing",
             LengthPrefix => "a length-prefix framing",
+            Varint => "a varint framing",
+            Fixed => "a fixed framing",
+            Netstring => "a netstring framing",
+            ContentLength => "a content-length framing",
+            OctetCounting => "an octet-counting framing",
+            Block => "a block framing",
+            Slip => "a slip framing",
+            Cobs => "a cobs framing",
+            JsonSeq => "a json-seq framing",
             Bytes => "bytes in hexadecimal",
             MessagePair => "`message`",
+            OversizedPair => "`oversized`",
+            EmptyPair => "`empty`",
             Replacement => "`embedded_delimiter`",
         }
     }
@@ -186,8 +229,10 @@ pub(super) fn belongs(key: &str) -> Option<String> {
             format!("`{key}` is a key of [[route]], [[route.subprotocol]] or [defaults]")
         }
         [Route, Defaults] => format!("`{key}` is a key of [[route]] or [defaults]"),
-        [FramingPair, MessagePair] => {
-            format!("`{key}` stands inside `framing` or `message`, such as message = {{ {key} = \"text\" }}")
+        [FramingPair, ..] => {
+            format!(
+                "`{key}` stands inside `framing`, `message`, `oversized` or `empty`, such as message = {{ {key} = \"text\" }}"
+            )
         }
         [Replacement] => "write embedded_delimiter = { replace = \" \" }".to_owned(),
         [Bytes] => "bytes are written where they are used, such as delimiter = { hex = \"0d0a\" }".to_owned(),

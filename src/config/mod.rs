@@ -27,6 +27,8 @@ mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod text;
+mod value;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -40,6 +42,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
 pub use model::{Certificate, Config, Limits, Listener, Route, Tls};
 use reader::{Reader, Section};
+pub use value::{Directions, parse_framing};
 
 const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(10);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);

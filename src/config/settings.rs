@@ -5,19 +5,20 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::diagnostic::{Basis, Diagnostic};
+use super::diagnostic::{Basis, Diagnostic, Span};
 use super::framing::{self, Framings};
 use super::keys::Place;
 use super::reader::{Item, Section};
 use super::scalar::TIMEOUT;
 use super::suggest::quote;
-use crate::bridge::{Accept, Deliver, HalfClose, Settings, Timeouts};
-use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
+use super::text::Text;
+use crate::bridge::{Accept, Both, Deliver, HalfClose, Settings, Timeouts};
+use crate::framing::{Embedded, EmbeddedError, Empty, Framing, Oversized, Partial};
 use crate::message::Kind;
 use crate::units::ByteSize;
 use crate::upgrade::{AbsentOrigin, OnDialFailure, Origin, Origins, Policy};
 
-const MAX_MESSAGE: std::ops::RangeInclusive<u64> = 1..=(1 << 40);
+pub(super) const MAX_MESSAGE: std::ops::RangeInclusive<u64> = 1..=(1 << 40);
 const DEFAULT_MAX_MESSAGE: ByteSize = ByteSize(1 << 20);
 const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const LINGER: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
@@ -27,18 +28,21 @@ const ORIGINS: &str = "[\"https://app.example.com\"]";
 #[derive(Clone, Default)]
 pub(super) struct Written {
     framing: Option<Framings>,
+    /// Where it is written.
+    framing_span: Option<Span>,
     /// A framing is written, but wrongly: what depends on it cannot be checked.
     bad_framing: bool,
     accept: Option<Accept>,
     deliver: Option<Deliver>,
+    text: Text,
     origins: Option<Origins>,
     absent_origin: Option<AbsentOrigin>,
     subprotocols: Option<Vec<String>>,
     max_message: Option<u64>,
     embedded: Option<Spanned<Embedded>>,
-    oversized: Option<Oversized>,
+    oversized: Both<Option<Oversized>>,
     partial: Option<Partial>,
-    empty: Option<Spanned<Empty>>,
+    empty: Both<Option<Spanned<Empty>>>,
     half_close: Option<Spanned<HalfClose>>,
     dial_timeout: Option<Duration>,
     on_dial_failure: Option<OnDialFailure>,
@@ -96,15 +100,17 @@ impl Written {
         let framing = section.get("framing").map(|item| framing::read(&item));
         let (accept, deliver) = section.get("message").map_or((None, None), |item| message(&item));
         Self {
+            framing_span: section.get("framing").map(|item| item.span),
             bad_framing: matches!(framing, Some(None)),
             framing: framing.flatten(),
             accept,
             deliver,
+            text: Text::read(section),
             max_message: section.get("max_message").and_then(|item| item.size(MAX_MESSAGE)),
             embedded: section
                 .get("embedded_delimiter")
                 .and_then(|item| Some(Spanned::new(item.span.clone(), embedded(&item)?))),
-            oversized: section.get("oversized").and_then(|item| {
+            oversized: both(section, "oversized", Place::OversizedPair, |item| {
                 item.choice(&[("close", Oversized::Close), ("discard", Oversized::Discard)])
             }),
             partial: section.get("partial").and_then(|item| {
@@ -115,9 +121,9 @@ impl Written {
                 ];
                 item.choice(&words)
             }),
-            empty: section.get("empty").and_then(|item| {
+            empty: both(section, "empty", Place::EmptyPair, |item| {
                 let chosen = item.choice(&[("deliver", Empty::Deliver), ("skip", Empty::Skip)])?;
-                Some(Spanned::new(item.span, chosen))
+                Some(Spanned::new(item.span.clone(), chosen))
             }),
             ..Self::default()
         }
@@ -129,16 +135,18 @@ impl Written {
         Self {
             bad_framing: self.bad_framing || (!own_framing && other.bad_framing),
             framing: if own_framing { self.framing } else { other.framing },
+            framing_span: self.framing_span.or(other.framing_span),
             accept: self.accept.or(other.accept),
             deliver: self.deliver.or(other.deliver),
+            text: self.text.or(other.text),
             origins: self.origins.or(other.origins),
             absent_origin: self.absent_origin.or(other.absent_origin),
             subprotocols: self.subprotocols.or(other.subprotocols),
             max_message: self.max_message.or(other.max_message),
             embedded: self.embedded.or(other.embedded),
-            oversized: self.oversized.or(other.oversized),
+            oversized: either(self.oversized, other.oversized),
             partial: self.partial.or(other.partial),
-            empty: self.empty.or(other.empty),
+            empty: either(self.empty, other.empty),
             half_close: self.half_close.or(other.half_close),
             dial_timeout: self.dial_timeout.or(other.dial_timeout),
             on_dial_failure: self.on_dial_failure.or(other.on_dial_failure),
@@ -156,7 +164,10 @@ impl Written {
     pub(super) fn resolve(self, defaults: &Self, route: &Section<'_>) -> Option<Resolved> {
         let own_embedded = self.embedded.is_some();
         // What a subprotocol has from its route was told there.
-        let told = route.place == Place::Subprotocol && self.empty.is_none();
+        let told = route.place == Place::Subprotocol
+            && self.empty.to_backend.is_none()
+            && self.empty.to_client.is_none();
+        let own_text = self.text.clone();
         let all = self.or(defaults.clone());
         if !told {
             all.check_half_close(route);
@@ -174,11 +185,19 @@ impl Written {
             to_backend,
             to_client,
         } = all.framing?;
+        let max_message = all.max_message.unwrap_or(DEFAULT_MAX_MESSAGE.0);
+        for framing in [&to_backend.framing, &to_client.framing] {
+            check_size(framing, max_message, all.framing_span.as_ref(), route)?;
+        }
         let embedded = check_embedded(all.embedded, own_embedded, &to_backend.framing, route)?;
+        let accept = all.accept.unwrap_or(Accept::Any);
         let deliver = all.deliver.unwrap_or(match to_client.kind {
             Some(Kind::Text) => Deliver::Text,
+            // A charset is one of text.
+            Some(Kind::Binary) | None if all.text.charset().is_some() => Deliver::Text,
             Some(Kind::Binary) | None => Deliver::Binary,
         });
+        own_text.check(&all.text, accept, deliver, route);
         let usual = Timeouts::default();
         Some(Resolved {
             dial_timeout: all.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT),
@@ -189,13 +208,19 @@ impl Written {
                 on_dial_failure: all.on_dial_failure.unwrap_or(OnDialFailure::Status),
             },
             settings: Settings {
-                accept: all.accept.unwrap_or(Accept::Any),
+                accept,
                 deliver,
-                max_message: all.max_message.unwrap_or(DEFAULT_MAX_MESSAGE.0),
+                max_message,
+                charset: all.text.charset(),
+                unmappable: all.text.unmappable(),
+                invalid_text: all.text.invalid_text(deliver),
                 embedded,
-                oversized: all.oversized.unwrap_or(Oversized::Close),
+                oversized: or(all.oversized, Oversized::Close),
                 partial: all.partial.unwrap_or_else(|| to_client.framing.default_partial()),
-                empty: all.empty.map_or(Empty::Deliver, Spanned::into_inner),
+                empty: Both {
+                    to_backend: all.empty.to_backend.map_or(Empty::Deliver, Spanned::into_inner),
+                    to_client: all.empty.to_client.map_or(Empty::Deliver, Spanned::into_inner),
+                },
                 half_close: all.half_close.map_or(HalfClose::Never, Spanned::into_inner),
                 timeouts: Timeouts {
                     record: all.record_timeout.unwrap_or(usual.record),
@@ -213,7 +238,7 @@ impl Written {
     }
 
     fn check_half_close(&self, route: &Section<'_>) {
-        if let (Some(half_close), Some(empty)) = (&self.half_close, &self.empty)
+        if let (Some(half_close), Some(empty)) = (&self.half_close, &self.empty.to_backend)
             && *half_close.get_ref() == HalfClose::EmptyMessage
             && *empty.get_ref() == Empty::Skip
         {
@@ -226,40 +251,93 @@ impl Written {
     }
 }
 
-/// Checks the policy for embedded delimiters against the framing. One from `[defaults]` goes unused where there is no delimiter.
+/// Checks that records of a fixed size are not all over the limit.
+fn check_size(framing: &Framing, max_message: u64, span: Option<&Span>, route: &Section<'_>) -> Option<()> {
+    let size = match framing {
+        Framing::Fixed(rule) if rule.size() > max_message => ByteSize(rule.size()),
+        _ => return Some(()),
+    };
+    let [size, limit] = [size, ByteSize(max_message)].map(|size| size.to_string());
+    let problem = Diagnostic::error(format!("all records are over `max_message`, which is {limit}"))
+        .at(span?.clone(), format!("records of {size}"))
+        .help(format!("write max_message = {} or more", quote(&size)));
+    route.reader.report(problem);
+    None
+}
+
+/// Reads a policy that may be one word for both directions, or one for each.
+fn both<T: Clone>(
+    section: &Section<'_>,
+    key: &'static str,
+    place: Place,
+    read: impl Fn(&Item<'_>) -> Option<T>,
+) -> Both<Option<T>> {
+    let none = Both {
+        to_backend: None,
+        to_client: None,
+    };
+    let Some(item) = section.get(key) else {
+        return none;
+    };
+    if !item.value.is_table() {
+        let chosen = read(&item);
+        return Both {
+            to_backend: chosen.clone(),
+            to_client: chosen,
+        };
+    }
+    item.table(place).map_or(none, |section| Both {
+        to_backend: section.get("to_backend").and_then(|item| read(&item)),
+        to_client: section.get("to_client").and_then(|item| read(&item)),
+    })
+}
+
+fn either<T>(one: Both<Option<T>>, other: Both<Option<T>>) -> Both<Option<T>> {
+    Both {
+        to_backend: one.to_backend.or(other.to_backend),
+        to_client: one.to_client.or(other.to_client),
+    }
+}
+
+fn or<T: Copy>(written: Both<Option<T>>, default: T) -> Both<T> {
+    Both {
+        to_backend: written.to_backend.unwrap_or(default),
+        to_client: written.to_client.unwrap_or(default),
+    }
+}
+
+/// Checks the policy for embedded delimiters against the framing. One from `[defaults]` goes unused where it has no meaning, and where
+/// there is an escape: only the route itself can mean that this is not to be used.
 fn check_embedded(
     written: Option<Spanned<Embedded>>,
     own: bool,
     framing: &Framing,
     route: &Section<'_>,
 ) -> Option<Embedded> {
-    let Some(written) = written else {
-        return Some(Embedded::Reject);
+    let usual = framing.default_embedded();
+    let Some(written) = written.filter(|_| own || usual != Embedded::Escape) else {
+        return Some(usual);
     };
     let span = written.span();
-    let Framing::Delimiter(rule) = framing else {
-        if own {
-            let problem = Diagnostic::error("`embedded_delimiter` has no meaning here")
-                .at(span, "")
-                .help("the framing to the backend has no delimiter: remove this line");
-            route.reader.report(problem);
-            return None;
+    let problem = match framing.check_embedded(written.get_ref()) {
+        Ok(()) => return Some(written.into_inner()),
+        Err(EmbeddedError::Replacement(error)) => {
+            let mut problem = Diagnostic::error(error.to_string()).at(span, "could form a new delimiter");
+            if let Some(framing) = route.get("framing") {
+                problem = problem.at(framing.span, "the delimiter is set here");
+            }
+            problem.help("replace with something harmless, such as { replace = \" \" }")
         }
-        return Some(Embedded::Reject);
+        Err(_) if !own => return Some(usual),
+        Err(error @ EmbeddedError::NoEscape) => Diagnostic::error(error.to_string())
+            .at(span, "nothing to escape with")
+            .help("write \"reject\", \"split\" or { replace = … }, or give a block framing an escape"),
+        Err(error) => Diagnostic::error("`embedded_delimiter` has no meaning here")
+            .at(span, "")
+            .help(format!("{error}: remove this line")),
     };
-    if let Embedded::Replace(bytes) = written.get_ref()
-        && let Err(error) = rule.check_replacement(bytes)
-    {
-        let mut problem = Diagnostic::error(error.to_string()).at(span, "could form a new delimiter");
-        if let Some(framing) = route.get("framing") {
-            problem = problem.at(framing.span, "the delimiter is set here");
-        }
-        route
-            .reader
-            .report(problem.help("replace with something harmless, such as { replace = \" \" }"));
-        return None;
-    }
-    Some(written.into_inner())
+    route.reader.report(problem);
+    None
 }
 
 fn message(item: &Item<'_>) -> (Option<Accept>, Option<Deliver>) {
@@ -291,11 +369,13 @@ fn message(item: &Item<'_>) -> (Option<Accept>, Option<Deliver>) {
 
 fn embedded(item: &Item<'_>) -> Option<Embedded> {
     if !item.value.is_table() {
-        // The words only: the third form is a table.
-        return match item.choice_or(&[("reject", false), ("split", true)], "{ replace = … }")? {
-            false => Some(Embedded::Reject),
-            true => Some(Embedded::Split),
-        };
+        // The words only: the other form is a table.
+        let words = [
+            ("reject", &Embedded::Reject),
+            ("escape", &Embedded::Escape),
+            ("split", &Embedded::Split),
+        ];
+        return item.choice_or(&words, "{ replace = … }").cloned();
     }
     let section = item.table(Place::Replacement)?;
     section.require("this", &[("replace", "embedded_delimiter = { replace = \" \" }")]);

@@ -28,11 +28,17 @@ pub(super) trait Counted {
     /// Appends the header for a body of this length.
     fn push_header(&self, body: u64, out: &mut Outbox) -> Result<(), EncodeError>;
 
-    /// Appends the trailer.
-    fn push_trailer(&self, _out: &mut Outbox) {}
+    /// Appends what stands behind a body of this length.
+    fn push_trailer(&self, _body: u64, _out: &mut Outbox) {}
 
     /// Checks what stands where a trailer has to be.
     fn check_trailer(&self, _trailer: &[u8]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
+    /// `keep`: what else must hold for a client's message before any of it leaves. It has a good header, and all of it is there
+    /// where records have a trailer.
+    fn check_kept(&self, _place: Place, _message: &[u8]) -> Result<(), EncodeError> {
         Ok(())
     }
 }
@@ -53,6 +59,21 @@ pub(super) enum Measured {
     More { scanned: usize },
     /// It has so many bytes, and announces a body of so many.
     Header { header: usize, body: u64 },
+    /// It is a whole record of so many bytes, all there and all checked: nothing is behind it, not even a trailer. Only with `keep`.
+    Whole { len: usize },
+}
+
+#[cfg(test)]
+impl Measured {
+    /// How many bytes were looked at to tell this.
+    fn examined(self, place: Place, input: &[u8]) -> u64 {
+        let end = match self {
+            Self::More { .. } => input.len(),
+            Self::Header { header, .. } => header,
+            Self::Whole { len } => len,
+        };
+        (end - place.scanned) as u64
+    }
 }
 
 /// Nothing more can be said before more input arrives.
@@ -70,8 +91,16 @@ pub(super) fn whole_record<C: Counted>(rule: &C, input: &[u8]) -> Option<WholeRe
         first: false,
         scanned: 0,
     };
-    let Ok(Measured::Header { header, body }) = rule.measure(place, input) else {
-        return None;
+    let (header, body) = match rule.measure(place, input) {
+        Ok(Measured::Header { header, body }) => (header, body),
+        Ok(Measured::Whole { len }) => {
+            return Some(WholeRecord {
+                start: 0,
+                end: len,
+                consumed: len,
+            });
+        }
+        Ok(Measured::More { .. }) | Err(_) => return None,
     };
     let end = usize::try_from(body).ok()?.checked_add(header)?;
     let consumed = end.checked_add(C::TRAILER)?;
@@ -87,12 +116,25 @@ pub(super) fn whole_record<C: Counted>(rule: &C, input: &[u8]) -> Option<WholeRe
 }
 
 /// See [`super::Framing::decode`].
+#[inline(never)]
 pub(super) fn decode<'a, C: Counted>(
     rule: &C,
     state: &mut DecodeState,
     rules: &DecodeRules,
     input: &'a [u8],
 ) -> Result<Decoded<'a>, DecodeError> {
+    // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
+    if state.inside && !state.discarding && !input.is_empty() && (input.len() as u64) < state.remaining {
+        state.remaining -= input.len() as u64;
+        return Ok(Decoded {
+            consumed: input.len(),
+            event: Event::Part(Part {
+                begin: None,
+                data: input,
+                end: false,
+            }),
+        });
+    }
     let mut skipped = 0;
     if state.discarding {
         skipped = input
@@ -105,6 +147,7 @@ pub(super) fn decode<'a, C: Counted>(
         }
         state.inside = false;
         state.discarding = false;
+        state.started = true;
     }
     let kept = rule.header() == Header::Keep;
     let input = &input[skipped..];
@@ -115,12 +158,24 @@ pub(super) fn decode<'a, C: Counted>(
             first: !state.started,
             scanned: state.scanned,
         };
-        let (header, body) = match rule.measure(place, input)? {
+        let measured = rule.measure(place, input)?;
+        #[cfg(test)]
+        {
+            state.examined += measured.examined(place, input);
+        }
+        let (header, body) = match measured {
             Measured::More { scanned } => {
                 state.scanned = scanned;
                 return Ok(more(skipped));
             }
             Measured::Header { header, body } => (header, body),
+            Measured::Whole { len } => {
+                let decoded = whole(state, rules, &input[..len])?;
+                return Ok(Decoded {
+                    consumed: skipped + len,
+                    ..decoded
+                });
+            }
         };
         state.scanned = 0;
         let around = if kept { (header + C::TRAILER) as u64 } else { 0 };
@@ -181,8 +236,30 @@ pub(super) fn decode<'a, C: Counted>(
     })
 }
 
+/// A record that its header is all of.
+fn whole<'a>(
+    state: &mut DecodeState,
+    rules: &DecodeRules,
+    record: &'a [u8],
+) -> Result<Decoded<'a>, DecodeError> {
+    state.scanned = 0;
+    state.started = true;
+    let event = if record.len() as u64 <= rules.max_message {
+        Event::Part(Part::whole(Kind::Binary, record))
+    } else if rules.oversized == Oversized::Close {
+        return Err(DecodeError::TooBig);
+    } else {
+        state.dropped += record.len() as u64;
+        Event::Discarded
+    };
+    Ok(Decoded {
+        consumed: record.len(),
+        event,
+    })
+}
+
 /// See [`super::Framing::encode`].
-#[inline]
+#[inline(never)]
 pub(super) fn encode<C: Counted>(
     rule: &C,
     state: &mut EncodeState,
@@ -192,9 +269,10 @@ pub(super) fn encode<C: Counted>(
     match rule.header() {
         // What most messages are.
         Header::Strip if part.is_whole() => {
-            rule.push_header(part.data.len() as u64, out)?;
+            let body = part.data.len() as u64;
+            rule.push_header(body, out)?;
             out.push(part.data);
-            rule.push_trailer(out);
+            rule.push_trailer(body, out);
             out.commit();
             Ok(())
         }
@@ -210,27 +288,30 @@ fn encode_stripped<C: Counted>(
     part: &Part<'_>,
     out: &mut Outbox,
 ) -> Result<(), EncodeError> {
-    match part.begin {
-        Some(Begin { len: Some(len), .. }) => {
+    if let Some(begin) = part.begin {
+        state.phase = Phase::Holding;
+        state.announced = begin.len;
+        if let Some(len) = begin.len {
             rule.push_header(len, out)?;
-            state.phase = Phase::Streaming;
         }
-        Some(Begin { len: None, .. }) => state.phase = Phase::Holding,
-        None => {}
     }
     out.push(part.data);
     if part.end {
-        if state.phase == Phase::Holding {
+        let body = if let Some(len) = state.announced {
+            len
+        } else {
             let body = out.held().len();
             rule.push_header(body as u64, out)?;
             let held = out.held_mut();
             let header = held.len() - body;
             held.rotate_right(header);
-        }
-        rule.push_trailer(out);
+            body as u64
+        };
+        rule.push_trailer(body, out);
         state.phase = Phase::Between;
         out.commit();
-    } else if state.phase == Phase::Streaming {
+    } else if state.announced.is_some() && !out.held().is_empty() {
+        state.phase = Phase::Streaming;
         out.commit();
     }
     Ok(())
@@ -265,10 +346,14 @@ fn encode_kept<C: Counted>(
                 first: !state.started,
                 scanned: state.scanned,
             };
-            match rule
+            let measured = rule
                 .measure(place, held)
-                .map_err(|_| EncodeError::HeaderMismatch)?
+                .map_err(|_| EncodeError::HeaderMismatch)?;
+            #[cfg(test)]
             {
+                state.examined += measured.examined(place, held);
+            }
+            match measured {
                 Measured::Header { header, body } => {
                     let whole = body.checked_add((header + C::TRAILER) as u64);
                     if whole != Some(len) {
@@ -278,6 +363,14 @@ fn encode_kept<C: Counted>(
                         rule.check_trailer(&held[held.len() - C::TRAILER..])
                             .map_err(|_| EncodeError::HeaderMismatch)?;
                     }
+                    rule.check_kept(place, held)?;
+                    state.phase = Phase::Streaming;
+                }
+                Measured::Whole { len: whole } => {
+                    if whole as u64 != len {
+                        return Err(EncodeError::HeaderMismatch);
+                    }
+                    rule.check_kept(place, held)?;
                     state.phase = Phase::Streaming;
                 }
                 Measured::More { .. } if part.end => return Err(EncodeError::HeaderMismatch),

@@ -5,10 +5,10 @@
 //! which makes the result independent of how the stream was cut.
 
 use super::{
-    DecodeError, DecodeRules, DecodeState, Decoded, Embedded, EncodeError, EncodeState, Event, Oversized,
-    Phase, WholeRecord,
+    DecodeError, DecodeRules, DecodeState, Decoded, Embedded, EncodeError, EncodeState, Phase, WholeRecord,
+    runs,
 };
-use crate::message::{Begin, Kind, Part};
+use crate::message::Part;
 use crate::outbox::Outbox;
 
 /// How many delimiters may be listed, and how many bytes each may have.
@@ -52,17 +52,13 @@ pub enum DelimiterError {
 }
 
 /// Where a delimiter was found.
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
     /// A whole one.
-    At {
-        start: usize,
-        len: usize,
-    },
+    At { start: usize, len: usize },
     /// The start of one, cut off by the end of the input.
-    Perhaps {
-        start: usize,
-    },
+    Perhaps { start: usize },
+    /// None.
     No,
 }
 
@@ -76,12 +72,19 @@ impl Delimiter {
         if listed.iter().any(|one| one.is_empty() || one.len() > MAX_LEN) {
             return Err(DelimiterError::Length);
         }
-        let mut all: Vec<Box<[u8]>> = listed.iter().map(|one| one.as_slice().into()).collect();
-        all.sort_by_key(|one| std::cmp::Reverse(one.len()));
-        all.dedup();
-        if is_start_of_another(written, &all) {
+        let listed: Vec<&[u8]> = listed.iter().map(Vec::as_slice).collect();
+        let set = Self::set(written, &listed, keep);
+        if is_start_of_another(written, &set.all) {
             return Err(DelimiterError::Ambiguous);
         }
+        Ok(set)
+    }
+
+    /// A set of anything that can be looked for; none of it is empty.
+    pub(super) fn set(written: &[u8], listed: &[&[u8]], keep: bool) -> Self {
+        let mut all: Vec<Box<[u8]>> = listed.iter().map(|one| (*one).into()).collect();
+        all.sort_by_key(|one| std::cmp::Reverse(one.len()));
+        all.dedup();
         let mut leads: Vec<u8> = all.iter().filter_map(|one| one.first().copied()).collect();
         leads.sort_unstable();
         leads.dedup();
@@ -89,14 +92,24 @@ impl Delimiter {
             [only] => <[u8; 1]>::try_from(&**only).ok().map(|[byte]| byte),
             _ => None,
         };
-        Ok(Self {
+        Self {
             reach: all.first().map_or(0, |longest| longest.len() - 1),
             only,
-            written: written.as_slice().into(),
+            written: written.into(),
             all: all.into(),
             leads: leads.into(),
             keep,
-        })
+        }
+    }
+
+    /// The one that is written.
+    pub(super) fn written(&self) -> &[u8] {
+        &self.written
+    }
+
+    /// How many bytes before new ones have to be looked at again with them.
+    pub(super) fn reach(&self) -> usize {
+        self.reach
     }
 
     /// Checks the bytes that are to stand for an embedded delimiter.
@@ -122,12 +135,19 @@ impl Delimiter {
 
     /// Finds the first delimiter that starts at or behind `from`.
     #[inline]
-    fn find(&self, bytes: &[u8], from: usize, eof: bool) -> Found {
+    pub(super) fn find(&self, bytes: &[u8], from: usize, eof: bool) -> Found {
         match self.only {
-            Some(byte) => memchr::memchr(byte, &bytes[from..]).map_or(Found::No, |at| Found::At {
-                start: from + at,
-                len: 1,
-            }),
+            Some(byte) => {
+                let at = match &bytes[from..] {
+                    // Somebody types. To call for the search of one byte costs more than the search.
+                    [one] => (*one == byte).then_some(0),
+                    rest => memchr::memchr(byte, rest),
+                };
+                at.map_or(Found::No, |at| Found::At {
+                    start: from + at,
+                    len: 1,
+                })
+            }
             None => self.find_any(bytes, from, eof),
         }
     }
@@ -167,6 +187,7 @@ impl Delimiter {
         })
     }
 
+    #[inline(never)]
     pub(super) fn decode<'a>(
         &self,
         state: &mut DecodeState,
@@ -184,54 +205,17 @@ impl Delimiter {
             state.examined += if end { consumed } else { input.len() } as u64;
         }
         if state.discarding {
-            state.dropped += consumed as u64;
+            runs::discard(state, consumed, end);
             if end {
-                state.discarding = false;
-                state.inside = false;
-                // What follows is the next record; the caller asks again.
+                // What follows is the next record.
                 return self.decode_rest(state, rules, input, consumed, eof);
             }
-            return Ok(Decoded {
-                consumed,
-                event: Event::More,
-            });
+            return Ok(runs::more(consumed));
         }
         if data_len == 0 && !end {
-            return Ok(Decoded {
-                consumed: 0,
-                event: Event::More,
-            });
+            return Ok(runs::more(0));
         }
-        let begin = (!state.inside).then_some(Begin {
-            kind: Kind::Binary,
-            len: if end { Some(data_len as u64) } else { None },
-        });
-        state.seen += data_len as u64;
-        state.inside = !end;
-        if state.seen > rules.max_message {
-            if rules.oversized == Oversized::Close {
-                return Err(DecodeError::TooBig);
-            }
-            // When its end is here already there is nothing left to drop.
-            state.discarding = !end;
-            state.seen = 0;
-            state.dropped += consumed as u64;
-            return Ok(Decoded {
-                consumed,
-                event: Event::Discarded,
-            });
-        }
-        if end {
-            state.seen = 0;
-        }
-        Ok(Decoded {
-            consumed,
-            event: Event::Part(Part {
-                begin,
-                data: &input[..data_len],
-                end,
-            }),
-        })
+        runs::part(state, rules, &input[..data_len], end, consumed)
     }
 
     fn decode_rest<'a>(
@@ -249,7 +233,32 @@ impl Delimiter {
         })
     }
 
+    #[inline(never)]
     pub(super) fn encode(
+        &self,
+        state: &mut EncodeState,
+        embedded: &Embedded,
+        part: &Part<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), EncodeError> {
+        if !part.is_whole() || self.keep || !embedded.is_refused() {
+            return self.encode_part(state, embedded, part, out);
+        }
+        // What most messages are. It is searched where it lies: right behind the copy, the search would wait for the copy's writes.
+        if matches!(self.find(part.data, 0, false), Found::At { .. }) {
+            return Err(EncodeError::DelimiterInside);
+        }
+        out.push(part.data);
+        match self.only {
+            Some(byte) => out.push(&[byte]),
+            None => state.embedded = self.append(embedded, out)?,
+        }
+        out.commit();
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn encode_part(
         &self,
         state: &mut EncodeState,
         embedded: &Embedded,
@@ -280,25 +289,28 @@ impl Delimiter {
             return Ok(());
         }
         *state = EncodeState::default();
-        if self.keep {
+        state.embedded = if self.keep {
             self.check_kept(embedded, out)?
         } else {
             self.append(embedded, out)?
-        }
+        };
         out.commit();
         Ok(())
     }
 
-    /// Ends the held message with the delimiter and makes sure that reading it back would give exactly this message.
-    fn append(&self, embedded: &Embedded, out: &mut Outbox) -> Result<(), EncodeError> {
-        if let Embedded::Replace(with) = embedded {
-            self.replace(with, out);
-        }
+    /// Ends the held message with the delimiter and makes sure that reading it back would give exactly this message, unless it may
+    /// be split. Gives how many delimiters inside it were let pass or replaced.
+    fn append(&self, embedded: &Embedded, out: &mut Outbox) -> Result<u64, EncodeError> {
+        let met = match embedded {
+            Embedded::Reject | Embedded::Escape => 0,
+            Embedded::Split => self.count(out.held()),
+            Embedded::Replace(with) => self.replace(with, 0, out),
+        };
         let body = out.held().len();
         out.push(&self.written);
         // A single byte cannot form a delimiter together with others; and the body is free of it.
         if *embedded == Embedded::Split || self.only.is_some() {
-            return Ok(());
+            return Ok(met);
         }
         // The body itself is clean but for its last bytes, which might form a delimiter with what was appended, or start a longer one
         // that the next message completes.
@@ -308,45 +320,63 @@ impl Delimiter {
             0
         };
         match self.find(out.held(), from, false) {
-            Found::At { start, len } if start == body && len == self.written.len() => Ok(()),
+            Found::At { start, len } if start == body && len == self.written.len() => Ok(met),
             _ => Err(EncodeError::DelimiterInside),
         }
     }
 
-    fn replace(&self, with: &[u8], out: &mut Outbox) {
-        let Found::At { start: first, .. } = self.find(out.held(), 0, true) else {
-            return;
+    /// How many delimiters there are.
+    fn count(&self, bytes: &[u8]) -> u64 {
+        let (mut count, mut from) = (0, 0);
+        while let Found::At { start, len } = self.find(bytes, from, true) {
+            count += 1;
+            from = start + len;
+        }
+        count
+    }
+
+    /// Puts `with` in the place of each that is held at or behind `from`, and tells how many there were.
+    pub(super) fn replace(&self, with: &[u8], from: usize, out: &mut Outbox) -> u64 {
+        let Found::At { start: first, .. } = self.find(out.held(), from, true) else {
+            return 0;
         };
+        let mut count = 0;
         let dirty = out.held()[first..].to_vec();
         let mut clean = Vec::with_capacity(dirty.len());
         let mut from = 0;
         while let Found::At { start, len } = self.find(&dirty, from, true) {
             clean.extend_from_slice(&dirty[from..start]);
             clean.extend_from_slice(with);
+            count += 1;
             from = start + len;
         }
         clean.extend_from_slice(&dirty[from..]);
         out.replace_held_from(first, &clean);
+        count
     }
 
     /// `keep`: the message carries its own delimiter, at its end and nowhere else.
-    fn check_kept(&self, embedded: &Embedded, out: &mut Outbox) -> Result<(), EncodeError> {
+    fn check_kept(&self, embedded: &Embedded, out: &mut Outbox) -> Result<u64, EncodeError> {
         // One that starts another would be read together with the next message's first bytes.
         let mut ends = self.all.iter().filter(|one| out.held().ends_with(one));
         let Some(found) = ends.find(|one| !is_start_of_another(one, &self.all)) else {
             return Err(EncodeError::DelimiterMissing);
         };
-        if *embedded == Embedded::Split || self.is_one_record(out.held()) {
-            return Ok(());
+        if *embedded == Embedded::Split {
+            // All but the last one, which ends it.
+            return Ok(self.count(out.held()).saturating_sub(1));
+        }
+        if self.is_one_record(out.held()) {
+            return Ok(0);
         }
         if let Embedded::Replace(with) = embedded {
             let tail = found.to_vec();
             out.replace_held_from(out.held().len() - tail.len(), &[]);
-            self.replace(with, out);
+            let met = self.replace(with, 0, out);
             out.push(&tail);
             // The body is clean now, but its last bytes might form a delimiter with the tail.
             if self.is_one_record(out.held()) {
-                return Ok(());
+                return Ok(met);
             }
         }
         Err(EncodeError::DelimiterInside)

@@ -60,12 +60,15 @@ pub struct LengthPrefix {
     pub template: Box<[u8]>,
 }
 
-/// Why a length prefix cannot be used.
+/// Why a length prefix, of fixed or of variable width, cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LengthPrefixError {
     /// Not 1 to 8.
     #[error("width is 1 to 8 bytes")]
     Width,
+    /// Not 1 to 10.
+    #[error("max_width is 1 to 10 bytes")]
+    MaxWidth,
     /// Over 255.
     #[error("offset is 0 to 255 bytes")]
     Offset,
@@ -96,21 +99,12 @@ impl LengthPrefix {
 
     /// Checks the parameters against each other; every problem is told.
     pub fn check(&self) -> Vec<LengthPrefixError> {
-        let mut errors = Vec::new();
+        let mut errors = check_offset(self.offset, &self.template, self.header);
         if !(1..=8).contains(&self.width) {
             errors.push(LengthPrefixError::Width);
         }
-        if self.offset > MAX_OFFSET {
-            errors.push(LengthPrefixError::Offset);
-        }
         if self.adjustment.unsigned_abs() > 1 << 32 {
             errors.push(LengthPrefixError::Adjustment);
-        }
-        if !self.template.is_empty() && self.template.len() != self.offset {
-            errors.push(LengthPrefixError::Template);
-        }
-        if self.header == Header::Strip && self.offset > 0 && self.template.is_empty() {
-            errors.push(LengthPrefixError::TemplateMissing);
         }
         errors
     }
@@ -146,14 +140,35 @@ impl LengthPrefix {
         })
     }
 
+    /// How many of eight bytes the field does not have, in bits.
+    #[inline]
+    fn spare_bits(&self) -> usize {
+        64 - 8 * self.width
+    }
+
     /// What the field says of a body of this length.
     #[inline]
     fn field_value(&self, body: u64) -> Result<u64, EncodeError> {
-        let limit = u64::MAX >> (64 - 8 * self.width);
+        let limit = u64::MAX >> self.spare_bits();
         body.checked_sub_signed(self.bias())
             .filter(|value| *value <= limit)
             .ok_or(EncodeError::LengthDoesNotFit)
     }
+}
+
+/// Checks what stands before a length.
+pub(super) fn check_offset(offset: usize, template: &[u8], header: Header) -> Vec<LengthPrefixError> {
+    let mut errors = Vec::new();
+    if offset > MAX_OFFSET {
+        errors.push(LengthPrefixError::Offset);
+    }
+    if !template.is_empty() && template.len() != offset {
+        errors.push(LengthPrefixError::Template);
+    }
+    if header == Header::Strip && offset > 0 && template.is_empty() {
+        errors.push(LengthPrefixError::TemplateMissing);
+    }
+    errors
 }
 
 impl Counted for LengthPrefix {
@@ -172,22 +187,17 @@ impl Counted for LengthPrefix {
         Ok(Measured::Header { header, body })
     }
 
-    /// The usual widths are spelled out, because each is a single store.
     #[inline]
     fn push_header(&self, body: u64, out: &mut Outbox) -> Result<(), EncodeError> {
         let value = self.field_value(body)?;
         if !self.template.is_empty() {
             out.push(&self.template);
         }
-        match (self.endian, self.width) {
-            (_, 1) => out.push(&[value as u8]),
-            (Endian::Big, 2) => out.push(&(value as u16).to_be_bytes()),
-            (Endian::Big, 4) => out.push(&(value as u32).to_be_bytes()),
-            (Endian::Big, width) => out.push(&value.to_be_bytes()[8 - width..]),
-            (Endian::Little, 2) => out.push(&(value as u16).to_le_bytes()),
-            (Endian::Little, 4) => out.push(&(value as u32).to_le_bytes()),
-            (Endian::Little, width) => out.push(&value.to_le_bytes()[..width]),
-        }
+        let field = match self.endian {
+            Endian::Big => (value << self.spare_bits()).to_be_bytes(),
+            Endian::Little => value.to_le_bytes(),
+        };
+        out.push_start(field, self.width);
         Ok(())
     }
 }

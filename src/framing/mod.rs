@@ -9,17 +9,44 @@
 //! - *Decode* (downlink) takes whatever the backend sent and gives back parts. It consumes all it can use; what it leaves (at most
 //!   [`MAX_HEADER`] bytes) must stand at the start of the next input.
 
+mod amqp;
+mod block;
+mod cobs;
+mod content_length;
 mod counted;
+mod decimal;
 mod delimiter;
+mod embedded;
+mod error;
+mod fix;
+mod fixed;
+mod json_seq;
 mod length_prefix;
+mod netstring;
+mod octet_counting;
+mod postgres;
 mod preset;
 mod raw;
+mod runs;
+mod slip;
+mod stomp;
 #[cfg(test)]
 mod tests;
+mod varint;
 
+pub use block::{Block, BlockError, Outside};
+pub use content_length::ContentLength;
 pub use delimiter::{Delimiter, DelimiterError};
+pub use embedded::{Embedded, EmbeddedError};
+pub use error::{DecodeError, EncodeError, Garbage};
+pub use fixed::{Fixed, FixedError};
 pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
+pub use postgres::Postgres;
 pub use preset::{Preset, preset, preset_names};
+pub use varint::{Groups, Varint};
+
+use netstring::Netstring;
+use octet_counting::OctetCounting;
 
 use crate::message::Part;
 use crate::outbox::Outbox;
@@ -37,6 +64,32 @@ pub enum Framing {
     Delimiter(Delimiter),
     /// Records start with their length.
     LengthPrefix(LengthPrefix),
+    /// Records start with their length, in as many bytes as it takes.
+    Varint(Varint),
+    /// Records have one size.
+    Fixed(Fixed),
+    /// Records are netstrings.
+    Netstring,
+    /// Records start with header lines, one of which tells the length.
+    ContentLength(ContentLength),
+    /// Records start with their length in decimal digits and a space.
+    OctetCounting,
+    /// Frames of STOMP, and its heart-beats.
+    Stomp,
+    /// Messages of PostgreSQL's protocol.
+    Postgres(Postgres),
+    /// Frames of AMQP 0-9-1, and its protocol header.
+    Amqp,
+    /// Messages of FIX.
+    Fix,
+    /// Records stand between a start and an end.
+    Block(Block),
+    /// RFC 1055: a byte ends each record, and is escaped inside.
+    Slip,
+    /// Consistent Overhead Byte Stuffing: a zero ends each record, and inside there is none.
+    Cobs,
+    /// RFC 7464: JSON texts, each between a record separator and a line feed.
+    JsonSeq,
 }
 
 /// Whether a record's header belongs to the message.
@@ -46,19 +99,6 @@ pub enum Header {
     Strip,
     /// The message carries its own header, whose length is checked.
     Keep,
-}
-
-/// What to do with a delimiter inside a client's message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Embedded {
-    /// Refuse the message (close 1007 for text, 1008 for binary). Otherwise a page could inject a second command.
-    Reject,
-    /// Let it pass: the backend sees several records.
-    Split,
-    /// Put these bytes in its place. They share no byte with any delimiter, so no new one can arise.
-    Replace(Box<[u8]>),
-    /// Escape it, where the framing has an escape: it arrives as it was.
-    Escape,
 }
 
 /// What to do with a record longer than the limit.
@@ -88,68 +128,6 @@ pub enum Empty {
     Deliver,
     /// Leave it out and count it.
     Skip,
-}
-
-/// Why a message cannot become a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EncodeError {
-    /// It holds a delimiter (or would form one with the delimiter behind it).
-    #[error("delimiter inside a message")]
-    DelimiterInside,
-    /// The message must carry its delimiter (`keep`), and does not end with one.
-    #[error("message does not end with the delimiter")]
-    DelimiterMissing,
-    /// The length field cannot express its length.
-    #[error("message length does not fit the length field")]
-    LengthDoesNotFit,
-    /// The message carries its own header (`header = "keep"`), which is incomplete or does not match it.
-    #[error("message does not match its own length header")]
-    HeaderMismatch,
-    /// The framing cannot express an empty message.
-    #[error("empty message")]
-    EmptyMessage,
-    /// All records have one length, and the message has another.
-    #[error("message does not have the size of a record")]
-    SizeMismatch,
-    /// The message carries its own framing, and is not exactly one record of it.
-    #[error("message is not one whole record")]
-    NotARecord,
-    /// PostgreSQL's request for encryption to the backend, whose answer is no record.
-    #[error("request for encryption behind sealock")]
-    EncryptionRequest,
-}
-
-/// Why the backend's bytes cannot become messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// A record is longer than the limit: announced so, or already that long.
-    #[error("record over the limit")]
-    TooBig,
-    /// Bytes that no record can have in this place.
-    #[error(transparent)]
-    Garbage(Garbage),
-}
-
-/// What the backend sent in the place of something else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Garbage {
-    /// Where a record's header has to be.
-    #[error("bad record header")]
-    Header,
-    /// Where the trailer has to be that follows a record's last byte.
-    #[error("bad record trailer")]
-    Trailer,
-    /// Behind an escape, or in the place of one.
-    #[error("bad escape")]
-    Escape,
-    /// Between two records, where nothing may be.
-    #[error("bytes outside of a record")]
-    Outside,
-}
-
-impl Garbage {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Header, Self::Trailer, Self::Escape, Self::Outside];
 }
 
 /// What a decoder checks records against.
@@ -198,12 +176,17 @@ pub enum Event<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EncodeState {
     phase: Phase,
-    /// The length of the message as announced, while its header is not complete.
+    /// The length of the message, where it was announced.
     announced: Option<u64>,
     /// How many of the held bytes were searched already.
     scanned: usize,
     /// A message has passed before this one.
     started: bool,
+    stomp: stomp::Progress,
+    /// Delimiters inside messages that were let pass or replaced, since the caller last asked.
+    embedded: u64,
+    /// What is known of a JSON text.
+    json: json_seq::Scan,
     /// Bytes of the message looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
@@ -232,18 +215,18 @@ pub struct DecodeState {
     scanned: usize,
     /// A record has passed before this one.
     started: bool,
+    stomp: stomp::Progress,
     /// Input bytes that were used up without being delivered, since the caller last asked.
     dropped: u64,
+    /// Input bytes between records that were skipped, since the caller last asked.
+    outside: u64,
+    /// COBS: a zero precedes what follows in this record.
+    owes_zero: bool,
+    /// What is known of a JSON text.
+    json: json_seq::Scan,
     /// Input bytes looked at so far: proves that work is linear.
     #[cfg(test)]
     examined: u64,
-}
-
-impl Embedded {
-    /// True when a framing without an escape refuses such a message.
-    fn is_refused(&self) -> bool {
-        matches!(self, Self::Reject | Self::Escape)
-    }
 }
 
 impl EncodeState {
@@ -251,6 +234,12 @@ impl EncodeState {
     /// backend must be told about by a reset.
     pub fn is_cut(&self) -> bool {
         self.phase == Phase::Streaming
+    }
+
+    /// How many delimiters inside messages were let pass or replaced since this was last asked.
+    #[inline]
+    pub fn take_embedded(&mut self) -> u64 {
+        std::mem::take(&mut self.embedded)
     }
 }
 
@@ -265,6 +254,11 @@ impl DecodeState {
         std::mem::take(&mut self.dropped)
     }
 
+    /// How many bytes between records were skipped ([`Outside::Skip`]) since this was last asked.
+    pub fn take_outside(&mut self) -> u64 {
+        std::mem::take(&mut self.outside)
+    }
+
     /// True while the current record is being dropped.
     pub fn is_discarding(&self) -> bool {
         self.discarding
@@ -275,6 +269,8 @@ impl Framing {
     /// Appends the next part of a client's message to `out` as its record's image, and commits what may leave.
     ///
     /// After an error nothing of this message is left in `out` beyond what had been committed.
+    // Each message passes here: one call, the rule's, is enough for it.
+    #[inline(always)]
     pub fn encode(
         &self,
         state: &mut EncodeState,
@@ -289,6 +285,22 @@ impl Framing {
             }
             Self::Delimiter(rule) => rule.encode(state, embedded, part, out),
             Self::LengthPrefix(rule) => counted::encode(rule, state, part, out),
+            Self::Varint(rule) => counted::encode(rule, state, part, out),
+            Self::Fixed(rule) => counted::encode(rule, state, part, out),
+            Self::Netstring => counted::encode(&Netstring, state, part, out),
+            Self::ContentLength(rule) => counted::encode(rule, state, part, out),
+            Self::OctetCounting => counted::encode(&OctetCounting, state, part, out),
+            Self::Stomp => stomp::encode(state, part, out),
+            Self::Postgres(rule) => counted::encode(rule, state, part, out),
+            Self::Amqp => counted::encode(&amqp::Amqp, state, part, out),
+            Self::Fix => counted::encode(&fix::Fix, state, part, out),
+            Self::Block(rule) => rule.encode(state, embedded, part, out),
+            Self::Slip => slip::encode(state, part, out),
+            Self::Cobs => {
+                cobs::encode(state, part, out);
+                Ok(())
+            }
+            Self::JsonSeq => json_seq::encode(state, part, out),
         };
         if result.is_err() {
             *state = EncodeState {
@@ -315,9 +327,23 @@ impl Framing {
             return None;
         }
         let whole = match self {
-            Self::Raw => None,
             Self::Delimiter(rule) => rule.whole_record(input),
             Self::LengthPrefix(rule) => counted::whole_record(rule, input),
+            Self::Block(rule) => rule.whole_record(input),
+            Self::Slip => slip::whole_record(input),
+            Self::Cobs => cobs::whole_record(input),
+            // `decode` has searched the start of this header, and goes on where it stopped.
+            _ if state.scanned > 0 => None,
+            Self::Varint(rule) => counted::whole_record(rule, input),
+            Self::Fixed(rule) => counted::whole_record(rule, input),
+            Self::Netstring => counted::whole_record(&Netstring, input),
+            Self::ContentLength(rule) => counted::whole_record(rule, input),
+            Self::OctetCounting => counted::whole_record(&OctetCounting, input),
+            Self::Postgres(rule) if state.started => counted::whole_record(rule, input),
+            // Reading from the start again what turns out not to be whole would cost more than it saves.
+            Self::Raw | Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
+            Self::Amqp => counted::whole_record(&amqp::Amqp, input),
+            Self::Fix => counted::whole_record(&fix::Fix, input),
         };
         whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
     }
@@ -325,6 +351,7 @@ impl Framing {
     /// Takes the next piece out of what the backend sent. `eof` says that nothing follows `input`.
     ///
     /// Call again with the rest of the input until it says [`Event::More`].
+    #[inline]
     pub fn decode<'a>(
         &self,
         state: &mut DecodeState,
@@ -332,10 +359,30 @@ impl Framing {
         input: &'a [u8],
         eof: bool,
     ) -> Result<Decoded<'a>, DecodeError> {
+        // How every pass ends: it pays not to ask the framing.
+        if input.is_empty() && !eof {
+            return Ok(Decoded {
+                consumed: 0,
+                event: Event::More,
+            });
+        }
         match self {
             Self::Raw => raw::decode(rules, input),
             Self::Delimiter(rule) => rule.decode(state, rules, input, eof),
             Self::LengthPrefix(rule) => counted::decode(rule, state, rules, input),
+            Self::Varint(rule) => counted::decode(rule, state, rules, input),
+            Self::Fixed(rule) => counted::decode(rule, state, rules, input),
+            Self::Netstring => counted::decode(&Netstring, state, rules, input),
+            Self::ContentLength(rule) => counted::decode(rule, state, rules, input),
+            Self::OctetCounting => counted::decode(&OctetCounting, state, rules, input),
+            Self::Stomp => stomp::decode(state, rules, input),
+            Self::Postgres(rule) => counted::decode(rule, state, rules, input),
+            Self::Amqp => counted::decode(&amqp::Amqp, state, rules, input),
+            Self::Fix => counted::decode(&fix::Fix, state, rules, input),
+            Self::Block(rule) => rule.decode(state, rules, input, eof),
+            Self::Slip => slip::decode(state, rules, input, eof),
+            Self::Cobs => cobs::decode(state, rules, input),
+            Self::JsonSeq => json_seq::decode(state, rules, input, eof),
         }
     }
 
@@ -346,20 +393,65 @@ impl Framing {
 
     /// True when a record's length is known before its bytes arrive.
     pub fn announces_length(&self) -> bool {
-        matches!(self, Self::LengthPrefix(_))
+        match self {
+            Self::Raw
+            | Self::Delimiter(_)
+            | Self::Block(_)
+            | Self::Slip
+            | Self::Cobs
+            | Self::JsonSeq
+            | Self::Stomp => false,
+            Self::LengthPrefix(_)
+            | Self::Varint(_)
+            | Self::Fixed(_)
+            | Self::Netstring
+            | Self::ContentLength(_)
+            | Self::OctetCounting
+            | Self::Postgres(_)
+            | Self::Amqp
+            | Self::Fix => true,
+        }
     }
 
     /// True when records carry their headers into the messages.
     pub fn keeps_header(&self) -> bool {
-        matches!(self, Self::LengthPrefix(rule) if rule.header == Header::Keep)
+        let header = match self {
+            Self::LengthPrefix(rule) => rule.header,
+            Self::Varint(rule) => rule.header,
+            Self::ContentLength(rule) => rule.header,
+            Self::Raw
+            | Self::Delimiter(_)
+            | Self::Fixed(_)
+            | Self::Netstring
+            | Self::OctetCounting
+            | Self::Block(_)
+            | Self::Slip
+            | Self::Cobs
+            | Self::JsonSeq => Header::Strip,
+            Self::Stomp | Self::Postgres(_) | Self::Amqp | Self::Fix => Header::Keep,
+        };
+        header == Header::Keep
     }
 
-    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, an unfinished
-    /// counted record never is.
+    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, any other unfinished
+    /// record never is.
     pub fn default_partial(&self) -> Partial {
         match self {
             Self::Raw | Self::Delimiter(_) => Partial::Deliver,
-            Self::LengthPrefix(_) => Partial::Error,
+            Self::LengthPrefix(_)
+            | Self::Varint(_)
+            | Self::Fixed(_)
+            | Self::Netstring
+            | Self::ContentLength(_)
+            | Self::OctetCounting
+            | Self::Block(_)
+            | Self::Slip
+            | Self::Cobs
+            | Self::JsonSeq
+            | Self::Stomp
+            | Self::Postgres(_)
+            | Self::Amqp
+            | Self::Fix => Partial::Error,
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Properties that every framing has, exhaustive cuts of short inputs, and comparison with other implementations.
 
+mod marked;
+
 use bytes::BytesMut;
 use proptest::prelude::*;
 use tokio_util::codec::{AnyDelimiterCodec, Decoder as _, Encoder as _, LengthDelimitedCodec};
 
 use super::*;
 use crate::message::{Begin, Kind};
+
+mod counted;
+mod protocols;
 
 fn rules(max_message: u64) -> DecodeRules {
     DecodeRules {
@@ -46,9 +51,11 @@ impl<'a> Reader<'a> {
         let mut at = 0;
         loop {
             let input = &input[at..];
-            let whole = self.framing.whole_record(&self.state, &self.rules, input);
-            let decoded = self.framing.decode(&mut self.state, &self.rules, input, eof)?;
+            let mut state = self.state;
+            let whole = self.framing.whole_record(&state, &self.rules, input);
+            let decoded = self.framing.decode(&mut state, &self.rules, input, eof)?;
             if let Some(whole) = whole {
+                assert_eq!(self.state.scanned, 0, "nothing is searched twice");
                 assert_eq!(
                     decoded,
                     Decoded {
@@ -57,7 +64,10 @@ impl<'a> Reader<'a> {
                     },
                     "the shortcut leads to the same place"
                 );
-                assert!(!self.state.is_inside() && !self.state.is_discarding() && self.state.seen == 0);
+                assert!(!state.is_inside() && !state.is_discarding() && state.seen == 0);
+            } else {
+                // Whoever takes the shortcut leaves the state as it was.
+                self.state = state;
             }
             at += decoded.consumed;
             match decoded.event {
@@ -176,13 +186,22 @@ fn any_length_prefix() -> impl Strategy<Value = Framing> {
 }
 
 fn any_framing() -> impl Strategy<Value = Framing> {
-    prop_oneof![any_delimiter(), any_length_prefix()]
+    prop_oneof![
+        any_delimiter(),
+        any_length_prefix(),
+        counted::any_counted(),
+        protocols::any_protocol(),
+        marked::any_marked()
+    ]
 }
 
 /// Bytes that are likely to meet the delimiters above.
 fn any_message() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(
-        prop_oneof![4 => any::<u8>(), 3 => Just(b'a'), 3 => Just(b'b'), 1 => Just(b'\n'), 1 => Just(b'\r')],
+        prop_oneof![
+            4 => any::<u8>(), 3 => Just(b'a'), 3 => Just(b'b'), 1 => Just(b'\n'), 1 => Just(b'\r'),
+            3 => marked::any_mark(),
+        ],
         0..80,
     )
 }
@@ -366,6 +385,71 @@ fn every_two_cuts_of_a_short_stream_give_the_same_records() {
             b"\0\x01\0\0\0\x02\x11\x03",
             &[b"\0\x01\0\0\0\x02\x11\x03"],
         ),
+        (
+            preset("protobuf").unwrap().to_client,
+            b"\x02ab\0\x81\0c",
+            &[b"ab", b"", b"c"],
+        ),
+        (
+            preset("mqtt").unwrap().to_client,
+            b"\x30\x02ab\xd0\0",
+            &[b"\x30\x02ab", b"\xd0\0"],
+        ),
+        (
+            Framing::Fixed(Fixed::new(3, Some(b' ')).unwrap()),
+            b"abcd  ",
+            &[b"abc", b"d  "],
+        ),
+        (
+            preset("netstring").unwrap().to_client,
+            b"2:ab,0:,10:0123456789,",
+            &[b"ab", b"", b"0123456789"],
+        ),
+        (
+            preset("lsp").unwrap().to_client,
+            b"Content-Length: 2\r\n\r\nabx:y\r\ncontent-length:0\r\n\r\n",
+            &[b"ab", b""],
+        ),
+        (
+            counted::headers_kept(),
+            b"Content-Length: 2\r\n\r\nab",
+            &[b"Content-Length: 2\r\n\r\nab"],
+        ),
+        (
+            preset("syslog").unwrap().to_client,
+            b"2 ab10 0123456789",
+            &[b"ab", b"0123456789"],
+        ),
+        (
+            preset("mllp").unwrap().to_client,
+            b"\x0ba\x1cb\x0bc\x1c\r\x0b\x1c\r",
+            &[b"a\x1cb\x0bc", b""],
+        ),
+        (
+            marked::dle(),
+            b"\x10\x02a\x10\x10\x03\x10\x03\x10\x02\x10\x10\x10\x03",
+            &[b"a\x10\x03", b"\x10"],
+        ),
+        (
+            marked::stx_with_escape(Outside::Skip),
+            b"?\x02a\x10\x03\x10\x10\x03?\x10\x02\x03",
+            &[b"a\x03\x10", b""],
+        ),
+        (
+            preset("slip").unwrap().to_client,
+            b"\xc0\xc0\xdb\xdca\xdb\xdd\xc0b\xc0\xc0",
+            &[b"\xc0a\xdb", b"b"],
+        ),
+        (
+            preset("cobs").unwrap().to_client,
+            b"\0\x03ab\x01\x02c\0\x01\0\x02a\x01\0",
+            &[b"ab\0\0c", b"", b"a\0"],
+        ),
+        (
+            preset("json-seq").unwrap().to_client,
+            b"\x1e\x1e[1,\n2]\n\n\x1e\"\\\"\n\"\x1e12\n",
+            &[b"[1,\n2]", b"\"\\\"\n\"", b"12"],
+        ),
     ];
     for (framing, stream, expected) in rows {
         // "xababab": what follows the delimiter is an unfinished record, which the helper must not see as lost.
@@ -515,6 +599,40 @@ fn a_record_over_the_limit_can_be_discarded_and_the_next_one_is_read() {
             preset("u16be").unwrap().to_client,
             b"\0\x02ok\0\x0cfar too long\0\x03end",
         ),
+        (
+            preset("protobuf").unwrap().to_client,
+            b"\x02ok\x0cfar too long\x03end",
+        ),
+        (
+            preset("netstring").unwrap().to_client,
+            b"2:ok,12:far too long,3:end,",
+        ),
+        (
+            preset("lsp").unwrap().to_client,
+            b"Content-Length:2\r\n\r\nokContent-Length:12\r\n\r\nfar too longContent-Length:3\r\n\r\nend",
+        ),
+        (preset("syslog").unwrap().to_client, b"2 ok12 far too long3 end"),
+        (
+            preset("mllp").unwrap().to_client,
+            b"\x0bok\x1c\r\x0bfar too long\x1c\r\x0bend\x1c\r",
+        ),
+        (
+            marked::dle(),
+            b"\x10\x02ok\x10\x03\x10\x02far \x10\x10\x02\x03 long\x10\x03\x10\x02end\x10\x03",
+        ),
+        (
+            preset("slip").unwrap().to_client,
+            b"ok\xc0\xc0far \xdb\xdc\xdb\xdd too long\xc0end\xc0",
+        ),
+        (
+            preset("cobs").unwrap().to_client,
+            b"\x03ok\0\x05far \x01\x01\x09too long\0\x04end\0",
+        ),
+        (
+            // Of a text that is no value, and of what stands in front of a separator, nothing is delivered either.
+            preset("json-seq").unwrap().to_client,
+            b"\x1e\"\"\n\x1e[1,\n\n\n2]\nx\n\x1e100\n",
+        ),
     ];
     for (framing, stream) in rows {
         for size in 1..=stream.len() {
@@ -522,9 +640,13 @@ fn a_record_over_the_limit_can_be_discarded_and_the_next_one_is_read() {
             for piece in stream.chunks(size) {
                 reader.feed(piece, false).unwrap();
             }
+            let (first, last): (&[u8], &[u8]) = match framing {
+                Framing::JsonSeq => (b"\"\"", b"100"),
+                _ => (b"ok", b"end"),
+            };
             assert_eq!(
                 reader.records,
-                [Some(b"ok".to_vec()), None, Some(b"end".to_vec())],
+                [Some(first.to_vec()), None, Some(last.to_vec())],
                 "{framing:?} by {size}"
             );
         }
@@ -595,6 +717,144 @@ fn a_line_of_64_mib_that_arrives_a_byte_at_a_time_is_searched_once() {
     }
 }
 
+/// Messages of which every preset takes one: text, and what carries its own framing.
+fn samples() -> Vec<Vec<u8>> {
+    let text = |len| {
+        b"The quick brown fox. "
+            .iter()
+            .copied()
+            .cycle()
+            .take(len)
+            .collect::<Vec<u8>>()
+    };
+    let around = |start: &[u8], body: &[u8], end: &[u8]| [start, body, end].concat();
+    vec![
+        text(20_000),
+        text(200),
+        // mongodb, mysql, modbus, mqtt
+        around(&20_004_u32.to_le_bytes(), &text(20_000), b""),
+        around(b"\x20\x4e\0\x07", &text(20_000), b""),
+        around(b"\0\x01\0\0\x4e\x20", &text(20_000), b""),
+        around(b"\x30\xa0\x9c\x01", &text(20_000), b""),
+        // postgres, amqp091
+        around(b"D\0\0\x4e\x24", &text(20_000), b""),
+        around(b"\0\0\0\x17\0\x03\0\0user\0", b"me456789\0", b"\0"),
+        around(b"\x03\0\x01\0\0\x4e\x20", &text(20_000), b"\xce"),
+        b"AMQP\0\0\x09\x01".to_vec(),
+        around(b"SEND\ndestination:/queue/a\n\n", &text(20_000), b"\0"),
+        b"8=FIX.4.4\x019=5\x0135=0\x0110=163\x01".to_vec(),
+    ]
+}
+
+/// No byte is looked at again because more came, however little that was. For what a framing has to look at twice (the start of a delimiter,
+/// a header that is too short to be remembered) there is room, but for nothing that grows faster than its record.
+#[test]
+fn no_preset_looks_at_more_for_bytes_that_come_alone() {
+    let work = |framing: &Framing, stream: &[u8], size: usize| {
+        let (mut state, mut left, mut ended) = (DecodeState::default(), Vec::new(), 0);
+        for piece in stream.chunks(size) {
+            left.extend_from_slice(piece);
+            let mut used = 0;
+            loop {
+                let decoded = framing
+                    .decode(&mut state, &rules(1 << 20), &left[used..], false)
+                    .unwrap();
+                used += decoded.consumed;
+                let Event::Part(part) = decoded.event else { break };
+                ended += usize::from(part.end);
+            }
+            left.drain(..used);
+        }
+        assert!(left.is_empty() && !state.is_inside(), "{framing:?}");
+        assert!(ended > 0, "{framing:?}");
+        state.examined
+    };
+    let mut counting = 0;
+    for name in preset_names() {
+        let made = preset(name).unwrap();
+        for framing in [&made.to_backend, &made.to_client] {
+            let taken: Vec<(Vec<u8>, Vec<u8>)> = samples()
+                .into_iter()
+                .filter_map(|message| {
+                    let record = encode(framing, &Embedded::Reject, &[&message], true).ok()?;
+                    Some((message, record))
+                })
+                .collect();
+            assert!(!taken.is_empty(), "{name} takes none of the samples: add one");
+            for (message, record) in taken {
+                let (whole, alone) = (work(framing, &record, record.len()), work(framing, &record, 1));
+                let most = 3 * record.len() as u64 + 2 * MAX_HEADER as u64;
+                assert!(
+                    whole <= most && alone <= most,
+                    "{name}: {whole} and {alone} of {}",
+                    record.len()
+                );
+                counting += usize::from(alone > 0);
+
+                // All but the last byte: behind it the count starts anew.
+                let (mut state, mut out) = (EncodeState::default(), Outbox::default());
+                for at in 0..message.len() - 1 {
+                    let part = Part {
+                        begin: (at == 0).then_some(Begin {
+                            kind: Kind::Binary,
+                            len: None,
+                        }),
+                        data: &message[at..=at],
+                        end: false,
+                    };
+                    framing
+                        .encode(&mut state, &Embedded::Reject, &part, &mut out)
+                        .unwrap();
+                }
+                assert!(
+                    state.examined <= most,
+                    "{name}: {} of {}",
+                    state.examined,
+                    message.len()
+                );
+            }
+        }
+    }
+    assert!(counting > preset_names().count(), "{counting}");
+}
+
+/// Whoever asks until there is no more must come to an end, in the middle of a record too.
+#[test]
+fn without_input_there_is_nothing_more_wherever_the_stream_stands() {
+    for name in preset_names() {
+        let framing = preset(name).unwrap().to_client;
+        for message in samples() {
+            let Ok(record) = encode(&framing, &Embedded::Reject, &[&message], true) else {
+                continue;
+            };
+            for cut in [0, 1, 5, 30, record.len() / 2, record.len()] {
+                let (mut state, mut used) = (DecodeState::default(), 0);
+                let input = &record[..cut.min(record.len())];
+                while used < input.len() {
+                    let decoded = framing
+                        .decode(&mut state, &rules(1 << 20), &input[used..], false)
+                        .unwrap();
+                    used += decoded.consumed;
+                    if decoded.event == Event::More {
+                        break;
+                    }
+                }
+                if used < input.len() {
+                    continue;
+                }
+                for eof in [false, true] {
+                    let decoded = framing.decode(&mut state, &rules(1 << 20), &[], eof);
+                    let more = Decoded {
+                        consumed: 0,
+                        event: Event::More,
+                    };
+                    assert_eq!(decoded, Ok(more), "{name} at {cut}, eof {eof}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn half_a_line_never_leaves_and_half_a_counted_record_shows() {
     let part = |begin, len, data| Part {
@@ -643,4 +903,29 @@ fn half_a_line_never_leaves_and_half_a_counted_record_shows() {
         )
         .unwrap();
     assert_eq!((out.ready(), state.is_cut()), (&b""[..], false));
+}
+
+#[test]
+fn delimiters_inside_messages_are_counted() {
+    let crlf = |keep| Framing::Delimiter(Delimiter::new(&[b"\r\n".to_vec(), b"\n".to_vec()], keep).unwrap());
+    let replace = Embedded::Replace(b" "[..].into());
+    for (keep, embedded, message, count) in [
+        (false, &Embedded::Reject, "clean", 0),
+        (false, &Embedded::Split, "clean", 0),
+        (false, &Embedded::Split, "", 0),
+        (false, &Embedded::Split, "a\nb\r\n\n", 3),
+        (false, &replace, "a\nb\r\n\n", 3),
+        // The last one ends the record.
+        (true, &Embedded::Split, "a\nb\r\n", 1),
+        (true, &Embedded::Split, "\n", 0),
+        (true, &replace, "a\nb\r\n", 1),
+        (true, &replace, "", 0),
+    ] {
+        let (mut state, mut out) = (EncodeState::default(), Outbox::default());
+        let part = Part::whole(Kind::Text, message.as_bytes());
+        let encoded = crlf(keep).encode(&mut state, embedded, &part, &mut out);
+        assert_eq!(encoded.is_ok(), !(keep && message.is_empty()));
+        assert_eq!(state.take_embedded(), count, "{message:?} {embedded:?}");
+        assert_eq!(state.take_embedded(), 0);
+    }
 }

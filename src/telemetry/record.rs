@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::bridge::{Counters, Ended};
+use crate::bridge::{Edges, Ended};
 use crate::close::{CloseReason, Level};
 use crate::escape::Printable;
 
@@ -76,16 +76,21 @@ pub fn log_refusal(refusal: &Refusal<'_>) {
 /// Writes the record of a session.
 pub fn log_session(end: &SessionEnd<'_>) {
     let row = end.ended.reason.row();
-    let Counters {
-        messages_up,
-        bytes_up,
-        messages_down,
-        bytes_down,
-        skipped,
-        oversized,
-        lost_up,
-        lost_down,
-    } = end.ended.counters;
+    let moved = &end.ended.counters;
+    let Edges {
+        embedded,
+        oversized_up,
+        oversized_down,
+        empty_up,
+        empty_down,
+        partial_delivered,
+        partial_dropped,
+        invalid_replaced,
+        invalid_binary,
+        unmappable_replaced,
+        unmappable_escaped,
+        outside,
+    } = moved.edges();
     super::in_connection(|| {
         at_level!(
             row.level,
@@ -97,14 +102,24 @@ pub fn log_session(end: &SessionEnd<'_>) {
             backend = end.backend.map(tracing::field::display),
             detail = shown(end.detail),
             subprotocol = end.subprotocol,
-            messages_up,
-            bytes_up,
-            messages_down,
-            bytes_down,
-            skipped,
-            oversized,
-            lost_up,
-            lost_down,
+            messages_up = moved.messages_up,
+            bytes_up = moved.bytes_up,
+            messages_down = moved.messages_down,
+            bytes_down = moved.bytes_down,
+            lost_up = moved.lost_up,
+            lost_down = moved.lost_down,
+            embedded = met(embedded),
+            oversized_up = met(oversized_up),
+            oversized_down = met(oversized_down),
+            empty_up = met(empty_up),
+            empty_down = met(empty_down),
+            partial_delivered = met(partial_delivered),
+            partial_dropped = met(partial_dropped),
+            invalid_replaced = met(invalid_replaced),
+            invalid_binary = met(invalid_binary),
+            unmappable_replaced = met(unmappable_replaced),
+            unmappable_escaped = met(unmappable_escaped),
+            outside = met(outside),
             held_max = end.ended.held_max,
             duration_ms = millis(end.duration),
             "session ended: {}",
@@ -116,6 +131,11 @@ pub fn log_session(end: &SessionEnd<'_>) {
 /// A detail, if there is one, made safe to print.
 fn shown(detail: &str) -> Option<tracing::field::DisplayValue<Printable<'_>>> {
     (!detail.is_empty()).then(|| tracing::field::display(Printable(detail)))
+}
+
+/// The count of an edge, if the session has met it.
+fn met(count: u64) -> Option<u64> {
+    (count > 0).then_some(count)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -13,6 +13,8 @@ pub enum Event<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
+    /// Bytes of a message that is being skipped: how many.
+    Skipped(usize),
     /// The client closes. Nothing behind it is read.
     Close(CloseFrame<'a>),
 }
@@ -37,7 +39,7 @@ pub enum ProtocolError {
     /// Text (or a close reason) that is not UTF-8: close code 1007.
     #[error("text that is not UTF-8")]
     InvalidText,
-    /// A message over the limit, announced or sent: close code 1009.
+    /// A message over the limit, announced or sent: close code 1009, or [`Decoder::skip`].
     #[error("message over the limit")]
     TooBig,
 }
@@ -115,6 +117,8 @@ pub struct Decoder {
     payload: Option<Payload>,
     utf8: Utf8Check,
     closed: bool,
+    /// The message that is being read, or begins with the next header, is not wanted.
+    skipping: bool,
 }
 
 /// The message whose frames are being read.
@@ -150,7 +154,14 @@ impl Decoder {
             payload: None,
             utf8: Utf8Check::default(),
             closed: false,
+            skipping: false,
         }
+    }
+
+    /// After [`ProtocolError::TooBig`], instead of giving up: what has not been read of that message is to be skipped, to its end.
+    pub fn skip(&mut self) {
+        self.skipping = true;
+        self.utf8 = Utf8Check::default();
     }
 
     /// True between the first and the last byte of a message.
@@ -204,7 +215,8 @@ impl Decoder {
     /// Takes the next event out of `input`, which is unmasked in place, and tells how many bytes of it were used.
     ///
     /// With `None` as event, the bytes left (at most [`super::MAX_LEFT`]) have to stand at the start of the next input. After an
-    /// error, and after [`Event::Close`], the connection must not be read on.
+    /// error, and after [`Event::Close`], the connection must not be read on; but for [`ProtocolError::TooBig`], which uses up
+    /// nothing.
     pub fn decode<'a>(&mut self, input: &'a mut [u8]) -> Result<(usize, Option<Event<'a>>), ProtocolError> {
         if self.closed {
             return Ok((input.len(), None));
@@ -242,7 +254,7 @@ impl Decoder {
         };
         let before = self.message.as_ref().map_or(0, |message| message.len);
         let len = before.saturating_add(header.len);
-        if len > self.max_message {
+        if len > self.max_message && !self.skipping {
             return Err(ProtocolError::TooBig);
         }
         match (&mut self.message, kind) {
@@ -270,6 +282,16 @@ impl Decoder {
         payload.remaining -= take as u64;
         let frame_done = payload.remaining == 0;
         let end = frame_done && payload.fin;
+        if self.skipping {
+            if end {
+                self.message = None;
+                self.skipping = false;
+            }
+            if !frame_done {
+                self.payload = Some(payload);
+            }
+            return Ok((at + take, Some(Event::Skipped(take))));
+        }
         if self
             .message
             .as_ref()

@@ -42,10 +42,17 @@ enum Said {
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>, String),
+    /// So many bytes of a message over the limit, those before it turned out to be included.
+    Skipped(usize),
 }
 
 /// Feeds `pieces` as a stream, as the bridge does.
 fn listen(max: u64, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>) {
+    listen_or_skip(max, false, pieces)
+}
+
+/// The same, where messages over the limit may be skipped.
+fn listen_or_skip(max: u64, skip: bool, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>) {
     let mut decoder = Decoder::new(max);
     let (mut said, mut left, mut open) = (Vec::new(), Vec::new(), None::<(Kind, Vec<u8>)>);
     for piece in pieces {
@@ -72,6 +79,11 @@ fn listen(max: u64, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>) 
             }
             let (consumed, event) = match step {
                 Ok(step) => step,
+                Err(ProtocolError::TooBig) if skip => {
+                    decoder.skip();
+                    said.push(Said::Skipped(open.take().map_or(0, |(_, data)| data.len())));
+                    continue;
+                }
                 Err(error) => return (said, Err(error)),
             };
             at += consumed;
@@ -79,6 +91,14 @@ fn listen(max: u64, pieces: &[&[u8]]) -> (Vec<Said>, Result<(), ProtocolError>) 
                 None => break,
                 Some(Event::Ping(payload)) => said.push(Said::Ping(payload.to_vec())),
                 Some(Event::Pong(payload)) => said.push(Said::Pong(payload.to_vec())),
+                Some(Event::Skipped(len)) => {
+                    let Some(Said::Skipped(all)) =
+                        said.iter_mut().rfind(|said| matches!(said, Said::Skipped(_)))
+                    else {
+                        panic!("skipped without being asked");
+                    };
+                    *all += len;
+                }
                 Some(Event::Close(frame)) => {
                     said.push(Said::Close(
                         frame.code.map(|code| code.0),
@@ -185,6 +205,43 @@ fn a_message_over_the_limit_is_refused_on_its_header() {
     assert_eq!(listen(199, &[&fragments]).1, Err(ProtocolError::TooBig));
     let huge = b"\x82\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0";
     assert_eq!(listen(u64::MAX >> 2, &[huge]).1, Err(ProtocolError::TooBig));
+}
+
+#[test]
+fn a_message_over_the_limit_can_be_skipped_to_its_end() {
+    let good = || Said::Message(Kind::Text, b"good".into());
+    let text = |payload: &[u8]| frame(true, 1, payload);
+    // Bytes that are no UTF-8 are nothing to those that are not looked at.
+    let rows = [
+        (text(&[0xFF; 11]), 11),
+        (text(&[b'x'; 300]), 300),
+        ([frame(false, 1, &[0xFF; 11]), frame(true, 0, b"x")].concat(), 12),
+        (
+            [
+                frame(false, 1, b"12345\xE2"),
+                frame(false, 0, b"678901"),
+                frame(true, 9, b"?"),
+                frame(false, 0, &[b'x'; 200]),
+                frame(true, 0, b""),
+            ]
+            .concat(),
+            212,
+        ),
+    ];
+    for (bytes, len) in rows {
+        let ping = bytes
+            .ends_with(&frame(true, 0, b""))
+            .then(|| Said::Ping(b"?".into()));
+        let mut expected = vec![good(), Said::Skipped(len)];
+        expected.extend(ping);
+        expected.push(good());
+        let bytes = [text(b"good"), bytes, text(b"good")].concat();
+        for size in 1..=bytes.len() {
+            let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+            let (said, result) = listen_or_skip(10, true, &pieces);
+            assert_eq!((&said, result), (&expected, Ok(())), "by {size}");
+        }
+    }
 }
 
 #[test]

@@ -54,6 +54,10 @@ async fn nothing_of_a_refused_message_reaches_the_backend() {
     const CRLF: &str = "framing = \"crlf\"";
     const ONE: &str = "framing = { kind = \"length-prefix\", width = 1 }";
     const TWO: &str = "framing = \"u16be\"";
+    const VARINT: &str = "framing = { kind = \"varint\", max_width = 1 }";
+    const FIXED: &str = "framing = { kind = \"fixed\", size = \"4 B\" }";
+    const PADDED: &str = "framing = { kind = \"fixed\", size = \"6 B\", pad = \".\" }";
+    const SYSLOG: &str = "framing = \"syslog\"";
     let text = (1007, "delimiter_in_text", INSIDE);
     let binary = (1008, "delimiter_in_binary", INSIDE);
     let big = (1009, "client_too_big", TOO_BIG);
@@ -63,6 +67,12 @@ async fn nothing_of_a_refused_message_reaches_the_backend() {
         "message too long for the length field",
     );
     let kind = (1003, "wrong_kind", KIND);
+    let empty = (1008, "empty_message", "this framing has no empty message");
+    let size = (
+        1008,
+        "size_mismatch",
+        "message does not have the size of a record",
+    );
     let fragments = |opcode, parts: &[&[u8]], fin| -> Vec<u8> {
         let last = parts.len() - 1;
         let one = |(at, part): (usize, &&[u8])| {
@@ -100,6 +110,15 @@ async fn nothing_of_a_refused_message_reaches_the_backend() {
             300,
         ),
         row(TWO, frame(true, BINARY, &[b'x'; 65536]), long, 65536),
+        row(VARINT, frame(true, BINARY, &[b'x'; 128]), long, 128),
+        row(FIXED, frame(true, BINARY, b"abc"), size, 3),
+        row(FIXED, frame(true, BINARY, b""), size, 0),
+        // On the header alone, once a first byte has come.
+        row(FIXED, frame(true, BINARY, b"abcde")[..7].to_vec(), size, 1),
+        row(FIXED, fragments(BINARY, &[b"abc", b"de"], true), size, 5),
+        row(PADDED, frame(true, BINARY, b"abcdefg"), size, 7),
+        row(SYSLOG, frame(true, TEXT, b""), empty, 0),
+        row(SYSLOG, fragments(TEXT, &[b"", b""], true), empty, 0),
         row(
             "framing = \"lines\"\nmessage = \"text\"",
             frame(true, BINARY, b"x"),
@@ -159,6 +178,10 @@ async fn nothing_of_a_refused_message_reaches_the_backend() {
             ONE => b"\x04good",
             TWO => b"\0\x04good",
             CRLF => b"good\r\n",
+            VARINT => b"\x04good",
+            FIXED => b"good",
+            PADDED => b"good..",
+            SYSLOG => b"4 good",
             route if route.contains("raw") => b"good",
             _ => b"good\n",
         };
@@ -200,6 +223,29 @@ async fn a_message_that_carries_its_header_must_match_it() {
 }
 
 #[tokio::test]
+async fn header_lines_that_the_client_writes_must_match_its_message() {
+    let mut scene = Scene::start("framing = { kind = \"content-length\", header = \"keep\" }").await;
+    let good = b"Content-Length: 2\r\n\r\n{}";
+    for message in [
+        &b"Content-Length: 3\r\n\r\n{}"[..],
+        b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        b"Content-Length: 2\n\n{}",
+        b"{}",
+        b"",
+    ] {
+        let (mut client, mut service) = scene.open().await;
+        client.send(TEXT, good).await;
+        client.send(TEXT, message).await;
+        client.expect_refusal(1002, MISMATCH).await;
+        assert_eq!(read_to_end(&mut service).await.unwrap(), good);
+        drop(service);
+        let fields = json!({"state": "CD", "code": 1002, "messages_up": 1, "lost_up": message.len()});
+        scene.ended("header_mismatch", fields).await;
+    }
+    scene.done().await;
+}
+
+#[tokio::test]
 async fn a_delimiter_inside_a_message_may_split_it_or_be_replaced() {
     for (policy, expected) in [
         ("\"split\"", &b"one\ntwo\n\nthree\n"[..]),
@@ -224,8 +270,8 @@ async fn a_delimiter_inside_a_message_may_split_it_or_be_replaced() {
 #[tokio::test]
 async fn empty_messages_and_records_are_delivered_or_skipped() {
     for (policy, up, down, skipped) in [
-        ("deliver", &b"\na\n\n"[..], &[&b""[..], b"b", b""][..], 0),
-        ("skip", b"a\n", &[b"b"], 4),
+        ("deliver", &b"\na\n\n"[..], &[&b""[..], b"b", b""][..], None),
+        ("skip", b"a\n", &[b"b"], Some(2)),
     ] {
         let mut scene = Scene::start(&format!("framing = \"lines\"\nempty = \"{policy}\"")).await;
         let (mut client, mut service) = scene.open().await;
@@ -245,7 +291,7 @@ async fn empty_messages_and_records_are_delivered_or_skipped() {
         client.expect_close(1000, "backend closed").await;
         let fields = json!({
             "messages_up": up.iter().filter(|byte| **byte == b'\n').count(), "bytes_up": 1,
-            "messages_down": down.len(), "bytes_down": 1, "skipped": skipped,
+            "messages_down": down.len(), "bytes_down": 1, "empty_up": skipped, "empty_down": skipped,
         });
         scene.ended("backend_closed", fields).await;
         scene.done().await;

@@ -42,6 +42,7 @@ async fn a_long_record_that_is_cut_never_becomes_a_message() {
 #[tokio::test]
 async fn what_cannot_be_a_record_ends_the_session_at_once() {
     const GARBAGE: (u16, &str, &str) = (1011, "backend_garbage", "backend sent a bad record header");
+    const TRAILER: (u16, &str, &str) = (1011, "backend_garbage", "backend sent a bad record trailer");
     const BIG: (u16, &str, &str) = (1009, "backend_too_big", "record over the limit of 10 B");
     let counted = "framing = { kind = \"length-prefix\", width = 2, includes_header = true }";
     let rows = [
@@ -58,6 +59,22 @@ async fn what_cannot_be_a_record_ends_the_session_at_once() {
             BIG,
             8,
         ),
+        (
+            "framing = { kind = \"varint\" }",
+            b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x02",
+            GARBAGE,
+            10,
+        ),
+        ("framing = \"mqtt\"", b"\x30\x80\x80\x80\x80", GARBAGE, 5),
+        ("framing = \"protobuf\"", b"\x0B", BIG, 1),
+        ("framing = \"netstring\"", b"01:", GARBAGE, 3),
+        ("framing = \"netstring\"", b"1:ab", TRAILER, 4),
+        ("framing = \"netstring\"", b"11:", BIG, 3),
+        ("framing = \"lsp\"", b"Starting\r\n", GARBAGE, 10),
+        ("framing = \"lsp\"", b"Content-Length: 1\n", GARBAGE, 18),
+        ("framing = \"lsp\"", b"Content-Length: 11\r\n\r\n", BIG, 22),
+        ("framing = \"syslog\"", b"0 ", GARBAGE, 2),
+        ("framing = \"syslog\"", b"11 ", BIG, 3),
         ("framing = \"lines\"", b"12345678901", BIG, 11),
         ("framing = \"lines\"", b"12345678901\n", BIG, 12),
     ];
@@ -85,6 +102,15 @@ async fn a_record_over_the_limit_can_be_left_out() {
     for (framing, before, long, after) in [
         ("lines", &b"one\n"[..], &b"12345678901\n"[..], &b"two\n"[..]),
         ("u16be", b"\0\x03one", b"\0\x0B12345678901", b"\0\x03two"),
+        ("protobuf", b"\x03one", b"\x0B12345678901", b"\x03two"),
+        ("netstring", b"3:one,", b"11:12345678901,", b"3:two,"),
+        (
+            "lsp",
+            b"Content-Length: 3\r\n\r\none",
+            b"Content-Length: 11\r\n\r\n12345678901",
+            b"Content-Length: 3\r\n\r\ntwo",
+        ),
+        ("syslog", b"3 one", b"11 12345678901", b"3 two"),
     ] {
         let settings = format!("framing = \"{framing}\"\nmax_message = \"10 B\"\noversized = \"discard\"");
         let mut scene = Scene::start(&settings).await;
@@ -99,7 +125,7 @@ async fn a_record_over_the_limit_can_be_left_out() {
             drop(service);
             client.expect_close(1000, "backend closed").await;
             let fields = json!({
-                "messages_down": 2, "bytes_down": 6, "oversized": 1, "lost_down": long.len(), "lost_up": 0,
+                "messages_down": 2, "bytes_down": 6, "oversized_down": 1, "lost_down": long.len(), "lost_up": 0,
             });
             scene.ended("backend_closed", fields).await;
         }
@@ -121,7 +147,7 @@ async fn a_record_over_the_limit_that_never_ends_is_dropped_to_its_end() {
     drop(service);
     client.expect_close(1000, "backend closed").await;
     scene.program.expect_no_growth(before);
-    let fields = json!({"messages_down": 0, "oversized": 1, "lost_down": 256 * block.len()});
+    let fields = json!({"messages_down": 0, "oversized_down": 1, "lost_down": 256 * block.len()});
     scene.ended("backend_closed", fields).await;
     scene.done().await;
 }

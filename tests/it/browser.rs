@@ -423,7 +423,7 @@ async fn a_page_sees_the_code_and_the_reason_of_every_end() {
         ("modbus", Page("client.send(new Uint8Array([0, 1, 0, 0, 0, 9, 1]))"), 1002, "message does not match its length header", "header_mismatch"),
         ("lines", Page("client.send(new Uint8Array([1]))"), 1003, "this route does not take this kind of message", "wrong_kind"),
         ("lines", Page("client.send('one\\ntwo')"), 1007, "delimiter inside a message", "delimiter_in_text"),
-        ("lines", Sends(b"caf\xE9\n"), 1007, "backend sent text that is not UTF-8", "backend_text"),
+        ("lines", Sends(b"caf\xE9\n"), 1007, "backend sent bytes that are not text", "backend_text"),
         ("lines-binary", Page("client.send(new Uint8Array([65, 10, 66]))"), 1008, "delimiter inside a message", "delimiter_in_binary"),
         ("kept", Page("client.send('no end')"), 1008, "message does not end with the delimiter", "delimiter_missing"),
         ("half", Page("(client.send(new Uint8Array()), client.send(new Uint8Array([1])))"), 1008, "message after the end of the client's direction", "after_half_close"),

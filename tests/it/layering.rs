@@ -10,10 +10,12 @@ use std::process::Command;
 /// Modules that know no runtime, clock, log or I/O.
 const PURE: &[&str] = &[
     "bridge::counters",
+    "bridge::delivery",
     "bridge::downlink",
     "bridge::lifecycle",
     "bridge::settings",
     "bridge::uplink",
+    "charset",
     "close",
     "escape",
     "framing",
@@ -30,13 +32,21 @@ const PURE_TOO: &[&str] = &["addr::normalize_host", "bridge"];
 /// The parts of `bridge` that are not.
 const NOT_PURE: &[&str] = &["bridge::pump", "bridge::run", "bridge::refuse", "bridge::Ended"];
 /// The crates that a pure module may use: they compute.
-const PURE_CRATES: &[&str] = &["bytes", "fastrand", "jiff", "memchr", "simdutf8", "thiserror"];
+const PURE_CRATES: &[&str] = &[
+    "bytes",
+    "encoding_rs",
+    "fastrand",
+    "jiff",
+    "memchr",
+    "simdutf8",
+    "thiserror",
+];
 /// The parts of `std` that it may not.
 const OUTSIDE: &[&str] = &["env", "fs", "io", "net", "os", "process", "thread"];
 
 /// The path of a connection. None of these knows another, nor those who know them.
 const STAGES: &[&str] = &["accept", "tls", "upgrade", "route", "backend", "bridge"];
-const ABOVE: &[&str] = &["app", "cli", "config", "demo", "probe", "session"];
+const ABOVE: &[&str] = &["app", "cli", "config", "decode", "demo", "probe", "session"];
 
 /// Crates, and the only modules that use them.
 const HOMES: &[(&[&str], &[&str])] = &[
@@ -77,9 +87,13 @@ impl Source {
         let (text, _) = split_tests(text);
         let code = uncommented(&text);
         let module = module_of(file);
+        let own: Vec<&str> = code.lines().filter_map(own_module).collect();
         let paths = paths(&code)
             .into_iter()
-            .map(|path| resolve(&module, &path))
+            .map(|path| match own.contains(&first(&path)) {
+                true => resolve(&module, &format!("self::{path}")),
+                false => resolve(&module, &path),
+            })
             .collect();
         Self {
             module,
@@ -100,6 +114,11 @@ impl Source {
 
 fn first(path: &str) -> &str {
     path.split("::").next().unwrap_or_default()
+}
+
+/// The module that a line declares: its name means this one, whatever the root has.
+fn own_module(line: &str) -> Option<&str> {
+    line.strip_prefix("mod ")?.strip_suffix(';')
 }
 
 fn is_under(path: &str, module: &str) -> bool {
@@ -576,6 +595,10 @@ fn what_is_allowed_is_not_found() {
             "use hyper::{Method, Version};\nuse super::handshake;\n",
         ),
         ("probe.rs", "use tokio_tungstenite::tungstenite::Message;\n"),
+        (
+            "websocket/mod.rs",
+            "mod session;\n\npub use session::Violation;\n",
+        ),
         (
             "route/pattern.rs",
             "use crate::addr::normalize_host;\nuse std::time::{Duration, Instant};\n",

@@ -217,8 +217,11 @@ async fn help_fits_a_terminal_and_names_every_option() {
             commands.push(name.split(' ').next().unwrap().to_owned());
         }
     }
-    assert_eq!(commands, ["demo", "run", "check", "cert", "probe", "help"]);
-    for command in &commands[..5] {
+    assert_eq!(
+        commands,
+        ["demo", "run", "check", "cert", "probe", "decode", "help"]
+    );
+    for command in &commands[..6] {
         let help = sealock([command.as_str(), "--help"], "").await;
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
         assert!(

@@ -433,7 +433,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bridge::{Accept, Deliver, HalfClose, Timeouts};
+    use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, Timeouts};
+    use crate::charset::Unmappable;
     use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
 
     fn life(now: Instant) -> Lifecycle {
@@ -444,9 +445,12 @@ mod tests {
             deliver: Deliver::Binary,
             max_message: 1000,
             embedded: Embedded::Reject,
-            oversized: Oversized::Close,
+            charset: None,
+            unmappable: Unmappable::Reject,
+            invalid_text: InvalidText::Close,
+            oversized: Both::of(Oversized::Close),
             partial: Partial::Error,
-            empty: Empty::Deliver,
+            empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
             timeouts: Timeouts {
                 ping: None,

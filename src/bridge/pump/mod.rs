@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use super::buffers::{Inlet, MIN_WINDOW, Scratch, poll_read, with_scratch, write_out};
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
-use super::live::{Live, State, Told};
+use super::live::{Live, Told};
 use super::memory::Charge;
 use super::uplink::{Mode, Uplink};
 use super::{Counters, Ended, Settings};
@@ -65,7 +65,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     ) -> Self {
         Self {
             up: Uplink::new(&settings),
-            down: Downlink::default(),
+            down: Downlink::new(&settings),
             settings,
             client: Some(client),
             backend,
@@ -101,7 +101,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         Ended {
             reason,
             code: self.code.or(reason.row().code),
-            counters: self.counters,
+            counters: self.counters.clone(),
             held_max: self.memory.most(),
         }
     }
@@ -113,12 +113,12 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         let polled = with_scratch(window, |scratch| self.turns(cx, timer, scratch));
         let held = self.held();
         self.memory.set(held);
-        self.live.publish(State {
-            counters: self.counters,
-            held: held as u64,
-            client_blocked: self.life.is_blocked(Side::Client),
-            backend_blocked: self.life.is_blocked(Side::Backend),
-            ending: self.life.is_ending(),
+        self.live.publish(|state| {
+            state.counters.copy_from(&self.counters);
+            state.held = held as u64;
+            state.client_blocked = self.life.is_blocked(Side::Client);
+            state.backend_blocked = self.life.is_blocked(Side::Backend);
+            state.ending = self.life.is_ending();
         });
         polled
     }

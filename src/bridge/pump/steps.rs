@@ -4,6 +4,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use super::super::buffers::STEP;
+use super::super::delivery;
 use super::super::lifecycle::Input;
 use super::super::uplink::{Mode, Pass, Stop};
 use super::Pump;
@@ -37,7 +38,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
     fn step_up(&mut self, now: Instant, mode: Mode, input: &mut [u8]) -> Option<usize> {
-        let before = self.counters;
+        let before = self.counters.heard();
         let mut used = 0;
         let stop = loop {
             let mut pass = Pass {
@@ -53,7 +54,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 stop => break stop,
             }
         };
-        let message = self.counters != before;
+        let message = self.counters.heard() != before;
         let inside = self.up.is_inside() || (stop.is_none() && used < input.len());
         self.life.client_received(now, inside, message);
         match stop {
@@ -95,15 +96,13 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
     fn step_down(&mut self, now: Instant, input: &[u8], eof: bool) -> Option<usize> {
-        let (settings, first) = (&*self.settings, self.up.first_kind());
-        let (used, result) = self.down.translate(
-            settings,
-            first,
-            input,
-            eof,
-            &mut self.to_client,
-            &mut self.counters,
-        );
+        let mut pass = delivery::Pass {
+            settings: &self.settings,
+            out: &mut self.to_client,
+            counters: &mut self.counters,
+        };
+        let first = self.up.first_kind();
+        let (used, result) = self.down.translate(first, input, eof, &mut pass);
         match result {
             Err(CloseReason::BackendCut) => self.life.backend_ended(Err(CloseReason::BackendCut)),
             Err(reason) => self.life.backend_failed(reason),

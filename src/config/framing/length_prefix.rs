@@ -2,21 +2,13 @@
 
 use super::warn_of_backslash;
 use crate::config::diagnostic::{Basis, Diagnostic};
-use crate::config::reader::Section;
+use crate::config::reader::{Item, Section};
 use crate::framing::{Endian, Header, LengthPrefix, LengthPrefixError};
 
 pub(super) fn read(section: &Section<'_>) -> Option<LengthPrefix> {
     section.require("a length-prefix framing", &[("width", "width = 2")]);
-    // What does not fit its type is out of range for `check` too.
-    let bytes = |key| {
-        let item = section.get(key)?;
-        Some(
-            item.integer()
-                .map(|number| usize::try_from(number).unwrap_or(usize::MAX)),
-        )
-    };
-    let width = bytes("width");
-    let offset = bytes("offset").unwrap_or(Some(0));
+    let width = section.get("width").and_then(|item| bytes(&item));
+    let offset = section.get("offset").map_or(Some(0), |item| bytes(&item));
     let adjustment = section.get("adjustment").map_or(Some(0), |item| {
         item.integer()
             .map(|number| i64::try_from(number).unwrap_or(i64::MAX))
@@ -27,32 +19,48 @@ pub(super) fn read(section: &Section<'_>) -> Option<LengthPrefix> {
     let endian = section.get("endian").map_or(Some(Endian::Big), |item| {
         item.choice(&[("big", Endian::Big), ("little", Endian::Little)])
     });
-    let header = section.get("header").map_or(Some(Header::Strip), |item| {
-        item.choice(&[("strip", Header::Strip), ("keep", Header::Keep)])
-    });
-    let template = section.get("template").map_or(Some(Vec::new()), |item| {
-        warn_of_backslash(&item);
-        item.bytes()
-    });
+    let header = header(section);
+    let template = template(section);
     let rule = LengthPrefix {
-        width: width??,
+        width: width?,
         endian: endian?,
         offset: offset?,
         adjustment: adjustment?,
         includes_header: includes_header?,
         header: header?,
-        template: template?.into(),
+        template: template?,
     };
     let errors = rule.check();
     for error in &errors {
-        length_prefix_error(section, &rule, *error, &errors);
+        report(section, rule.offset, &rule.template, *error, &errors);
     }
     errors.is_empty().then_some(rule)
 }
 
-fn length_prefix_error(
+/// A number of bytes. What does not fit its type is out of range for `check` too.
+pub(super) fn bytes(item: &Item<'_>) -> Option<usize> {
+    let number = item.integer()?;
+    Some(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+pub(super) fn header(section: &Section<'_>) -> Option<Header> {
+    section.get("header").map_or(Some(Header::Strip), |item| {
+        item.choice(&[("strip", Header::Strip), ("keep", Header::Keep)])
+    })
+}
+
+pub(super) fn template(section: &Section<'_>) -> Option<Box<[u8]>> {
+    section.get("template").map_or(Some(Box::default()), |item| {
+        warn_of_backslash(&item);
+        item.bytes().map(Into::into)
+    })
+}
+
+/// Tells one problem of a length, of fixed or of variable width.
+pub(super) fn report(
     section: &Section<'_>,
-    rule: &LengthPrefix,
+    offset: usize,
+    template: &[u8],
     error: LengthPrefixError,
     errors: &[LengthPrefixError],
 ) {
@@ -68,6 +76,11 @@ fn length_prefix_error(
             "out of range".to_owned(),
             "write a number from 1 to 8".to_owned(),
         ),
+        LengthPrefixError::MaxWidth => (
+            "max_width",
+            "out of range".to_owned(),
+            "write a number from 1 to 10".to_owned(),
+        ),
         LengthPrefixError::Offset => (
             "offset",
             "out of range".to_owned(),
@@ -80,11 +93,11 @@ fn length_prefix_error(
         ),
         LengthPrefixError::Template => (
             "template",
-            format!("length {}, offset {}", rule.template.len(), rule.offset),
+            format!("length {}, offset {}", template.len(), offset),
             format!(
                 "write offset = {}, or a template of {} bytes",
-                rule.template.len(),
-                rule.offset
+                template.len(),
+                offset
             ),
         ),
         LengthPrefixError::TemplateMissing => (
@@ -92,7 +105,7 @@ fn length_prefix_error(
             "unknown bytes".to_owned(),
             format!(
                 "add template = {{ hex = \"{}\" }} with the real bytes, or header = \"keep\" to leave the header in the message",
-                hex_of(rule.offset)
+                hex_of(offset)
             ),
         ),
     };

@@ -1,7 +1,11 @@
 //! Reads `framing`: the name of a preset, a kind with parameters, or one of these for each direction.
 
+mod block;
+mod content_length;
 mod delimiter;
+mod fixed;
 mod length_prefix;
+mod varint;
 
 use toml::de::DeValue;
 
@@ -12,7 +16,20 @@ use super::suggest::{closest, quote};
 use crate::framing::{Framing, Preset, preset, preset_names};
 use crate::message::Kind;
 
-const KINDS: &[&str] = &["raw", "delimiter", "length-prefix"];
+pub(super) const KINDS: &[&str] = &[
+    "raw",
+    "delimiter",
+    "length-prefix",
+    "varint",
+    "fixed",
+    "netstring",
+    "content-length",
+    "octet-counting",
+    "block",
+    "slip",
+    "cobs",
+    "json-seq",
+];
 
 /// The framing of one direction.
 #[derive(Clone)]
@@ -72,6 +89,12 @@ fn one(item: &Item<'_>) -> Option<Framings> {
             "delimiter"
         } else if has("width") {
             "length-prefix"
+        } else if has("max_width") || has("encoding") {
+            "varint"
+        } else if has("size") {
+            "fixed"
+        } else if has("start") || has("end") {
+            "block"
         } else {
             "raw"
         };
@@ -87,6 +110,17 @@ fn one(item: &Item<'_>) -> Option<Framings> {
     let framing = match kind_of(&item.element(kind))? {
         "delimiter" => delimiter::read(&item.table(Place::Delimiter)?).map(Framing::Delimiter),
         "length-prefix" => length_prefix::read(&item.table(Place::LengthPrefix)?).map(Framing::LengthPrefix),
+        "varint" => varint::read(&item.table(Place::Varint)?).map(Framing::Varint),
+        "fixed" => fixed::read(&item.table(Place::Fixed)?).map(Framing::Fixed),
+        "netstring" => item.table(Place::Netstring).map(|_| Framing::Netstring),
+        "content-length" => {
+            content_length::read(&item.table(Place::ContentLength)?).map(Framing::ContentLength)
+        }
+        "octet-counting" => item.table(Place::OctetCounting).map(|_| Framing::OctetCounting),
+        "block" => block::read(&item.table(Place::Block)?).map(Framing::Block),
+        "slip" => item.table(Place::Slip).map(|_| Framing::Slip),
+        "cobs" => item.table(Place::Cobs).map(|_| Framing::Cobs),
+        "json-seq" => item.table(Place::JsonSeq).map(|_| Framing::JsonSeq),
         _ => item.table(Place::Raw).map(|_| Framing::Raw),
     };
     let written = Written {
@@ -135,8 +169,15 @@ fn named(item: &Item<'_>) -> Option<Framings> {
             Some("delimiter") => {
                 "with parameters: framing = { kind = \"delimiter\", delimiter = \"\\n\" }".to_owned()
             }
+            Some("block") => {
+                "with parameters: framing = { kind = \"block\", start = \"<\", end = \">\" }".to_owned()
+            }
             Some("length-prefix") => {
                 "with parameters: framing = { kind = \"length-prefix\", width = 2 }".to_owned()
+            }
+            Some("fixed") => "with parameters: framing = { kind = \"fixed\", size = \"80 B\" }".to_owned(),
+            Some(name) if KINDS.contains(&name) => {
+                format!("this is a kind: write framing = {{ kind = {} }}", quote(name))
             }
             Some(name) => match closest(name, preset_names()) {
                 Some(meant) => format!("did you mean {}?", quote(meant)),

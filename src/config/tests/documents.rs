@@ -10,8 +10,9 @@ const BAD: &str = "shutdown_timeout = 30\n";
 /// The pages of the repository, with their texts.
 fn pages() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let in_docs = std::fs::read_dir(root.join("docs"))
-        .unwrap()
+    let in_docs = ["docs", "docs/framings"]
+        .into_iter()
+        .flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap())
         .map(|entry| entry.unwrap().path());
     let named = ["README.md", "SECURITY.md", "deploy/README.md"].map(|page| root.join(page));
     in_docs
@@ -74,4 +75,16 @@ fn every_example_of_the_documentation_is_good() {
         }
     }
     assert!(seen >= 10, "{seen}");
+}
+
+#[test]
+fn every_kind_of_framing_has_an_example_on_a_page_of_its_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/framings");
+    for kind in framing::KINDS {
+        let page = folder.join(format!("{kind}.md"));
+        let page = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let written = [format!("{{ kind = \"{kind}\""), format!("framing = \"{kind}\"")];
+        let shown = examples(&page).any(|example| written.iter().any(|one| example.contains(one)));
+        assert!(shown, "{kind}");
+    }
 }

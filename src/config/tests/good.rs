@@ -23,7 +23,7 @@ fn a_small_file_gets_the_defaults() {
     assert_eq!(settings.embedded, Embedded::Reject);
     assert_eq!(
         (settings.oversized, settings.empty),
-        (Oversized::Close, Empty::Deliver)
+        (Both::of(Oversized::Close), Both::of(Empty::Deliver))
     );
     assert_eq!(settings.half_close, HalfClose::Never);
     assert_eq!(settings.timeouts, crate::bridge::Timeouts::default());
@@ -73,7 +73,10 @@ fn a_route_stands_over_the_defaults() {
         (Accept::Text, Deliver::Binary)
     );
     assert_eq!(b.settings.embedded, Embedded::Split);
-    assert_eq!((b.settings.max_message, b.settings.empty), (2048, Empty::Skip));
+    assert_eq!(
+        (b.settings.max_message, b.settings.empty),
+        (2048, Both::of(Empty::Skip))
+    );
 }
 
 #[test]
@@ -140,6 +143,25 @@ fn framings_can_be_written_out() {
             "{ kind = \"length-prefix\", width = 3, endian = \"little\", adjustment = 1, header = \"keep\" }",
             "mysql",
         ),
+        (
+            "{ kind = \"varint\", offset = 1, max_width = 4, header = \"keep\" }",
+            "mqtt",
+        ),
+        (
+            "{ kind = \"varint\", encoding = \"leb128\", max_width = 5 }",
+            "protobuf",
+        ),
+        ("{ kind = \"netstring\" }", "netstring"),
+        ("{ kind = \"octet-counting\" }", "syslog"),
+        ("{ kind = \"content-length\", header = \"strip\" }", "lsp"),
+        ("{ kind = \"content-length\" }", "dap"),
+        (
+            "{ kind = \"block\", start = { hex = \"0b\" }, end = { hex = \"1c 0d\" }, outside = \"close\" }",
+            "mllp",
+        ),
+        ("{ kind = \"slip\" }", "slip"),
+        ("{ kind = \"cobs\" }", "cobs"),
+        ("{ kind = \"json-seq\" }", "json-seq"),
     ] {
         // A raw CR is no TOML; it only makes the row above readable.
         let custom = custom.replace("'''\r'''", "\"\\r\"");
@@ -159,13 +181,53 @@ fn framings_can_be_written_out() {
 }
 
 #[test]
+fn framings_without_a_preset_can_be_written() {
+    for (custom, expected) in [
+        (
+            "{ kind = \"varint\" }",
+            Framing::Varint(Varint::plain(Groups::Leb128)),
+        ),
+        (
+            "{ kind = \"varint\", encoding = \"big-endian\", offset = 2, template = { hex = \"03 00\" }, max_width = 10 }",
+            Framing::Varint(Varint {
+                offset: 2,
+                template: Box::new([3, 0]),
+                ..Varint::plain(Groups::BigEndian)
+            }),
+        ),
+        (
+            "{ kind = \"fixed\", size = \"1 MiB\" }",
+            Framing::Fixed(Fixed::new(1 << 20, None).unwrap()),
+        ),
+        (
+            "{ kind = \"fixed\", size = \"1 KiB\", pad = { hex = \"00\" } }",
+            Framing::Fixed(Fixed::new(1024, Some(0)).unwrap()),
+        ),
+        (
+            "{ kind = \"content-length\", header = \"keep\" }",
+            Framing::ContentLength(ContentLength { header: Header::Keep }),
+        ),
+    ] {
+        let settings = settings(&format!("framing = {custom}"));
+        assert_eq!(settings.to_backend, expected, "{custom}");
+        assert_eq!(
+            (settings.partial, settings.deliver),
+            (Partial::Error, Deliver::Binary)
+        );
+    }
+}
+
+#[test]
 fn edges_have_their_policies() {
     let all = settings(
         "framing = \"lines\"\nembedded_delimiter = { replace = { hex = \"20\" } }\noversized = \"discard\"\npartial = \"drop\"\n\
          empty = \"deliver\"\nhalf_close = \"empty-message\"\nlinger = \"0s\"\nping_interval = \"off\"\nmax_message = \"1 GiB\"",
     );
     assert_eq!(all.embedded, Embedded::Replace((*b" ").into()));
-    assert_eq!((all.oversized, all.partial), (Oversized::Discard, Partial::Drop));
+    assert_eq!(
+        (all.oversized, all.partial),
+        (Both::of(Oversized::Discard), Partial::Drop)
+    );
     assert_eq!(all.half_close, HalfClose::EmptyMessage);
     assert_eq!((all.timeouts.linger, all.timeouts.ping), (Duration::ZERO, None));
     assert_eq!(all.max_message, 1 << 30);
@@ -195,4 +257,123 @@ fn a_subprotocol_says_what_differs_from_its_route() {
     assert_eq!(b.to_backend, preset("u16be").unwrap().to_backend);
     assert_eq!((b.max_message, b.deliver), (9, Deliver::Binary));
     assert_eq!(b.partial, Partial::Error, "of its own framing");
+}
+
+#[test]
+fn policies_may_differ_by_direction() {
+    fn pair<T>(to_backend: T, to_client: T) -> Both<T> {
+        Both {
+            to_backend,
+            to_client,
+        }
+    }
+    let defaults =
+        "[defaults]\nframing = \"lines\"\noversized = { to_backend = \"discard\" }\nempty = \"skip\"\n";
+    let lines = "oversized = { to_client = \"discard\" }\nempty = { to_backend = \"deliver\" }\nhalf_close = \"empty-message\"";
+    let config = good(&format!("{LISTENER}{defaults}{ROUTE}{lines}"));
+    let settings = &config.routes[0].settings;
+    assert_eq!(settings.oversized, Both::of(Oversized::Discard));
+    assert_eq!(settings.empty, pair(Empty::Deliver, Empty::Skip));
+    let one = self::settings("framing = \"raw\"\noversized = { to_backend = \"discard\" }");
+    assert_eq!(one.oversized, pair(Oversized::Discard, Oversized::Close));
+}
+
+#[test]
+fn text_has_its_charset_and_its_policies() {
+    let gbk = Some(Charset::named("gbk").unwrap());
+    let lines = |lines: &str| {
+        let settings = settings(&format!("framing = \"lines\"\n{lines}"));
+        (settings.charset, settings.invalid_text, settings.unmappable)
+    };
+    use InvalidText::{Binary, Close, Replace};
+    let reject = Unmappable::Reject;
+    for (written, expected) in [
+        ("", (None, Close, reject)),
+        ("charset = \"UTF-8\"", (None, Close, reject)),
+        ("charset = \"GBK\"", (gbk, Close, reject)),
+        ("message = \"auto\"", (None, Binary, reject)),
+        (
+            "message = \"auto\"\ninvalid_text = \"replace\"",
+            (None, Replace, reject),
+        ),
+        ("invalid_text = \"binary\"", (None, Binary, reject)),
+        (
+            "charset = \"gb2312\"\nunmappable = \"escape\"",
+            (gbk, Close, Unmappable::Escape),
+        ),
+        (
+            "charset = \"gbk\"\nunmappable = \"replace\"",
+            (gbk, Close, Unmappable::Replace),
+        ),
+    ] {
+        assert_eq!(lines(written), expected, "{written}");
+    }
+    // A charset is one of text, whatever the preset says; and a route without one may stand beside others in the defaults.
+    assert_eq!(
+        settings("framing = \"u16be\"\ncharset = \"gbk\"").deliver,
+        Deliver::Text
+    );
+    let defaults = "[defaults]\ncharset = \"gbk\"\nunmappable = \"escape\"\ninvalid_text = \"replace\"\nframing = \"lines\"\n";
+    for route in ["message = \"binary\"", "charset = \"utf-8\""] {
+        good(&format!("{LISTENER}{defaults}{ROUTE}{route}"));
+    }
+}
+
+#[test]
+fn a_framing_with_an_escape_escapes_unless_the_route_says() {
+    let dle = "framing = { kind = \"block\", start = { hex = \"10 02\" }, end = { hex = \"10 03\" }, escape = { hex = \"10\" } }";
+    let plain = "framing = { kind = \"block\", start = \"<\", end = \">\", outside = \"skip\" }";
+    for (lines, embedded) in [
+        (dle.to_owned(), Embedded::Escape),
+        (
+            format!("{dle}\nembedded_delimiter = \"escape\""),
+            Embedded::Escape,
+        ),
+        (
+            format!("{dle}\nembedded_delimiter = \"reject\""),
+            Embedded::Reject,
+        ),
+        ("framing = \"slip\"".to_owned(), Embedded::Escape),
+        (
+            "framing = \"cobs\"\nembedded_delimiter = \"escape\"".to_owned(),
+            Embedded::Escape,
+        ),
+        (plain.to_owned(), Embedded::Reject),
+        (
+            format!("{plain}\nembedded_delimiter = \"split\""),
+            Embedded::Split,
+        ),
+        (
+            format!("{plain}\nembedded_delimiter = {{ replace = \"?\" }}"),
+            Embedded::Replace((*b"?").into()),
+        ),
+        ("framing = \"json-seq\"".to_owned(), Embedded::Reject),
+    ] {
+        let made = settings(&lines);
+        assert_eq!(made.embedded, embedded, "{lines}");
+        assert_eq!(made.partial, Partial::Error, "{lines}");
+    }
+    let expected = Block::new(b"\x10\x02", b"\x10\x03", Some(0x10), Outside::Close).unwrap();
+    assert_eq!(settings(dle).to_backend, Framing::Block(expected));
+    let expected = Block::new(b"<", b">", None, Outside::Skip).unwrap();
+    assert_eq!(settings(plain).to_backend, Framing::Block(expected));
+    // From the defaults: used where it has a meaning.
+    for (default, framing, embedded) in [
+        ("\"split\"", "\"slip\"", Embedded::Escape),
+        (
+            "\"reject\"",
+            "{ kind = \"block\", start = \"<\", end = \">\", escape = \"/\" }",
+            Embedded::Escape,
+        ),
+        ("\"escape\"", "\"lines\"", Embedded::Reject),
+        ("\"split\"", "\"mllp\"", Embedded::Split),
+    ] {
+        let config = good(&format!(
+            "{LISTENER}[defaults]\nembedded_delimiter = {default}\n{ROUTE}framing = {framing}\n"
+        ));
+        assert_eq!(
+            config.routes[0].settings.embedded, embedded,
+            "{default} {framing}"
+        );
+    }
 }

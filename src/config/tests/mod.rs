@@ -11,8 +11,12 @@ use std::fmt::Write as _;
 use super::keys::{KEYS, Place};
 use super::*;
 use crate::backend::Target;
-use crate::bridge::{Accept, Deliver, HalfClose, Settings};
-use crate::framing::{Embedded, Empty, Framing, Oversized, Partial, preset, preset_names};
+use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, Settings};
+use crate::charset::{Charset, Unmappable};
+use crate::framing::{
+    Block, ContentLength, Embedded, Empty, Fixed, Framing, Groups, Header, Outside, Oversized, Partial,
+    Varint, preset, preset_names,
+};
 use crate::upgrade::{AbsentOrigin, OnDialFailure, Origins};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -116,6 +120,18 @@ fn what_is_missing_is_named_at_the_header() {
         "{",
         "needs `width`",
         "width = 2",
+    );
+    route_problem(
+        "framing = { start = \"<\", end = \">\" }",
+        "{",
+        "a framing needs `kind`",
+        "\"block\"",
+    );
+    route_problem(
+        "framing = { kind = \"block\", end = \">\" }",
+        "{",
+        "needs `start`",
+        "start = ",
     );
     route_problem(
         "framing = { to_client = \"raw\" }",
@@ -352,6 +368,11 @@ fn a_mistake_in_the_defaults_is_told_once() {
             "framing = \"lines\"\nempty = \"skip\"\nhalf_close = \"empty-message\"",
             "\"empty-message\"",
             "cannot both",
+        ),
+        (
+            "framing = { kind = \"fixed\", size = \"2 KiB\" }\nmax_message = \"1 KiB\"",
+            "{ kind = \"fixed\", size = \"2 KiB\" }",
+            "over `max_message`",
         ),
     ] {
         problem(&format!("{routes}[defaults]\n{lines}"), marked, title, "");

@@ -221,6 +221,27 @@ impl Client {
         self.raw(&frame(true, opcode, payload)).await;
     }
 
+    /// Sends whole messages in one write, so that they can be read at once.
+    pub async fn send_all(&mut self, opcode: u8, payloads: &[impl AsRef<[u8]>]) {
+        let frames: Vec<u8> = payloads
+            .iter()
+            .flat_map(|payload| frame(true, opcode, payload.as_ref()))
+            .collect();
+        self.raw(&frames).await;
+    }
+
+    /// Asserts that the next message is this one.
+    pub async fn expect(&mut self, opcode: u8, payload: &[u8]) {
+        let (kind, message) = self.message().await;
+        assert_eq!(kind, opcode);
+        assert!(
+            message == payload,
+            "{}\nis not\n{}",
+            message.escape_ascii(),
+            payload.escape_ascii()
+        );
+    }
+
     /// Sends a Close frame.
     pub async fn close(&mut self, code: u16, reason: &str) {
         let mut payload = code.to_be_bytes().to_vec();

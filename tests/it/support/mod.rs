@@ -19,7 +19,7 @@ pub use client::{
 pub use gate::Gate;
 pub use program::{Output, Program, certificate, connect, sealock, tls_connect};
 pub use scene::Scene;
-pub use service::{Service, free_address, missing, program};
+pub use service::{Service, free_address, missing, program, pypi, script};
 pub use typist::Typist;
 
 use std::future::Future;

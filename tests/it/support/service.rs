@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use super::soon;
+use super::{Program, soon};
 
 /// A free port may be taken by somebody else before the server has it.
 const ATTEMPTS: usize = 5;
@@ -16,7 +16,8 @@ const ATTEMPTS: usize = 5;
 /// A running server. Killed when dropped.
 pub struct Service {
     pub address: SocketAddr,
-    _child: Child,
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
     _dir: tempfile::TempDir,
 }
 
@@ -41,7 +42,8 @@ impl Service {
                 if line.contains(ready) {
                     return Self {
                         address,
-                        _child: child,
+                        child,
+                        lines,
                         _dir: dir,
                     };
                 }
@@ -49,6 +51,34 @@ impl Service {
             }
         }
         panic!("the server ended {ATTEMPTS} times:\n{said}");
+    }
+
+    /// sealock in front of it, with these settings of the one route, `/`.
+    pub async fn behind(&self, route: &str) -> Program {
+        let address = self.address;
+        Program::start(&format!(
+            "[[route]]\nname = \"service\"\npath = \"/\"\nbackend = \"tcp://{address}\"\n{route}\n"
+        ))
+        .await
+    }
+
+    /// The next line that it prints.
+    pub async fn line(&mut self) -> String {
+        soon("a line of the server", self.lines.recv())
+            .await
+            .expect("the server runs")
+    }
+
+    /// Sends it a signal by name, and waits for its end.
+    pub async fn stop(mut self, signal: &str) {
+        let id = self.child.id().expect("the server runs").to_string();
+        let sent = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(id)
+            .status()
+            .await;
+        assert!(sent.unwrap().success());
+        soon("the server's end", self.child.wait()).await.unwrap();
     }
 }
 
@@ -63,6 +93,22 @@ pub fn program(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(name);
     command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+    command
+}
+
+/// A program of PyPI, from the folder that tests/install-deps.sh puts such into.
+pub fn pypi(name: &str) -> Command {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/services/bin");
+    Command::new(bin.join(name))
+}
+
+/// A server, or a client, of a Python library that brings none to run: a few lines of `tests/it/support`, which get the port.
+pub fn script(name: &str, port: u16) -> Command {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/support")
+        .join(name);
+    let mut command = pypi("python3");
+    command.arg("-u").arg(file).arg(port.to_string());
     command
 }
 

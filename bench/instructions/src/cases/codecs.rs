@@ -79,7 +79,7 @@ pub(super) fn decode(framing: Framing, shape: Shape) -> Work {
     let input = records(&framing, shape);
     let read = match framing {
         Framing::Raw => shape.size,
-        Framing::Delimiter(_) | Framing::LengthPrefix(_) => input.len(),
+        _ => input.len(),
     };
     let mut state = DecodeState::default();
     let rules = DecodeRules {

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use sealock::bridge::{self, Accept, Deliver, Ended, HalfClose, Settings, Timeouts};
+use sealock::bridge::{self, Accept, Both, Deliver, Ended, HalfClose, InvalidText, Settings, Timeouts};
+use sealock::charset::Unmappable;
 use sealock::framing::{Embedded, Empty, Oversized, Preset};
 use sealock::io::Connection;
 use sealock::message::Kind;
@@ -74,11 +75,14 @@ impl Session {
                 Kind::Text => Deliver::Text,
                 Kind::Binary => Deliver::Binary,
             },
+            charset: None,
+            unmappable: Unmappable::Reject,
+            invalid_text: InvalidText::Close,
             max_message: 1024 * 1024,
             embedded: Embedded::Reject,
-            oversized: Oversized::Close,
+            oversized: Both::of(Oversized::Close),
             partial: preset.to_client.default_partial(),
-            empty: Empty::Deliver,
+            empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
             timeouts: TIMEOUTS,
         });
