@@ -11,10 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{self, Listener};
-use crate::config::{Certificate, Config, Tls};
+use crate::backend::{Pool, Secure};
+use crate::config::{BackendTls, Certificate, Config, Tls};
+use crate::io::Connection;
 use crate::route::RouteTable;
-use crate::session::{self, Port, Service};
-use crate::tls::{self, ClientCa, Identity, IdentityError, ServerConfig};
+use crate::session::{self, Destination, Port, Service};
+use crate::tls::client::Trust;
+use crate::tls::{self, ClientCa, Connector, Identity, IdentityError, ServerConfig};
 use crate::upgrade::{Bounds, Page};
 
 /// Why sealock could not start.
@@ -101,10 +104,14 @@ impl App {
         }
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let routes = config.routes.into_iter().map(|route| {
+        let mut routes = Vec::new();
+        for route in config.routes {
+            let secure = route.backend_tls.as_ref().map(secure).transpose()?;
+            let pool = Pool::new(&route.name, route.backend.clone(), secure, &tasks, &stop);
+            let (hosts, path) = (route.hosts.clone(), route.path.clone());
             let route = Arc::new(route);
-            (route.hosts.clone(), route.path.clone(), route)
-        });
+            routes.push((hosts, path, Arc::new(Destination { route, pool })));
+        }
         let service = Arc::new(Service {
             routes: RouteTable::new(routes),
             sessions: Arc::new(Semaphore::new(config.limits.max_sessions)),
@@ -165,6 +172,23 @@ fn server_config(files: &Certificate, identities: &Identities) -> Result<Arc<Ser
     tls::server_config(&identity, client_ca.as_ref()).map_err(|error| StartError::Tls(error.to_string()))
 }
 
+/// TLS to the targets of a route.
+fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
+    let trust = tls.ca_file.clone().map_or(Trust::System, Trust::File);
+    let certificate = tls.certificate.as_ref();
+    let identity = certificate
+        .map(|(cert, key)| Identity::load(cert, key))
+        .transpose()?;
+    let connector = Connector::new(&trust, tls.server_name.as_deref(), identity.as_ref())?;
+    Ok(Arc::new(move |tcp, host| {
+        let (connector, host) = (connector.clone(), host.to_owned());
+        Box::pin(async move {
+            let stream: Box<dyn Connection + Send> = Box::new(connector.connect(tcp, &host).await?);
+            Ok(stream)
+        })
+    }))
+}
+
 async fn serve(listener: Listener, port: Arc<Port>, service: Arc<Service>, handshakes: Arc<Semaphore>) {
     let stop = service.stop.clone();
     listener
@@ -175,7 +199,8 @@ async fn serve(listener: Listener, port: Arc<Port>, service: Arc<Service>, hands
         .await;
 }
 
-/// Checks what [`App::start`] would need, without starting: every certificate with its key, and the authorities of clients.
+/// Checks what [`App::start`] would need, without starting: every certificate with its key, and the authorities of clients and
+/// backends.
 pub fn check(config: &Config) -> Vec<IdentityError> {
     let files = config
         .listeners
@@ -184,11 +209,16 @@ pub fn check(config: &Config) -> Vec<IdentityError> {
             Tls::On(files) => Some(files),
             Tls::Off => None,
         });
+    let backends = config
+        .routes
+        .iter()
+        .filter_map(|route| secure(route.backend_tls.as_ref()?).err());
     files
         .flat_map(|files| {
             let identity = Identity::load(&files.cert_file, &files.key_file).err();
             let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
             identity.into_iter().chain(client_ca.and_then(Result::err))
         })
+        .chain(backends)
         .collect()
 }

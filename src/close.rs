@@ -53,6 +53,14 @@ pub enum CloseReason {
     DialFailed,
     /// The backend did not answer in time.
     DialTimeout,
+    /// It was reached, but no TLS connection came about.
+    DialTls,
+    /// All targets of the backend failed lately, and are left alone for a while.
+    BackendDown,
+    /// The backend has as many sessions as it takes, and nobody else may wait.
+    BackendFull,
+    /// The backend had no place for a session in time.
+    QueueTimeout,
 
     // Session: ends that are nobody's fault.
     /// The client closed with a Close frame.
@@ -220,6 +228,10 @@ impl CloseReason {
             Self::DialName => row("dial_name", Some(502), on(C::BAD_GATEWAY), Warn, "SC", "backend name cannot be resolved"),
             Self::DialFailed => row("dial_failed", Some(502), on(C::BAD_GATEWAY), Warn, "SC", "backend unreachable"),
             Self::DialTimeout => row("dial_timeout", Some(504), on(C::BAD_GATEWAY), Warn, "sC", "backend did not answer in time"),
+            Self::DialTls => row("dial_tls", Some(502), on(C::BAD_GATEWAY), Warn, "SC", "no secure connection with the backend"),
+            Self::BackendDown => row("backend_down", Some(503), on(C::BAD_GATEWAY), Warn, "SC", "backend is down, try again later"),
+            Self::BackendFull => row("backend_full", Some(503), on(C::TRY_AGAIN), Warn, "PC", "backend is busy, try again later"),
+            Self::QueueTimeout => row("queue_timeout", Some(503), on(C::TRY_AGAIN), Warn, "PC", "backend was busy for too long, try again later"),
 
             Self::ClientClosed => row("client_closed", None, None, Info, "--", "closed by client"),
             Self::BackendClosed => row("backend_closed", None, on(C::NORMAL), Info, "--", "backend closed"),
@@ -314,6 +326,12 @@ impl CloseReason {
             Self::DialName,
             Self::DialFailed,
             Self::DialTimeout,
+        ]);
+        all.extend([
+            Self::DialTls,
+            Self::BackendDown,
+            Self::BackendFull,
+            Self::QueueTimeout,
         ]);
         all.extend([
             Self::ClientClosed,

@@ -10,14 +10,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend::{self, DialError, Reached};
+use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refused, Target};
 use crate::bridge;
 use crate::close::CloseReason;
 use crate::config::Route;
@@ -29,7 +28,7 @@ use crate::upgrade::{self, Bounds, Gate, OnDialFailure, Page, Policy, Upgraded};
 /// What all connections share.
 pub struct Service {
     /// Where requests go.
-    pub routes: RouteTable<Arc<Route>>,
+    pub routes: RouteTable<Arc<Destination>>,
     /// Places for sessions.
     pub sessions: Arc<Semaphore>,
     /// Ends every session, with 1001.
@@ -38,6 +37,14 @@ pub struct Service {
     pub tasks: TaskTracker,
     /// Pages beside the routes.
     pub pages: fn(&str) -> Option<Page>,
+}
+
+/// A route, and the way to its backend. Sessions keep the route alone, so that the pool can be replaced under them.
+pub struct Destination {
+    /// What the configuration says.
+    pub route: Arc<Route>,
+    /// Its targets, with what is known of them.
+    pub pool: Pool,
 }
 
 /// What all connections of a listener share.
@@ -60,7 +67,7 @@ struct Opened {
 enum Way {
     /// As a session.
     Backend {
-        backend: Reached,
+        backend: Dialled,
         place: OwnedSemaphorePermit,
     },
     /// To be told over the open WebSocket why there is none (`on_dial_failure = "close"`).
@@ -73,7 +80,7 @@ struct Ready {
     early: Vec<u8>,
     subprotocol: Option<String>,
     route: Arc<Route>,
-    backend: Reached,
+    backend: Dialled,
     place: OwnedSemaphorePermit,
 }
 
@@ -109,6 +116,7 @@ async fn open(
     let start = Instant::now();
     let visit = Visit {
         service,
+        peer,
         route: OnceLock::new(),
         detail: OnceLock::new(),
     };
@@ -183,15 +191,21 @@ fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Outp
         early,
         subprotocol,
         route,
-        backend: Reached {
-            stream: backend,
-            peer: address,
-        },
+        backend:
+            Dialled {
+                reached:
+                    Reached {
+                        stream: backend,
+                        peer: address,
+                    },
+                place: at_backend,
+            },
         place,
     } = ready;
+    let target = Arc::clone(at_backend.target());
     tracing::debug!(
         route = route.name,
-        backend = %shown(&address, &route),
+        backend = %shown(&address, &target),
         subprotocol,
         tls = stream.protocol().map(|(version, _)| version),
         suite = stream.protocol().map(|(_, suite)| suite),
@@ -201,12 +215,13 @@ fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Outp
     let session = bridge::run(stream, early, backend, settings, &service.stop);
     // Not awaited in an `async` block, which would keep room for it twice.
     session.map(move |ended| {
-        drop(place);
+        // Before it is told: whoever reads of it may count on its places.
+        drop((place, at_backend));
         log_session(&SessionEnd {
             ended,
             peer,
             route: &route.name,
-            backend: Some(shown(&address, &route)),
+            backend: Some(shown(&address, &target)),
             detail: "",
             subprotocol: subprotocol.as_deref(),
             duration: start.elapsed(),
@@ -215,39 +230,42 @@ fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Outp
 }
 
 /// A backend's address for logs: the one that was reached, or all there is to know of it.
-fn shown<'a>(reached: &'a Option<SocketAddr>, route: &'a Route) -> &'a dyn Display {
+fn shown<'a>(reached: &'a Option<SocketAddr>, target: &'a Target) -> &'a dyn Display {
     match reached {
         Some(address) => address,
-        None => &route.backend,
+        None => target,
     }
 }
 
 /// One connection's view of the service, and what it learns on the way.
 struct Visit<'a> {
     service: &'a Service,
+    peer: SocketAddr,
     route: OnceLock<Arc<Route>>,
     detail: OnceLock<String>,
 }
 
 impl Gate for Visit<'_> {
-    type Route = Arc<Route>;
+    type Route = Arc<Destination>;
     type Opened = Opened;
 
-    fn find(&self, host: &str, path: &str) -> Option<Arc<Route>> {
-        let route = self.service.routes.find(host, path)?;
-        Some(Arc::clone(self.route.get_or_init(|| Arc::clone(route))))
+    fn find(&self, host: &str, path: &str) -> Option<Arc<Destination>> {
+        let found = self.service.routes.find(host, path)?;
+        self.route.get_or_init(|| Arc::clone(&found.route));
+        Some(Arc::clone(found))
     }
 
-    fn policy<'a>(&self, route: &'a Arc<Route>) -> &'a Policy {
-        &route.policy
+    fn policy<'a>(&self, destination: &'a Arc<Destination>) -> &'a Policy {
+        &destination.route.policy
     }
 
     fn page(&self, path: &str) -> Option<Page> {
         (self.service.pages)(path)
     }
 
-    async fn open(&self, route: Arc<Route>) -> Result<Opened, CloseReason> {
-        let (reason, detail) = match self.reach(&route).await {
+    async fn open(&self, destination: Arc<Destination>) -> Result<Opened, CloseReason> {
+        let route = Arc::clone(&destination.route);
+        let (reason, detail) = match self.reach(&destination.pool).await {
             Ok((backend, place)) => {
                 return Ok(Opened {
                     route,
@@ -272,27 +290,28 @@ impl Gate for Visit<'_> {
 
 impl Visit<'_> {
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(&self, route: &Route) -> Result<(Reached, OwnedSemaphorePermit), (CloseReason, String)> {
+    async fn reach(&self, pool: &Pool) -> Result<(Dialled, OwnedSemaphorePermit), (CloseReason, String)> {
         let place = Arc::clone(&self.service.sessions)
             .try_acquire_owned()
             .map_err(|_| (CloseReason::TooManySessions, String::new()))?;
-        let dialed = backend::dial(&route.backend, route.dial_timeout).await;
-        let backend = dialed.map_err(|error| {
-            let reason = match error {
-                DialError::Name(_) => CloseReason::DialName,
-                DialError::Failed(ref error) if is_out_of_descriptors(error) => CloseReason::OutOfDescriptors,
-                DialError::Failed(_) => CloseReason::DialFailed,
-                DialError::Timeout(_) => CloseReason::DialTimeout,
-            };
-            (reason, format!("{}: {error}", route.backend))
-        })?;
+        let opened = pool.open(Caller { client: self.peer }).await;
+        let backend = opened.map_err(|refused| (reason(&refused), refused.to_string()))?;
         Ok((backend, place))
     }
 }
 
-/// The process or the system has no descriptor left: not the backend's fault.
-fn is_out_of_descriptors(error: &std::io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+/// What kind of end it is that there is no backend.
+fn reason(refused: &Refused) -> CloseReason {
+    match refused {
+        Refused::Dial(_, DialError::Name(_)) => CloseReason::DialName,
+        Refused::Dial(_, DialError::Failed(_)) => CloseReason::DialFailed,
+        Refused::Dial(_, DialError::Tls(_)) => CloseReason::DialTls,
+        Refused::Dial(_, DialError::Timeout(_)) => CloseReason::DialTimeout,
+        Refused::OutOfDescriptors(..) => CloseReason::OutOfDescriptors,
+        Refused::Down(_) => CloseReason::BackendDown,
+        Refused::QueueFull(_) => CloseReason::BackendFull,
+        Refused::QueueTimeout(_) => CloseReason::QueueTimeout,
+    }
 }
 
 #[cfg(test)]

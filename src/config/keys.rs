@@ -11,6 +11,9 @@ pub(super) enum Place {
     Defaults,
     Route,
     Subprotocol,
+    Backend,
+    BackendTls,
+    Health,
     FramingPair,
     Preset,
     Raw,
@@ -22,8 +25,8 @@ pub(super) enum Place {
 }
 
 use Place::{
-    Bytes, Defaults, Delimiter, FramingPair, LengthPrefix, Limits, Listener, MessagePair, Preset, Raw,
-    Replacement, Route, Subprotocol, Top,
+    Backend, BackendTls, Bytes, Defaults, Delimiter, FramingPair, Health, LengthPrefix, Limits, Listener,
+    MessagePair, Preset, Raw, Replacement, Route, Subprotocol, Top,
 };
 
 /// The keys of every place.
@@ -32,13 +35,13 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[Top],
         &["shutdown_timeout", "limits", "listener", "defaults", "route"],
     ),
-    (&[Limits], &["max_sessions", "max_handshakes"]),
+    (&[Limits, Backend], &["max_sessions"]),
+    (&[Limits], &["max_handshakes"]),
+    (&[Listener, BackendTls], &["cert_file", "key_file"]),
     (
         &[Listener],
         &[
             "bind",
-            "cert_file",
-            "key_file",
             "client_ca_file",
             "plaintext",
             "handshake_timeout",
@@ -47,6 +50,21 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         ],
     ),
     (&[Route], &["hosts", "path", "backend", "subprotocol"]),
+    (
+        &[Backend],
+        &[
+            "targets",
+            "balance",
+            "queue",
+            "queue_timeout",
+            "fall",
+            "retry_after",
+            "health",
+            "tls",
+        ],
+    ),
+    (&[Health], &["interval", "timeout", "rise", "send", "expect"]),
+    (&[BackendTls], &["ca_file", "server_name"]),
     (&[Route, Subprotocol], &["name"]),
     (
         &[Route, Subprotocol, Defaults],
@@ -112,6 +130,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("port", "bind"),
     ("private_key", "key_file"),
     ("protocols", "subprotocols"),
+    ("servers", "targets"),
     ("target", "backend"),
     ("upstream", "backend"),
 ];
@@ -142,6 +161,9 @@ impl Place {
             Defaults => "[defaults]",
             Route => "[[route]]",
             Subprotocol => "[[route.subprotocol]]",
+            Backend => "`backend`",
+            Health => "`health` of a backend",
+            BackendTls => "`tls` of a backend",
             FramingPair => "a framing for each direction",
             Preset => "a framing with a preset",
             Raw => "a raw framing",
@@ -173,6 +195,7 @@ pub(super) fn belongs(key: &str) -> Option<String> {
         [Route] if key == "subprotocol" => {
             "[[route.subprotocol]] is a table of its own, below its [[route]]".to_owned()
         }
+        [Limits, Backend] => format!("`{key}` is a key of [limits] or `backend`"),
         [Route] => format!("`{key}` is a key of [[route]]; each route has its own"),
         [Route, Subprotocol] => format!("`{key}` is a key of [[route]] or [[route.subprotocol]]"),
         [Route, Subprotocol, Defaults] => {

@@ -219,7 +219,7 @@ fn refuse_client_ca(client_ca: &Item<'_>, plaintext: &Item<'_>) {
 }
 
 /// A path, relative to the folder of the configuration file.
-fn file(item: &Item<'_>) -> Option<PathBuf> {
+pub(super) fn file(item: &Item<'_>) -> Option<PathBuf> {
     let text = item.text("\"certs/cert.pem\"")?;
     if text.value.is_empty() {
         item.wrong(

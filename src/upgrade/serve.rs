@@ -281,7 +281,11 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
         CloseReason::BadMethod => {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
-        CloseReason::TooManySessions | CloseReason::OutOfDescriptors => {
+        CloseReason::TooManySessions
+        | CloseReason::OutOfDescriptors
+        | CloseReason::BackendDown
+        | CloseReason::BackendFull
+        | CloseReason::QueueTimeout => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

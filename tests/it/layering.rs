@@ -9,6 +9,10 @@ use std::process::Command;
 
 /// Modules that know no runtime, clock, log or I/O.
 const PURE: &[&str] = &[
+    "backend::balance",
+    "backend::exchange",
+    "backend::health",
+    "backend::places",
     "bridge::counters",
     "bridge::downlink",
     "bridge::lifecycle",

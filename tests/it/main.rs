@@ -14,6 +14,8 @@
 
 mod support;
 
+mod backend_tls;
+mod backends;
 mod bad_backend;
 mod bad_frames;
 mod bad_messages;

@@ -1,6 +1,7 @@
 //! Files that are good, and what becomes of them.
 
 use super::*;
+use crate::backend::{Balance, Check, Exchange, Plan};
 
 #[test]
 fn a_small_file_gets_the_defaults() {
@@ -12,9 +13,12 @@ fn a_small_file_gets_the_defaults() {
     assert_eq!(listener.handshake_timeout, Duration::from_secs(10));
     assert!(matches!(listener.tls, Tls::Off));
     let route = &config.routes[0];
-    assert_eq!(route.dial_timeout, Duration::from_secs(5));
+    assert_eq!(route.backend.dial_timeout, Duration::from_secs(5));
     assert!(route.hosts.is_empty());
-    assert_eq!(route.backend, "tcp://127.0.0.1:1".parse::<Target>().unwrap());
+    assert_eq!(
+        route.backend.targets,
+        ["tcp://127.0.0.1:1".parse::<Target>().unwrap()]
+    );
     assert_eq!(route.policy.origins, Origins::Same);
     assert_eq!(route.policy.absent_origin, AbsentOrigin::Allow);
     assert_eq!(route.policy.on_dial_failure, OnDialFailure::Status);
@@ -195,4 +199,53 @@ fn a_subprotocol_says_what_differs_from_its_route() {
     assert_eq!(b.to_backend, preset("u16be").unwrap().to_backend);
     assert_eq!((b.max_message, b.deliver), (9, Deliver::Binary));
     assert_eq!(b.partial, Partial::Error, "of its own framing");
+}
+
+#[test]
+fn a_backend_is_a_target_some_targets_or_a_table() {
+    let backend = |written: &str| {
+        let route = "[[route]]\nname = \"a\"\npath = \"/a\"\nframing = \"crlf\"\ndial_timeout = \"7s\"\n";
+        let config = good(&format!("{LISTENER}{route}{written}\n"));
+        let route = config.routes.into_iter().next().unwrap();
+        (route.backend, route.backend_tls)
+    };
+    let (one, tls) = backend("backend = \"tcp://a:1\"");
+    assert_eq!(tls, None);
+    assert_eq!(one.dial_timeout, Duration::from_secs(7));
+    for same in [
+        "backend = [\"tcp://a:1\"]",
+        "[route.backend]\ntargets = [\"tcp://a:1\"]",
+    ] {
+        assert_eq!(backend(same).0, one, "{same}");
+    }
+    let (all, tls) = backend(
+        "[route.backend]\ntargets = [\"tcp://a:1\", \"tls://b:2\"]\nbalance = \"least-sessions\"\nmax_sessions = 5\n\
+         queue = 6\nqueue_timeout = \"7s\"\nfall = 8\nhealth = { interval = \"9s\", timeout = \"10s\", rise = 11, \
+         send = \"PING\", expect = { hex = \"2b\" } }\ntls = { ca_file = \"ca.pem\" }",
+    );
+    let exchange = Exchange {
+        send: b"PING\r\n".to_vec(),
+        expect: b"+".to_vec(),
+        framing: preset("crlf").unwrap().to_client,
+    };
+    let check = Check {
+        interval: Duration::from_secs(9),
+        timeout: Duration::from_secs(10),
+        rise: 11,
+        exchange: Some(exchange),
+    };
+    let plan = Plan {
+        targets: vec!["tcp://a:1".parse().unwrap(), "tls://b:2".parse().unwrap()],
+        balance: Balance::LeastSessions,
+        max_sessions: Some(5),
+        queue: 6,
+        queue_timeout: Duration::from_secs(7),
+        fall: 8,
+        check: Some(check),
+        ..one
+    };
+    assert_eq!(all, plan);
+    assert_eq!(tls.unwrap().ca_file, Some("/etc/sealock/ca.pem".into()));
+    let (_, tls) = backend("backend = \"tls://a:1\"");
+    assert_eq!(tls, Some(BackendTls::default()));
 }

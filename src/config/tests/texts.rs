@@ -62,6 +62,11 @@ fn every_key_is_read() {
                 Place::Defaults => format!("[defaults]\n{key} = {DATE}"),
                 Place::Route => format!("[[route]]\n{key} = {DATE}"),
                 Place::Subprotocol => format!("[[route]]\n[[route.subprotocol]]\n{key} = {DATE}"),
+                Place::Backend => {
+                    format!("[[route]]\nbackend = {{ {key} = {DATE} }}")
+                }
+                Place::Health => format!("[[route]]\nbackend = {{ health = {{ {key} = {DATE} }} }}"),
+                Place::BackendTls => format!("[[route]]\nbackend = {{ tls = {{ {key} = {DATE} }} }}"),
                 Place::FramingPair | Place::Preset => format!("[defaults]\nframing = {{ {key} = {DATE} }}"),
                 _ if *key == "kind" => format!("[defaults]\nframing = {{ kind = {DATE} }}"),
                 Place::Raw => continue,

@@ -161,6 +161,12 @@ impl Program {
         waited.expect("sealock runs").clone()
     }
 
+    /// Waits until something has been logged so many times.
+    pub async fn logged_times(&mut self, what: &str, times: usize) {
+        let enough = |log: &String| log.matches(what).count() >= times;
+        soon(what, self.log.wait_for(enough)).await.expect("sealock runs");
+    }
+
     /// Stops reading the log, and closes the pipe that it comes through.
     pub async fn close_log(&mut self) {
         self.log_reader.abort();
