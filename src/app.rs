@@ -92,6 +92,12 @@ impl App {
                 tls: tls.is_some(),
             };
             ports.push(Arc::new(Port {
+                proxies: listener.proxies.clone(),
+                proxy_timeout: match tls {
+                    Some(_) => listener.handshake_timeout,
+                    None => listener.request_timeout,
+                },
+                forwarding: listener.forwarding.clone(),
                 tls,
                 handshake_timeout: listener.handshake_timeout,
                 bounds,

@@ -12,6 +12,12 @@ use crate::websocket::{CloseCode, Violation};
 /// Why a connection or a session ended. The first cause wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
+    // Before TLS.
+    /// A trusted proxy sent something else than a PROXY header.
+    ProxyHeader,
+    /// It sent none in time.
+    ProxyTimeout,
+
     // TLS handshake.
     /// The client spoke plain HTTP to a TLS port.
     PlainHttp,
@@ -208,6 +214,8 @@ impl CloseReason {
         use Level::{Debug, Error, Info, Warn};
         let on = Some::<CloseCode>;
         match self {
+            Self::ProxyHeader => row("proxy_header", None, None, Info, "CT", "PROXY header expected"),
+            Self::ProxyTimeout => row("proxy_timeout", None, None, Debug, "cT", "PROXY header took too long"),
             Self::PlainHttp => row("plain_http", Some(400), None, Debug, "CT", "this port speaks TLS: use https:// or wss://"),
             Self::TlsFailed => row("tls_failed", None, None, Debug, "CT", "TLS handshake failed"),
             Self::TlsTimeout => row("tls_timeout", None, None, Debug, "cT", "TLS handshake took too long"),
@@ -304,6 +312,8 @@ impl CloseReason {
     /// Every reason, with every detail it can carry: for tests, documentation and metrics.
     pub fn all() -> Vec<Self> {
         let mut all = vec![
+            Self::ProxyHeader,
+            Self::ProxyTimeout,
             Self::PlainHttp,
             Self::TlsFailed,
             Self::TlsTimeout,

@@ -1,12 +1,12 @@
 //! The life of one connection, top to bottom. The only file that knows the order of the stages.
 //!
 //! ```text
-//! TCP -> TLS -> HTTP request -> route -> a place -> dial -> 101 -> bridge -> record
+//! TCP -> PROXY header -> TLS -> HTTP request -> route -> a place -> dial -> 101 -> bridge -> record
 //! ```
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,6 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accept::{self, Proxied, ProxyError};
+use crate::addr::Networks;
 use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refused, Target};
 use crate::bridge;
 use crate::close::CloseReason;
@@ -23,7 +25,9 @@ use crate::config::Route;
 use crate::route::RouteTable;
 use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
 use crate::tls;
-use crate::upgrade::{self, Bounds, Gate, OnDialFailure, Page, Policy, Upgraded};
+use crate::upgrade::{
+    self, Bounds, ForwardedHeader, Forwarding, Gate, OnDialFailure, Page, Policy, Upgraded,
+};
 
 /// What all connections share.
 pub struct Service {
@@ -49,6 +53,12 @@ pub struct Destination {
 
 /// What all connections of a listener share.
 pub struct Port {
+    /// Proxies that send a PROXY header first.
+    pub proxies: Networks,
+    /// The longest time that one may take.
+    pub proxy_timeout: Duration,
+    /// Proxies that say in the request whom it comes from, and where.
+    pub forwarding: Option<Forwarding>,
     /// TLS, or none.
     pub tls: Option<Arc<tls::ServerConfig>>,
     /// Longest TLS handshake.
@@ -78,6 +88,7 @@ enum Way {
 struct Ready {
     stream: tls::Stream,
     early: Vec<u8>,
+    client: SocketAddr,
     subprotocol: Option<String>,
     route: Arc<Route>,
     backend: Dialled,
@@ -95,7 +106,7 @@ pub fn start(
     let (service, port) = (Arc::clone(service), Arc::clone(port));
     let tasks = service.tasks.clone();
     let opening = async move {
-        if let Some(ready) = open(&service, &port, tcp, peer, handshake).await {
+        if let Some(ready) = open(&service, &port, id, (tcp, peer), handshake).await {
             // A task of its own: a session must not carry the size of its handshake.
             service
                 .tasks
@@ -109,18 +120,24 @@ pub fn start(
 async fn open(
     service: &Service,
     port: &Port,
-    tcp: TcpStream,
-    peer: SocketAddr,
+    id: u64,
+    (mut tcp, peer): (TcpStream, SocketAddr),
     _handshake: OwnedSemaphorePermit,
 ) -> Option<Ready> {
     let start = Instant::now();
     let visit = Visit {
         service,
-        peer,
+        port,
+        id,
+        // A connection that is gone already goes no further than its first read.
+        ends: Mutex::new(Ends::new(peer, tcp.local_addr().unwrap_or(peer))),
         route: OnceLock::new(),
         detail: OnceLock::new(),
     };
     let opening = async {
+        if port.proxies.contains(peer.ip()) {
+            visit.read_proxy(&mut tcp).await?;
+        }
         let stream = match &port.tls {
             None => tls::Stream::plain(tcp),
             Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
@@ -144,6 +161,7 @@ async fn open(
                     return Some(Ready {
                         stream,
                         early,
+                        client: visit.client(),
                         subprotocol,
                         route,
                         backend,
@@ -156,6 +174,7 @@ async fn open(
                     let end = SessionEnd {
                         ended,
                         peer,
+                        client: visit.client(),
                         route: &route.name,
                         backend: None,
                         detail: &detail,
@@ -176,6 +195,7 @@ async fn open(
     log_refusal(&Refusal {
         reason: refused.reason,
         peer,
+        client: visit.client(),
         route: visit.route.get().map(|route| route.name.as_str()),
         detail: visit.detail.get().unwrap_or(&refused.detail),
         duration: start.elapsed(),
@@ -189,6 +209,7 @@ fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Outp
     let Ready {
         stream,
         early,
+        client,
         subprotocol,
         route,
         backend:
@@ -220,6 +241,7 @@ fn bridge(service: &Service, peer: SocketAddr, ready: Ready) -> impl Future<Outp
         log_session(&SessionEnd {
             ended,
             peer,
+            client,
             route: &route.name,
             backend: Some(shown(&address, &target)),
             detail: "",
@@ -240,14 +262,51 @@ fn shown<'a>(reached: &'a Option<SocketAddr>, target: &'a Target) -> &'a dyn Dis
 /// One connection's view of the service, and what it learns on the way.
 struct Visit<'a> {
     service: &'a Service,
-    peer: SocketAddr,
+    port: &'a Port,
+    id: u64,
+    ends: Mutex<Ends>,
     route: OnceLock<Arc<Route>>,
     detail: OnceLock<String>,
+}
+
+/// Between whom a connection is.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// Who has connected, to us or to a proxy that told so before anything else.
+    source: SocketAddr,
+    /// The address that it has connected to.
+    destination: SocketAddr,
+    /// Whom the request comes from: the source, unless that is a proxy that said more in it.
+    client: SocketAddr,
+}
+
+impl Ends {
+    fn new(source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination,
+            client: source,
+        }
+    }
 }
 
 impl Gate for Visit<'_> {
     type Route = Arc<Destination>;
     type Opened = Opened;
+
+    fn forwarded_header(&self) -> Option<ForwardedHeader> {
+        let forwarding = self.port.forwarding.as_ref();
+        let believed = forwarding.filter(|forwarding| forwarding.from.contains(self.ends().source.ip()));
+        believed.map(|forwarding| forwarding.header)
+    }
+
+    fn forwarded(&self, lines: &[&[u8]]) {
+        if let Some(forwarding) = &self.port.forwarding {
+            let mut ends = self.ends();
+            // Of this request: those before may have come from others, by the same proxy.
+            ends.client = forwarding.client(ends.source, lines.iter().copied());
+        }
+    }
 
     fn find(&self, host: &str, path: &str) -> Option<Arc<Destination>> {
         let found = self.service.routes.find(host, path)?;
@@ -263,9 +322,9 @@ impl Gate for Visit<'_> {
         (self.service.pages)(path)
     }
 
-    async fn open(&self, destination: Arc<Destination>) -> Result<Opened, CloseReason> {
+    async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
         let route = Arc::clone(&destination.route);
-        let (reason, detail) = match self.reach(&destination.pool).await {
+        let (reason, detail) = match self.reach(&destination.pool, host).await {
             Ok((backend, place)) => {
                 return Ok(Opened {
                     route,
@@ -289,12 +348,53 @@ impl Gate for Visit<'_> {
 }
 
 impl Visit<'_> {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> SocketAddr {
+        self.ends().client
+    }
+
+    /// Learns from a trusted proxy whom it speaks for.
+    async fn read_proxy(&self, tcp: &mut TcpStream) -> Result<(), upgrade::Refused> {
+        match accept::read_proxy(tcp, self.port.proxy_timeout).await {
+            Ok(Some(Proxied { client, destination })) => *self.ends() = Ends::new(client, destination),
+            Ok(None) => {}
+            Err(error) => {
+                let reason = match error {
+                    ProxyError::Left | ProxyError::Lost(_) => CloseReason::ClientLeft,
+                    ProxyError::Late(_) => CloseReason::ProxyTimeout,
+                    ProxyError::Bad(_) => CloseReason::ProxyHeader,
+                };
+                return Err(upgrade::Refused {
+                    reason,
+                    detail: error.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(&self, pool: &Pool) -> Result<(Dialled, OwnedSemaphorePermit), (CloseReason, String)> {
+    async fn reach(
+        &self,
+        pool: &Pool,
+        host: &str,
+    ) -> Result<(Dialled, OwnedSemaphorePermit), (CloseReason, String)> {
         let place = Arc::clone(&self.service.sessions)
             .try_acquire_owned()
             .map_err(|_| (CloseReason::TooManySessions, String::new()))?;
-        let opened = pool.open(Caller { client: self.peer }).await;
+        let Ends {
+            client, destination, ..
+        } = *self.ends();
+        let caller = Caller {
+            client,
+            destination,
+            host,
+            id: self.id,
+        };
+        let opened = pool.open(caller).await;
         let backend = opened.map_err(|refused| (reason(&refused), refused.to_string()))?;
         Ok((backend, place))
     }

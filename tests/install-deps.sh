@@ -10,8 +10,9 @@ readonly needed=(
   curl:curl               # the admin and upgrade tests
   dnsmasq:dnsmasq-base    # a DNS server over TCP; this package starts no service
   dropbear:dropbear-bin   # an SSH server for the raw framing; this package starts no service
+  haproxy:haproxy         # the other end of the PROXY protocol, in front and behind
   ngircd:ngircd           # an IRC server
-  openssl:openssl         # a TLS client that is not ours
+  openssl:openssl         # TLS clients and servers that are not ours
   ssh:openssh-client      # an SSH client
   python3:python3         # the conformance and browser scripts, sslyze
 )

@@ -54,7 +54,8 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize, check: Check) {
 
 async fn once(shared: &Shared, index: usize, check: &Check) -> Result<(), Unwell> {
     let noted = |addresses: &[_]| shared.note(index, addresses);
-    let opening = shared.opening(b"");
+    let greeting = shared.greeting(None)?;
+    let opening = shared.opening(&greeting);
     let mut stream = dial(&shared.targets[index], opening, check.timeout, noted)
         .await?
         .stream;

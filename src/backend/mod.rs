@@ -15,6 +15,7 @@ mod health;
 mod places;
 mod plan;
 mod pool;
+mod proxy;
 mod stream;
 mod target;
 
@@ -26,5 +27,6 @@ pub use health::Condition;
 pub use places::MAX_TARGETS;
 pub use plan::{Plan, Secure, Securing};
 pub use pool::{Caller, Opened, Place, Pool, Refused, Snapshot, TargetStatus};
+pub use proxy::ProxyVersion;
 pub use stream::Stream;
 pub use target::{Target, TargetError};

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::balance::{Balance, Candidate};
 use super::health::{Attempt, Health, Rule};
 
-/// Targets of one route. [`Tried`] has a bit for each.
+/// Targets of one route at most.
 pub const MAX_TARGETS: usize = 64;
 
 /// How much a route's targets take.
@@ -21,7 +21,7 @@ pub(super) struct Room {
     pub(super) queue: usize,
 }
 
-/// The targets that a session has tried already.
+/// The targets that a session has tried already: a bit for each of [`MAX_TARGETS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tried(u64);
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::{Balance, Check, Target};
+use super::{Balance, Check, ProxyVersion, Target};
 use crate::io::Connection;
 
 /// Makes TLS of a connection to a host. How that is done is not this stage's affair.
@@ -36,6 +36,8 @@ pub struct Plan {
     pub fall: u32,
     /// The longest pause before a session tries a target that is down, where there are no checks.
     pub retry_after: Duration,
+    /// The PROXY header that targets get, if they get one.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// How targets are checked, if they are.
     pub check: Option<Check>,
 }

@@ -1,6 +1,7 @@
 //! The targets of a route, with what is known of them: finds each session its target and dials it.
 
 use std::fmt::Display;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,9 +19,15 @@ use super::{Plan, Secure, Target, check};
 
 /// Who wants to reach a backend.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller {
+pub struct Caller<'a> {
     /// The client's address.
     pub client: SocketAddr,
+    /// The address that it has connected to.
+    pub destination: SocketAddr,
+    /// The host that it has asked for.
+    pub host: &'a str,
+    /// The number of its connection in the log.
+    pub id: u64,
 }
 
 /// The targets of one route.
@@ -156,11 +163,14 @@ impl Pool {
     }
 
     /// Finds a target for a session and dials it. Where that fails, the next one is tried, as long as the deadline allows.
-    pub async fn open(&self, caller: Caller) -> Result<Opened, Refused> {
+    pub async fn open(&self, caller: Caller<'_>) -> Result<Opened, Refused> {
         let shared = &self.shared;
         let client = key_of(caller.client.ip());
         let mut tried = Tried::default();
         let (mut place, mut others) = shared.queue(client).await?;
+        let greeting = shared
+            .greeting(Some(&caller))
+            .map_err(|error| Refused::Dial(Arc::clone(place.target()), DialError::Failed(error)))?;
         let deadline = Instant::now() + shared.plan.dial_timeout;
         loop {
             // Each of those that are left gets its share, so that one which does not answer leaves time for the others.
@@ -168,13 +178,14 @@ impl Pool {
             let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
             let index = place.index;
             let noted = |addresses: &[SocketAddr]| shared.note(index, addresses);
-            let error = match dial::dial(&shared.targets[index], shared.opening(b""), share, noted).await {
-                Ok(reached) => {
-                    place.passed();
-                    return Ok(Opened { reached, place });
-                }
-                Err(error) => error,
-            };
+            let error =
+                match dial::dial(&shared.targets[index], shared.opening(&greeting), share, noted).await {
+                    Ok(reached) => {
+                        place.passed();
+                        return Ok(Opened { reached, place });
+                    }
+                    Err(error) => error,
+                };
             let target = Arc::clone(&shared.targets[index]);
             if error.is_out_of_descriptors() {
                 return Err(Refused::OutOfDescriptors(target, error));
@@ -282,6 +293,14 @@ impl Shared {
             shared: Arc::clone(self),
             index,
             attempt: Some(attempt),
+        }
+    }
+
+    /// What is written to a target before anything else, for a session or for a check.
+    pub(super) fn greeting(&self, caller: Option<&Caller<'_>>) -> io::Result<Vec<u8>> {
+        match self.plan.proxy_protocol {
+            Some(version) => version.header(caller),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -435,13 +454,17 @@ mod tests {
             queue_timeout: Duration::from_secs(5),
             fall: 1,
             retry_after: Duration::from_secs(60),
+            proxy_protocol: None,
             check: None,
         }
     }
 
-    fn caller() -> Caller {
+    fn caller() -> Caller<'static> {
         Caller {
             client: "192.0.2.1:1".parse().unwrap(),
+            destination: "192.0.2.2:443".parse().unwrap(),
+            host: "example.com",
+            id: 1,
         }
     }
 

@@ -12,7 +12,7 @@ use super::model::BackendTls;
 use super::reader::{Item, Reader, Section, found};
 use super::scalar::TIMEOUT;
 use super::suggest::quote;
-use crate::backend::{Balance, Check, Exchange, MAX_TARGETS, Plan, Target};
+use crate::backend::{Balance, Check, Exchange, MAX_TARGETS, Plan, ProxyVersion, Target};
 use crate::bridge::Settings;
 use crate::framing::EncodeState;
 use crate::message::{Kind, Part};
@@ -93,6 +93,7 @@ fn plan(targets: Vec<Target>) -> Plan {
         queue_timeout: DEFAULT_QUEUE_TIMEOUT,
         fall: DEFAULT_FALL as u32,
         retry_after: DEFAULT_RETRY_AFTER,
+        proxy_protocol: None,
         check: None,
     }
 }
@@ -199,6 +200,9 @@ fn table(section: &Section<'_>) -> Option<Written> {
     let queue_timeout = duration("queue_timeout", DEFAULT_QUEUE_TIMEOUT);
     let fall = count("fall", DEFAULT_FALL, 1..=MOST_IN_A_ROW);
     let retry_after = duration("retry_after", DEFAULT_RETRY_AFTER);
+    let proxy_protocol = section.get("proxy_protocol").map_or(Some(None), |item| {
+        item.choice(&[("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2))])
+    });
     needs(
         section,
         "queue",
@@ -224,6 +228,7 @@ fn table(section: &Section<'_>) -> Option<Written> {
         queue_timeout: queue_timeout?,
         fall: u32::try_from(fall?).ok()?,
         retry_after: retry_after?,
+        proxy_protocol: proxy_protocol?,
         ..plan(targets?)
     });
     written.health = health?;

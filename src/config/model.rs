@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::addr::Networks;
 use crate::backend::Plan;
 use crate::bridge::Settings;
 use crate::route::{HostPattern, PathPattern};
-use crate::upgrade::Policy;
+use crate::upgrade::{Forwarding, Policy};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub struct Config {
 pub struct Listener {
     /// Address and port; port 0 lets the system choose.
     pub bind: SocketAddr,
+    /// Proxies that send a PROXY header first.
+    pub proxies: Networks,
+    /// Proxies that say in the request whom it comes from, and where.
+    pub forwarding: Option<Forwarding>,
     /// With TLS, or in the clear.
     pub tls: Tls,
     /// Longest TLS handshake.

@@ -46,6 +46,7 @@ const ABOVE: &[&str] = &["app", "cli", "config", "demo", "probe", "session"];
 const HOMES: &[(&[&str], &[&str])] = &[
     (&["rustls", "rustls_native_certs", "tokio_rustls"], &["tls"]),
     (&["http_body_util", "hyper", "hyper_util"], &["admin", "upgrade"]),
+    (&["proxy_header"], &["accept::proxy", "backend::proxy"]),
     (&["tokio_tungstenite", "tungstenite"], &["probe", "upgrade"]),
 ];
 

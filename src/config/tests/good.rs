@@ -1,7 +1,9 @@
 //! Files that are good, and what becomes of them.
 
 use super::*;
+use crate::addr::Networks;
 use crate::backend::{Balance, Check, Exchange, Plan};
+use crate::upgrade::ForwardedHeader;
 
 #[test]
 fn a_small_file_gets_the_defaults() {
@@ -248,4 +250,32 @@ fn a_backend_is_a_target_some_targets_or_a_table() {
     assert_eq!(tls.unwrap().ca_file, Some("/etc/sealock/ca.pem".into()));
     let (_, tls) = backend("backend = \"tls://a:1\"");
     assert_eq!(tls, Some(BackendTls::default()));
+}
+
+#[test]
+fn trusted_proxies_are_networks_or_addresses() {
+    let listener = |lines: &str| {
+        let listener = format!("{LISTENER}{lines}\n{ROUTE}framing = \"raw\"\n");
+        good(&listener).listeners.into_iter().next().unwrap()
+    };
+    let plain = listener("");
+    assert_eq!((plain.proxies, plain.forwarding), (Networks::default(), None));
+    let trusting = listener(
+        "proxy_protocol_from = [\"10.0.0.0/8\", \"2001:db8::/32\"]\nforwarded_from = [\"192.0.2.7\", \"::1\"]",
+    );
+    for (address, proxy, forwards) in [
+        ("10.255.0.1", true, false),
+        ("::ffff:10.255.0.1", true, false),
+        ("11.0.0.1", false, false),
+        ("2001:db8:1::1", true, false),
+        ("192.0.2.7", false, true),
+        ("192.0.2.8", false, false),
+        ("::1", false, true),
+    ] {
+        let address = address.parse().unwrap();
+        assert_eq!(trusting.proxies.contains(address), proxy, "{address}");
+        let forwarding = trusting.forwarding.as_ref().unwrap();
+        assert_eq!(forwarding.header, ForwardedHeader::XForwardedFor);
+        assert_eq!(forwarding.from.contains(address), forwards, "{address}");
+    }
 }

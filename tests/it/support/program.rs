@@ -265,7 +265,11 @@ pub async fn connect(address: SocketAddr) -> TcpStream {
 
 /// A TLS connection that trusts the run's CA.
 pub async fn tls_connect(address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let tcp = connect(address).await;
+    tls_connect_over(connect(address).await).await
+}
+
+/// The same over a connection on which something has been said already.
+pub async fn tls_connect_over(tcp: TcpStream) -> tokio_rustls::client::TlsStream<TcpStream> {
     client::connect(tcp, "localhost", &Trust::File(certificate("ca.pem")))
         .await
         .unwrap()
