@@ -232,6 +232,7 @@ impl Shared {
         let mut waiting: Option<Waiting<'_>> = None;
         let deadline = Instant::now() + self.plan.queue_timeout;
         loop {
+            let joins = waiting.is_none();
             let (verdict, told) = {
                 let mut state = self.state();
                 let mut ticket = waiting.as_ref().and_then(|waiting| waiting.ticket);
@@ -239,7 +240,6 @@ impl Shared {
                 match &mut waiting {
                     Some(waiting) => waiting.ticket = ticket,
                     None if matches!(verdict, Verdict::Wait(_)) => {
-                        tracing::debug!(route = self.route, "a session waits for a place");
                         let told = Arc::new(Notify::new());
                         waiting = Some(Waiting {
                             shared: self,
@@ -264,6 +264,9 @@ impl Shared {
             let Some(told) = told else {
                 continue;
             };
+            if joins {
+                tracing::debug!(route = self.route, "a session waits for a place");
+            }
             tokio::select! {
                 () = told.notified() => {}
                 () = sleep_until(until) => {
