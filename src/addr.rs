@@ -1,10 +1,11 @@
-//! Host names as they stand in headers and in the configuration, and what every TCP socket is set to.
+//! Host names as they stand in headers and in the configuration, networks, and what every TCP socket is set to.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 
 /// A peer that vanished without a word is noticed after this time without traffic, plus three probes.
@@ -37,6 +38,36 @@ pub fn is_loopback(address: IpAddr) -> bool {
 /// everybody may choose it (tcp(7)); where it cannot be chosen, nothing is lost but time.
 pub fn unpace(socket: &impl AsFd) {
     drop(SockRef::from(socket).set_tcp_congestion(b"reno"));
+}
+
+/// Some networks, such as those of proxies that are trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// All of these.
+    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        Self(networks.into_iter().collect())
+    }
+
+    /// True when an address lies in one of them. An IPv4 address is one, however it is written.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// An address for logs; port 0 means that the port is not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown(pub SocketAddr);
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.port() {
+            0 => self.0.ip().fmt(f),
+            _ => self.0.fmt(f),
+        }
+    }
 }
 
 /// The host of a `Host` header or an authority, lower-case, without port and trailing dot; `None` when it is not a host.

@@ -12,11 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{self, Listener};
+use crate::backend::{Pool, Secure};
 use crate::bridge::Stop;
-use crate::config::{self, Certificate, Config, Tls};
+use crate::config::{self, BackendTls, Certificate, Config, Tls};
+use crate::io::Connection;
 use crate::route::RouteTable;
-use crate::session::{self, Generation, Port, Service};
-use crate::tls::{self, ClientCa, Identity, IdentityError, ServerConfig};
+use crate::session::{self, Destination, Generation, Port, Service};
+use crate::tls::client::Trust;
+use crate::tls::{self, ClientCa, Connector, Identity, IdentityError, ServerConfig};
 use crate::upgrade::{Bounds, Page};
 
 /// Why sealock could not start.
@@ -78,7 +81,8 @@ impl App {
         identities: Identities,
         pages: fn(&str) -> Option<Page>,
     ) -> Result<Self, StartError> {
-        let generation = Generation::make(0, config, &identities)?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let generation = Generation::make(0, config, &identities, &tasks, &stop)?;
         let mut listeners = Vec::new();
         for listener in &generation.config.listeners {
             let address = listener.bind;
@@ -96,8 +100,8 @@ impl App {
         let service = Arc::new(Service {
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            stop,
+            tasks,
             pages,
         });
         for (at, listener) in listeners.into_iter().enumerate() {
@@ -125,7 +129,8 @@ impl App {
     /// while sealock runs. When anything fails, all stays as it was.
     pub fn reload(&self, config: Config) -> Result<Vec<String>, StartError> {
         let old = self.service.current.load_full();
-        let (next, fixed) = Generation::after(&old, config, &self.identities)?;
+        let Service { tasks, stop, .. } = &*self.service;
+        let (next, fixed) = Generation::after(&old, config, &self.identities, tasks, stop)?;
         self.service.current.store(Arc::new(next));
         Ok(fixed)
     }
@@ -162,16 +167,26 @@ impl App {
 
 impl Generation {
     /// Makes what a configuration needs.
-    fn make(number: u64, config: Config, identities: &Identities) -> Result<Self, StartError> {
+    fn make(
+        number: u64,
+        config: Config,
+        identities: &Identities,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, StartError> {
         let ports = config
             .listeners
             .iter()
             .map(|listener| Port::make(listener, identities))
             .collect::<Result<_, _>>()?;
-        let routes = config.routes.iter().cloned().map(|route| {
+        let mut routes = Vec::new();
+        for route in config.routes.iter().cloned() {
+            let secure = route.backend_tls.as_ref().map(secure).transpose()?;
+            let pool = Pool::new(&route.name, route.backend.clone(), secure, tasks, stop);
+            let (hosts, path) = (route.hosts.clone(), route.path.clone());
             let route = Arc::new(route);
-            (route.hosts.clone(), route.path.clone(), route)
-        });
+            routes.push((hosts, path, Arc::new(Destination { route, pool })));
+        }
         Ok(Self {
             number,
             since: SystemTime::now(),
@@ -186,6 +201,8 @@ impl Generation {
         old: &Self,
         mut config: Config,
         identities: &Identities,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
     ) -> Result<(Self, Vec<String>), StartError> {
         let mut fixed = Vec::new();
         let mut wanted = std::mem::take(&mut config.listeners);
@@ -211,7 +228,10 @@ impl Generation {
         if config.limits.max_handshakes != old.config.limits.max_handshakes {
             fixed.push("max_handshakes is another".to_owned());
         }
-        Ok((Self::make(old.number + 1, config, identities)?, fixed))
+        Ok((
+            Self::make(old.number + 1, config, identities, tasks, stop)?,
+            fixed,
+        ))
     }
 }
 
@@ -222,6 +242,12 @@ impl Port {
             Tls::Off => None,
         };
         Ok(Self {
+            proxies: listener.proxies.clone(),
+            proxy_timeout: match tls {
+                Some(_) => listener.handshake_timeout,
+                None => listener.request_timeout,
+            },
+            forwarding: listener.forwarding.clone(),
             handshake_timeout: listener.handshake_timeout,
             bounds: Bounds {
                 request_timeout: listener.request_timeout,
@@ -246,6 +272,23 @@ fn server_config(files: &Certificate, identities: &Identities) -> Result<Arc<Ser
     tls::server_config(&identity, client_ca.as_ref()).map_err(|error| StartError::Tls(error.to_string()))
 }
 
+/// TLS to the targets of a route.
+fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
+    let trust = tls.ca_file.clone().map_or(Trust::System, Trust::File);
+    let certificate = tls.certificate.as_ref();
+    let identity = certificate
+        .map(|(cert, key)| Identity::load(cert, key))
+        .transpose()?;
+    let connector = Connector::new(&trust, tls.server_name.as_deref(), identity.as_ref())?;
+    Ok(Arc::new(move |tcp, host| {
+        let (connector, host) = (connector.clone(), host.to_owned());
+        Box::pin(async move {
+            let stream: Box<dyn Connection + Send> = Box::new(connector.connect(tcp, &host).await?);
+            Ok(stream)
+        })
+    }))
+}
+
 async fn serve(listener: Listener, at: usize, service: Arc<Service>, handshakes: Arc<Semaphore>) {
     let stop = service.stop.clone();
     listener
@@ -256,7 +299,8 @@ async fn serve(listener: Listener, at: usize, service: Arc<Service>, handshakes:
         .await;
 }
 
-/// Checks what [`App::start`] would need, without starting: every certificate with its key, and the authorities of clients.
+/// Checks what [`App::start`] would need, without starting: every certificate with its key, and the authorities of clients and
+/// backends.
 pub fn check(config: &Config) -> Vec<IdentityError> {
     let files = config
         .listeners
@@ -265,11 +309,16 @@ pub fn check(config: &Config) -> Vec<IdentityError> {
             Tls::On(files) => Some(files),
             Tls::Off => None,
         });
+    let backends = config
+        .routes
+        .iter()
+        .filter_map(|route| secure(route.backend_tls.as_ref()?).err());
     files
         .flat_map(|files| {
             let identity = Identity::load(&files.cert_file, &files.key_file).err();
             let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
             identity.into_iter().chain(client_ca.and_then(Result::err))
         })
+        .chain(backends)
         .collect()
 }

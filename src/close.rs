@@ -12,6 +12,12 @@ use crate::websocket::{CloseCode, Violation};
 /// Why a connection or a session ended. The first cause wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
+    // Before TLS.
+    /// A trusted proxy sent something else than a PROXY header.
+    ProxyHeader,
+    /// It sent none in time.
+    ProxyTimeout,
+
     // TLS handshake.
     /// The client spoke plain HTTP to a TLS port.
     PlainHttp,
@@ -53,6 +59,14 @@ pub enum CloseReason {
     DialFailed,
     /// The backend did not answer in time.
     DialTimeout,
+    /// It was reached, but no TLS connection came about.
+    DialTls,
+    /// All targets of the backend failed lately, and are left alone for a while.
+    BackendDown,
+    /// The backend has as many sessions as it takes, and nobody else may wait.
+    BackendFull,
+    /// The backend had no place for a session in time.
+    QueueTimeout,
 
     // Session: ends that are nobody's fault.
     /// The client closed with a Close frame.
@@ -208,6 +222,8 @@ impl CloseReason {
         use Level::{Debug, Error, Info, Warn};
         let on = Some::<CloseCode>;
         match self {
+            Self::ProxyHeader => row("proxy_header", None, None, Info, "CT", "PROXY header expected"),
+            Self::ProxyTimeout => row("proxy_timeout", None, None, Debug, "cT", "PROXY header took too long"),
             Self::PlainHttp => row("plain_http", Some(400), None, Debug, "CT", "this port speaks TLS: use https:// or wss://"),
             Self::TlsFailed => row("tls_failed", None, None, Debug, "CT", "TLS handshake failed"),
             Self::TlsTimeout => row("tls_timeout", None, None, Debug, "cT", "TLS handshake took too long"),
@@ -228,6 +244,10 @@ impl CloseReason {
             Self::DialName => row("dial_name", Some(502), on(C::BAD_GATEWAY), Warn, "SC", "backend name cannot be resolved"),
             Self::DialFailed => row("dial_failed", Some(502), on(C::BAD_GATEWAY), Warn, "SC", "backend unreachable"),
             Self::DialTimeout => row("dial_timeout", Some(504), on(C::BAD_GATEWAY), Warn, "sC", "backend did not answer in time"),
+            Self::DialTls => row("dial_tls", Some(502), on(C::BAD_GATEWAY), Warn, "SC", "no secure connection with the backend"),
+            Self::BackendDown => row("backend_down", Some(503), on(C::BAD_GATEWAY), Warn, "SC", "backend is down, try again later"),
+            Self::BackendFull => row("backend_full", Some(503), on(C::TRY_AGAIN), Warn, "PC", "backend is busy, try again later"),
+            Self::QueueTimeout => row("queue_timeout", Some(503), on(C::TRY_AGAIN), Warn, "PC", "backend was busy for too long, try again later"),
 
             Self::ClientClosed => row("client_closed", None, None, Info, "--", "closed by client"),
             Self::BackendClosed => row("backend_closed", None, on(C::NORMAL), Info, "--", "backend closed"),
@@ -305,6 +325,8 @@ impl CloseReason {
     /// Every reason, with every detail it can carry: for tests, documentation and metrics.
     pub fn all() -> Vec<Self> {
         let mut all = vec![
+            Self::ProxyHeader,
+            Self::ProxyTimeout,
             Self::PlainHttp,
             Self::TlsFailed,
             Self::TlsTimeout,
@@ -327,6 +349,12 @@ impl CloseReason {
             Self::DialName,
             Self::DialFailed,
             Self::DialTimeout,
+        ]);
+        all.extend([
+            Self::DialTls,
+            Self::BackendDown,
+            Self::BackendFull,
+            Self::QueueTimeout,
         ]);
         all.extend([
             Self::ClientClosed,

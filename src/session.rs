@@ -1,24 +1,25 @@
 //! The life of one connection, top to bottom. The only file that knows the order of the stages.
 //!
 //! ```text
-//! TCP -> TLS -> HTTP request -> route -> a place -> dial -> 101 -> bridge -> record
+//! TCP -> PROXY header -> TLS -> HTTP request -> route -> a place -> dial -> 101 -> bridge -> record
 //! ```
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
-use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend::{self, DialError, Reached};
+use crate::accept::{self, Proxied, ProxyError};
+use crate::addr::Networks;
+use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refused, Target};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::{Config, Route};
@@ -26,7 +27,9 @@ use crate::route::RouteTable;
 use crate::sessions::{Place, Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
 use crate::tls;
-use crate::upgrade::{self, Bounds, Gate, OnDialFailure, Page, Policy, Upgraded};
+use crate::upgrade::{
+    self, Bounds, ForwardedHeader, Forwarding, Gate, OnDialFailure, Page, Policy, Upgraded,
+};
 
 /// What all connections share.
 pub struct Service {
@@ -42,6 +45,14 @@ pub struct Service {
     pub pages: fn(&str) -> Option<Page>,
 }
 
+/// A route, and the way to its backend. Sessions keep the route alone, so that the pool can be replaced under them.
+pub struct Destination {
+    /// What the configuration says.
+    pub route: Arc<Route>,
+    /// Its targets, with what is known of them.
+    pub pool: Pool,
+}
+
 /// What one reading of the configuration gave. It is replaced as a whole.
 pub struct Generation {
     /// How many there were before it.
@@ -51,13 +62,19 @@ pub struct Generation {
     /// What it was made of.
     pub config: Config,
     /// Where requests go.
-    pub routes: RouteTable<Arc<Route>>,
+    pub routes: RouteTable<Arc<Destination>>,
     /// What connections of each listener share, in the order of the listeners.
     pub ports: Vec<Port>,
 }
 
 /// What all connections of a listener share.
 pub struct Port {
+    /// Proxies that send a PROXY header first.
+    pub proxies: Networks,
+    /// The longest time that one may take.
+    pub proxy_timeout: Duration,
+    /// Proxies that say in the request whom it comes from, and where.
+    pub forwarding: Option<Forwarding>,
     /// TLS, or none.
     pub tls: Option<Arc<tls::ServerConfig>>,
     /// Longest TLS handshake.
@@ -75,7 +92,7 @@ struct Opened {
 /// How an upgraded connection goes on.
 enum Way {
     /// As a session.
-    Backend { backend: Reached, place: Place },
+    Backend { backend: Dialled, place: Place },
     /// To be told over the open WebSocket why there is none (`on_dial_failure = "close"`).
     Refuse { reason: CloseReason, detail: String },
 }
@@ -84,9 +101,10 @@ enum Way {
 struct Ready {
     stream: tls::Stream,
     early: Vec<u8>,
+    client: SocketAddr,
     subprotocol: Option<String>,
     route: Arc<Route>,
-    backend: Reached,
+    backend: Dialled,
     place: Place,
 }
 
@@ -105,13 +123,18 @@ pub fn start(
         let Some(port) = generation.ports.get(listener) else {
             return;
         };
+        // A connection that is gone already goes no further than its first read.
+        let ends = Ends::new(peer, tcp.local_addr().unwrap_or(peer));
         let visit = Visit {
             service: &service,
             generation: &generation,
+            port,
+            id,
+            ends: Mutex::new(ends),
             route: OnceLock::new(),
             detail: OnceLock::new(),
         };
-        if let Some(ready) = open(&visit, port, tcp, peer, handshake).await {
+        if let Some(ready) = open(&visit, (tcp, peer), handshake).await {
             // A task of its own: a session must not carry the size of its handshake.
             service
                 .tasks
@@ -124,13 +147,15 @@ pub fn start(
 /// Everything up to the 101. A connection that does not become a session is told and logged here, on its handshake's permit.
 async fn open(
     visit: &Visit<'_>,
-    port: &Port,
-    tcp: TcpStream,
-    peer: SocketAddr,
+    (mut tcp, peer): (TcpStream, SocketAddr),
     _handshake: OwnedSemaphorePermit,
 ) -> Option<Ready> {
     let start = Instant::now();
+    let port = visit.port;
     let opening = async {
+        if port.proxies.contains(peer.ip()) {
+            visit.read_proxy(&mut tcp).await?;
+        }
         let stream = match &port.tls {
             None => tls::Stream::plain(tcp),
             Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
@@ -154,6 +179,7 @@ async fn open(
                     return Some(Ready {
                         stream,
                         early,
+                        client: visit.client(),
                         subprotocol,
                         route,
                         backend,
@@ -166,6 +192,7 @@ async fn open(
                     let end = SessionEnd {
                         ended,
                         peer,
+                        client: visit.client(),
                         route: &route.name,
                         backend: None,
                         detail: &detail,
@@ -186,6 +213,7 @@ async fn open(
     log_refusal(&Refusal {
         reason: refused.reason,
         peer,
+        client: visit.client(),
         route: visit.route.get().map(|route| route.name.as_str()),
         detail: visit.detail.get().unwrap_or(&refused.detail),
         duration: start.elapsed(),
@@ -203,17 +231,24 @@ fn bridge(
     let Ready {
         stream,
         early,
+        client,
         subprotocol,
         route,
-        backend: Reached {
-            stream: backend,
-            peer: address,
-        },
+        backend:
+            Dialled {
+                reached:
+                    Reached {
+                        stream: backend,
+                        peer: address,
+                    },
+                place: at_backend,
+            },
         place,
     } = ready;
+    let target = Arc::clone(at_backend.target());
     tracing::debug!(
         route = route.name,
-        backend = %shown(&address, &route),
+        backend = %shown(&address, &target),
         subprotocol,
         tls = stream.protocol().map(|(version, _)| version),
         suite = stream.protocol().map(|(_, suite)| suite),
@@ -225,7 +260,9 @@ fn bridge(
     let listed = service.sessions.list(Session {
         id,
         peer,
+        client,
         route,
+        target,
         backend: address,
         subprotocol: subprotocol.map(String::into_boxed_str),
         start: Instant::now(),
@@ -237,14 +274,16 @@ fn bridge(
     }
     // Not awaited in an `async` block, which would keep room for it twice.
     session.map(move |ended| {
-        drop(place);
+        // Before it is told: whoever reads of it may count on its places.
+        drop((place, at_backend));
         let session = Arc::clone(listed.session());
         listed.ended(&ended);
         log_session(&SessionEnd {
             ended,
             peer: session.peer,
+            client: session.client,
             route: &session.route.name,
-            backend: Some(shown(&session.backend, &session.route)),
+            backend: Some(shown(&session.backend, &session.target)),
             detail: "",
             subprotocol: session.subprotocol.as_deref(),
             duration: session.start.elapsed(),
@@ -253,10 +292,10 @@ fn bridge(
 }
 
 /// A backend's address for logs: the one that was reached, or all there is to know of it.
-fn shown<'a>(reached: &'a Option<SocketAddr>, route: &'a Route) -> &'a dyn Display {
+fn shown<'a>(reached: &'a Option<SocketAddr>, target: &'a Target) -> &'a dyn Display {
     match reached {
         Some(address) => address,
-        None => &route.backend,
+        None => target,
     }
 }
 
@@ -264,29 +303,69 @@ fn shown<'a>(reached: &'a Option<SocketAddr>, route: &'a Route) -> &'a dyn Displ
 struct Visit<'a> {
     service: &'a Service,
     generation: &'a Generation,
+    port: &'a Port,
+    id: u64,
+    ends: Mutex<Ends>,
     route: OnceLock<Arc<Route>>,
     detail: OnceLock<String>,
 }
 
+/// Between whom a connection is.
+#[derive(Clone, Copy)]
+struct Ends {
+    /// Who has connected, to us or to a proxy that told so before anything else.
+    source: SocketAddr,
+    /// The address that it has connected to.
+    destination: SocketAddr,
+    /// Whom the request comes from: the source, unless that is a proxy that said more in it.
+    client: SocketAddr,
+}
+
+impl Ends {
+    fn new(source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination,
+            client: source,
+        }
+    }
+}
+
 impl Gate for Visit<'_> {
-    type Route = Arc<Route>;
+    type Route = Arc<Destination>;
     type Opened = Opened;
 
-    fn find(&self, host: &str, path: &str) -> Option<Arc<Route>> {
-        let route = self.generation.routes.find(host, path)?;
-        Some(Arc::clone(self.route.get_or_init(|| Arc::clone(route))))
+    fn forwarded_header(&self) -> Option<ForwardedHeader> {
+        let forwarding = self.port.forwarding.as_ref();
+        let believed = forwarding.filter(|forwarding| forwarding.from.contains(self.ends().source.ip()));
+        believed.map(|forwarding| forwarding.header)
     }
 
-    fn policy<'a>(&self, route: &'a Arc<Route>) -> &'a Policy {
-        &route.policy
+    fn forwarded(&self, lines: &[&[u8]]) {
+        if let Some(forwarding) = &self.port.forwarding {
+            let mut ends = self.ends();
+            // Of this request: those before may have come from others, by the same proxy.
+            ends.client = forwarding.client(ends.source, lines.iter().copied());
+        }
+    }
+
+    fn find(&self, host: &str, path: &str) -> Option<Arc<Destination>> {
+        let found = self.generation.routes.find(host, path)?;
+        self.route.get_or_init(|| Arc::clone(&found.route));
+        Some(Arc::clone(found))
+    }
+
+    fn policy<'a>(&self, destination: &'a Arc<Destination>) -> &'a Policy {
+        &destination.route.policy
     }
 
     fn page(&self, path: &str) -> Option<Page> {
         (self.service.pages)(path)
     }
 
-    async fn open(&self, route: Arc<Route>) -> Result<Opened, CloseReason> {
-        let (reason, detail) = match self.reach(&route).await {
+    async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
+        let route = Arc::clone(&destination.route);
+        let (reason, detail) = match self.reach(&destination.pool, host).await {
             Ok((backend, place)) => {
                 return Ok(Opened {
                     route,
@@ -310,28 +389,66 @@ impl Gate for Visit<'_> {
 }
 
 impl Visit<'_> {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> SocketAddr {
+        self.ends().client
+    }
+
+    /// Learns from a trusted proxy whom it speaks for.
+    async fn read_proxy(&self, tcp: &mut TcpStream) -> Result<(), upgrade::Refused> {
+        match accept::read_proxy(tcp, self.port.proxy_timeout).await {
+            Ok(Some(Proxied { client, destination })) => *self.ends() = Ends::new(client, destination),
+            Ok(None) => {}
+            Err(error) => {
+                let reason = match error {
+                    ProxyError::Left | ProxyError::Lost(_) => CloseReason::ClientLeft,
+                    ProxyError::Late(_) => CloseReason::ProxyTimeout,
+                    ProxyError::Bad(_) => CloseReason::ProxyHeader,
+                };
+                return Err(upgrade::Refused {
+                    reason,
+                    detail: error.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(&self, route: &Route) -> Result<(Reached, Place), (CloseReason, String)> {
+    async fn reach(&self, pool: &Pool, host: &str) -> Result<(Dialled, Place), (CloseReason, String)> {
         let most = self.generation.config.limits.max_sessions;
         let place = self.service.sessions.reserve(most);
         let place = place.ok_or((CloseReason::TooManySessions, String::new()))?;
-        let dialed = backend::dial(&route.backend, route.dial_timeout).await;
-        let backend = dialed.map_err(|error| {
-            let reason = match error {
-                DialError::Name(_) => CloseReason::DialName,
-                DialError::Failed(ref error) if is_out_of_descriptors(error) => CloseReason::OutOfDescriptors,
-                DialError::Failed(_) => CloseReason::DialFailed,
-                DialError::Timeout(_) => CloseReason::DialTimeout,
-            };
-            (reason, format!("{}: {error}", route.backend))
-        })?;
+        let Ends {
+            client, destination, ..
+        } = *self.ends();
+        let caller = Caller {
+            client,
+            destination,
+            host,
+            id: self.id,
+        };
+        let opened = pool.open(caller).await;
+        let backend = opened.map_err(|refused| (reason(&refused), refused.to_string()))?;
         Ok((backend, place))
     }
 }
 
-/// The process or the system has no descriptor left: not the backend's fault.
-fn is_out_of_descriptors(error: &std::io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+/// What kind of end it is that there is no backend.
+fn reason(refused: &Refused) -> CloseReason {
+    match refused {
+        Refused::Dial(_, DialError::Name(_)) => CloseReason::DialName,
+        Refused::Dial(_, DialError::Failed(_)) => CloseReason::DialFailed,
+        Refused::Dial(_, DialError::Tls(_)) => CloseReason::DialTls,
+        Refused::Dial(_, DialError::Timeout(_)) => CloseReason::DialTimeout,
+        Refused::OutOfDescriptors(..) => CloseReason::OutOfDescriptors,
+        Refused::Down(_) => CloseReason::BackendDown,
+        Refused::QueueFull(_) => CloseReason::BackendFull,
+        Refused::QueueTimeout(_) => CloseReason::QueueTimeout,
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::backend::Target;
 use crate::bridge::{Counters, Ended, Live, Stop};
 use crate::config::Route;
 
@@ -19,10 +20,14 @@ const SHARDS: usize = 16;
 pub struct Session {
     /// The number of its connection.
     pub id: u64,
-    /// Who.
+    /// The other end of its connection.
     pub peer: SocketAddr,
+    /// Whom it is for: the same, unless trusted proxies said more.
+    pub client: SocketAddr,
     /// Its route, as it was when the session began.
     pub route: Arc<Route>,
+    /// The target that was chosen.
+    pub target: Arc<Target>,
     /// The address that was reached, if it has one.
     pub backend: Option<SocketAddr>,
     /// The subprotocol that was chosen.

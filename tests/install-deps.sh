@@ -13,17 +13,18 @@ readonly needed=(
   curl:curl               # the admin and upgrade tests
   dnsmasq:dnsmasq-base    # a DNS server over TCP; this package starts no service
   dropbear:dropbear-bin   # an SSH server for the raw framing; this package starts no service
+  haproxy:haproxy         # the other end of the PROXY protocol, in front and behind
   initdb:postgresql       # a database server
   mosquitto:mosquitto     # an MQTT broker
   ngircd:ngircd           # an IRC server
-  openssl:openssl         # a TLS client that is not ours
+  openssl:openssl         # TLS clients and servers that are not ours
   ssh:openssh-client      # an SSH client
   python3:python3         # the conformance and browser scripts, and what comes from PyPI
   redis-server:redis-server
   rsyslogd:rsyslog        # a syslog receiver
 )
 # Those that Debian starts as services when they are installed, some on every address; the tests start their own on loopback.
-readonly services=(mosquitto ngircd postgresql redis-server rsyslog)
+readonly services=(haproxy mosquitto ngircd postgresql redis-server rsyslog)
 
 say() {
   echo "install-deps: $*" >&2

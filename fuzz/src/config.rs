@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use sealock::backend::Target;
+use sealock::backend::{MAX_TARGETS, Target};
 use sealock::bridge::{HalfClose, Settings};
 use sealock::config::{Config, Diagnostics, Listener, Loaded, Route, Severity, Tls, parse};
 use sealock::framing::{Delimiter, Embedded, Empty, Framing};
@@ -134,11 +134,11 @@ fn check_route(route: &Route) {
         assert_eq!(host.to_string().parse().as_ref(), Ok(host));
     }
     assert_eq!(route.path.to_string().parse().as_ref(), Ok(&route.path));
-    assert_eq!(
-        route.backend.to_string().parse::<Target>().as_ref(),
-        Ok(&route.backend)
-    );
-    assert!(route.dial_timeout > Duration::ZERO && route.dial_timeout <= YEAR);
+    assert!((1..=MAX_TARGETS).contains(&route.backend.targets.len()));
+    for target in &route.backend.targets {
+        assert_eq!(target.to_string().parse::<Target>().as_ref(), Ok(target));
+    }
+    assert!(route.backend.dial_timeout > Duration::ZERO && route.backend.dial_timeout <= YEAR);
     if let Origins::Listed(listed) = &route.policy.origins {
         assert!(!listed.is_empty());
     }

@@ -186,7 +186,7 @@ impl Gate for Door {
         None
     }
 
-    async fn open(&self, _route: Arc<Policy>) -> Result<(), CloseReason> {
+    async fn open(&self, _route: Arc<Policy>, _host: &str) -> Result<(), CloseReason> {
         Ok(())
     }
 }

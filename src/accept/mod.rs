@@ -1,5 +1,9 @@
 //! Listens: binds, and hands out connections as long as there is room for them.
 
+mod proxy;
+
+pub use proxy::{Proxied, ProxyError, read_proxy};
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

@@ -1,14 +1,16 @@
-//! Dials a backend: all its addresses, within one deadline.
+//! Dials a target: all its addresses, within one deadline.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Stream, Target};
+use super::{Secure, Stream, Target};
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
@@ -25,13 +27,36 @@ pub enum DialError {
     /// Every address failed; the last error.
     #[error("{0}")]
     Failed(io::Error),
+    /// It was reached, but TLS failed.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
     /// The deadline passed.
     #[error("no answer within {}", crate::units::show_duration(*.0))]
     Timeout(Duration),
 }
 
+impl DialError {
+    /// The process or the system has no descriptor left: not the backend's fault.
+    pub(super) fn is_out_of_descriptors(&self) -> bool {
+        match self {
+            Self::Failed(error) | Self::Name(error) => {
+                matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+            }
+            Self::Tls(_) | Self::Timeout(_) => false,
+        }
+    }
+}
+
+/// What is done with a connection before it is a session's.
+#[derive(Clone, Copy)]
+pub(super) struct Opening<'a> {
+    /// Makes TLS of it, where the target speaks that.
+    pub(super) secure: Option<&'a Secure>,
+    /// Written before anything else.
+    pub(super) greeting: &'a [u8],
+}
+
 /// A backend that was reached.
-#[derive(Debug)]
 pub struct Reached {
     /// The connection.
     pub stream: Stream,
@@ -39,28 +64,57 @@ pub struct Reached {
     pub peer: Option<SocketAddr>,
 }
 
-/// Connects to `target` within `limit`, name look-up included.
-pub async fn dial(target: &Target, limit: Duration) -> Result<Reached, DialError> {
+/// Connects to `target` within `limit`, name look-up included. `resolved` is told the addresses of a name.
+pub(super) async fn dial(
+    target: &Target,
+    opening: Opening<'_>,
+    limit: Duration,
+    resolved: impl FnOnce(&[SocketAddr]),
+) -> Result<Reached, DialError> {
     let dialed = timeout(limit, async {
         match target {
             Target::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(DialError::Failed)?;
+                let mut stream = UnixStream::connect(path).await.map_err(DialError::Failed)?;
+                stream
+                    .write_all(opening.greeting)
+                    .await
+                    .map_err(DialError::Failed)?;
                 Ok(Reached {
                     stream: Stream::Unix(stream),
                     peer: None,
                 })
             }
-            Target::Tcp { host, port } => tcp(host, *port).await,
+            Target::Tcp { host, port, tls } => {
+                let (mut tcp, peer) = tcp(host, *port, resolved).await?;
+                tcp.write_all(opening.greeting).await.map_err(DialError::Failed)?;
+                let stream = match opening.secure.filter(|_| *tls) {
+                    Some(secure) => Stream::Tls(secure(tcp, host).await.map_err(DialError::Tls)?),
+                    None if *tls => return Err(DialError::Tls(io::ErrorKind::Unsupported.into())),
+                    None => Stream::Tcp(tcp),
+                };
+                Ok(Reached {
+                    stream,
+                    peer: Some(peer),
+                })
+            }
         }
     });
     dialed.await.unwrap_or(Err(DialError::Timeout(limit)))
 }
 
-async fn tcp(host: &str, port: u16) -> Result<Reached, DialError> {
+async fn tcp(
+    host: &str,
+    port: u16,
+    resolved: impl FnOnce(&[SocketAddr]),
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    // Anew for each dial: what a name stands for may change at any time.
     let found = tokio::net::lookup_host((host, port))
         .await
         .map_err(DialError::Name)?;
-    let mut addresses = interleave(found.collect()).into_iter().take(MAX_ADDRESSES);
+    let mut found = interleave(found.collect());
+    found.truncate(MAX_ADDRESSES);
+    resolved(&found);
+    let mut addresses = found.into_iter();
     let Some(first) = addresses.next() else {
         return Err(DialError::Name(io::ErrorKind::NotFound.into()));
     };
@@ -108,19 +162,33 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<Reached> {
+async fn connect(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
     let stream = TcpStream::connect(address).await?;
     crate::addr::tune(&stream, address.ip())?;
-    Ok(Reached {
-        stream: Stream::Tcp(stream),
-        peer: Some(address),
-    })
+    Ok((stream, address))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::net::TcpListener;
+
+    const PLAIN: Opening<'_> = Opening {
+        secure: None,
+        greeting: b"",
+    };
+
+    fn target(host: &str, port: u16) -> Target {
+        Target::Tcp {
+            host: host.into(),
+            port,
+            tls: false,
+        }
+    }
+
+    async fn dial(target: &Target, limit: Duration) -> Result<Reached, DialError> {
+        super::dial(target, PLAIN, limit, |_| {}).await
+    }
 
     #[test]
     fn families_alternate() {
@@ -136,10 +204,7 @@ mod tests {
         // "localhost" has ::1 and 127.0.0.1; only one of them listens.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let target = Target::Tcp {
-            host: "localhost".into(),
-            port,
-        };
+        let target = target("localhost", port);
         let reached = dial(&target, Duration::from_secs(5)).await.unwrap();
         assert_eq!(reached.peer, Some(([127, 0, 0, 1], port).into()));
     }
@@ -150,10 +215,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let second = Duration::from_secs(5);
-        let refused = Target::Tcp {
-            host: "127.0.0.1".into(),
-            port,
-        };
+        let refused = target("127.0.0.1", port);
         assert!(
             matches!(dial(&refused, second).await, Err(DialError::Failed(e)) if e.kind() == io::ErrorKind::ConnectionRefused)
         );
@@ -161,10 +223,7 @@ mod tests {
         assert!(
             matches!(dial(&missing, second).await, Err(DialError::Failed(e)) if e.kind() == io::ErrorKind::NotFound)
         );
-        let unknown = Target::Tcp {
-            host: "no-such-name.invalid".into(),
-            port,
-        };
+        let unknown = target("no-such-name.invalid", port);
         assert!(matches!(dial(&unknown, second).await, Err(DialError::Name(_))));
     }
 
@@ -175,10 +234,7 @@ mod tests {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
-        let target = Target::Tcp {
-            host: "127.0.0.1".into(),
-            port: address.port(),
-        };
+        let target = target("127.0.0.1", address.port());
         let mut queued = Vec::new();
         let limit = Duration::from_millis(200);
         loop {

@@ -9,13 +9,14 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::io::Connection;
 
-/// A connection to a backend, over TCP or a unix socket.
-#[derive(Debug)]
+/// A connection to a backend.
 pub enum Stream {
     /// TCP.
     Tcp(TcpStream),
     /// A unix stream socket.
     Unix(UnixStream),
+    /// TLS over TCP; which TLS is not known here. Boxed, as it is large and seldom.
+    Tls(Box<dyn Connection + Send>),
 }
 
 impl Connection for Stream {
@@ -23,6 +24,21 @@ impl Connection for Stream {
         match self {
             Self::Tcp(stream) => stream.reset_on_drop(),
             Self::Unix(stream) => stream.reset_on_drop(),
+            Self::Tls(stream) => stream.reset_on_drop(),
+        }
+    }
+
+    fn backlog(&self) -> usize {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Tls(stream) => stream.backlog(),
+        }
+    }
+
+    fn held_memory(&self) -> usize {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Tls(stream) => stream.held_memory(),
         }
     }
 
@@ -30,6 +46,7 @@ impl Connection for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_last(cx, data),
             Self::Unix(stream) => Pin::new(stream).poll_write_last(cx, data),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_last(cx, data),
         }
     }
 }
@@ -39,6 +56,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         }
     }
 }
@@ -48,6 +66,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
 
@@ -55,6 +74,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -62,6 +82,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

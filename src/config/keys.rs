@@ -11,6 +11,9 @@ pub(super) enum Place {
     Defaults,
     Route,
     Subprotocol,
+    Backend,
+    BackendTls,
+    Health,
     FramingPair,
     Preset,
     Raw,
@@ -33,9 +36,9 @@ pub(super) enum Place {
 }
 
 use Place::{
-    Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed, FramingPair, JsonSeq,
-    LengthPrefix, Limits, Listener, MessagePair, Netstring, OctetCounting, OversizedPair, Preset, Raw,
-    Replacement, Route, Slip, Subprotocol, Top, Varint,
+    Backend, BackendTls, Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed,
+    FramingPair, Health, JsonSeq, LengthPrefix, Limits, Listener, MessagePair, Netstring, OctetCounting,
+    OversizedPair, Preset, Raw, Replacement, Route, Slip, Subprotocol, Top, Varint,
 };
 
 /// The keys of every place.
@@ -51,21 +54,40 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "route",
         ],
     ),
-    (&[Limits], &["max_sessions", "max_handshakes"]),
+    (&[Limits, Backend], &["max_sessions"]),
+    (&[Limits], &["max_handshakes"]),
+    (&[Listener, BackendTls], &["cert_file", "key_file"]),
     (
         &[Listener],
         &[
             "bind",
-            "cert_file",
-            "key_file",
             "client_ca_file",
             "plaintext",
+            "proxy_protocol_from",
+            "forwarded_from",
+            "forwarded_header",
             "handshake_timeout",
             "request_timeout",
             "max_head",
         ],
     ),
     (&[Route], &["hosts", "path", "backend", "subprotocol"]),
+    (
+        &[Backend],
+        &[
+            "targets",
+            "balance",
+            "queue",
+            "queue_timeout",
+            "fall",
+            "retry_after",
+            "proxy_protocol",
+            "health",
+            "tls",
+        ],
+    ),
+    (&[Health], &["interval", "timeout", "rise", "send", "expect"]),
+    (&[BackendTls], &["ca_file", "server_name"]),
     (&[Route, Subprotocol], &["name"]),
     (
         &[Route, Subprotocol, Defaults],
@@ -151,6 +173,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("port", "bind"),
     ("private_key", "key_file"),
     ("protocols", "subprotocols"),
+    ("servers", "targets"),
     ("target", "backend"),
     ("upstream", "backend"),
 ];
@@ -181,6 +204,9 @@ impl Place {
             Defaults => "[defaults]",
             Route => "[[route]]",
             Subprotocol => "[[route.subprotocol]]",
+            Backend => "`backend`",
+            Health => "`health` of a backend",
+            BackendTls => "`tls` of a backend",
             FramingPair => "a framing for each direction",
             Preset => "a framing with a preset",
             Raw => "a raw framing",
@@ -223,6 +249,7 @@ pub(super) fn belongs(key: &str) -> Option<String> {
         [Route] if key == "subprotocol" => {
             "[[route.subprotocol]] is a table of its own, below its [[route]]".to_owned()
         }
+        [Limits, Backend] => format!("`{key}` is a key of [limits] or `backend`"),
         [Route] => format!("`{key}` is a key of [[route]]; each route has its own"),
         [Route, Subprotocol] => format!("`{key}` is a key of [[route]] or [[route.subprotocol]]"),
         [Route, Subprotocol, Defaults] => {

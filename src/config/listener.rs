@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::Spanned;
 
 use super::diagnostic::{Basis, Diagnostic};
@@ -12,10 +13,13 @@ use super::model::{Certificate, Listener, Tls};
 use super::reader::{Item, Reader, Section};
 use super::scalar::TIMEOUT;
 use super::suggest::quote;
+use crate::addr::Networks;
+use crate::upgrade::{ForwardedHeader, Forwarding};
 
 /// hyper reads heads into a buffer of at least 8 KiB.
 const HEAD: std::ops::RangeInclusive<u64> = (8 << 10)..=(1 << 20);
 const DEFAULT_HEAD: usize = 16 << 10;
+const MOST_NETWORKS: usize = 256;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -59,8 +63,14 @@ fn read(section: &Section<'_>, binds: &mut Vec<Spanned<SocketAddr>>) -> Option<L
     let max_head = section.get("max_head").map_or(Some(DEFAULT_HEAD), |item| {
         item.size(HEAD).and_then(|size| usize::try_from(size).ok())
     });
+    let proxies = section
+        .get("proxy_protocol_from")
+        .map_or(Some(Networks::default()), |item| networks(&item));
+    let forwarding = forwarding(section);
     Some(Listener {
         bind: bind?,
+        proxies: proxies?,
+        forwarding: forwarding?,
         tls: tls?,
         handshake_timeout: handshake_timeout?,
         request_timeout: request_timeout?,
@@ -218,8 +228,79 @@ fn refuse_client_ca(client_ca: &Item<'_>, plaintext: &Item<'_>) {
     client_ca.report(nobody);
 }
 
+/// Who says in a request whom it comes from.
+fn forwarding(section: &Section<'_>) -> Option<Option<Forwarding>> {
+    let header = section
+        .get("forwarded_header")
+        .map_or(Some(ForwardedHeader::XForwardedFor), |item| {
+            item.choice(&[
+                ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+                ("forwarded", ForwardedHeader::Forwarded),
+            ])
+        });
+    let Some(item) = section.get("forwarded_from") else {
+        if let Some(item) = section.get("forwarded_header") {
+            let nobody = Diagnostic::error("`forwarded_header` has no meaning without `forwarded_from`")
+                .at(item.key_span, "nobody is trusted with it")
+                .help("remove it, or add forwarded_from = [\"10.0.0.0/8\"], the addresses of your proxies");
+            section.reader.report(nobody);
+        }
+        return Some(None);
+    };
+    let from = networks(&item)?;
+    Some(Some(Forwarding {
+        from,
+        header: header?,
+    }))
+}
+
+fn networks(item: &Item<'_>) -> Option<Networks> {
+    let elements = item.list("[\"10.0.0.0/8\"]")?;
+    if elements.is_empty() || elements.len() > MOST_NETWORKS {
+        let label = if elements.is_empty() { "none" } else { "too many" };
+        item.wrong(
+            format!("`{}` lists 1 to {MOST_NETWORKS} networks", item.key),
+            label,
+            "write the addresses of your proxies, such as [\"10.0.0.0/8\"]",
+        );
+        return None;
+    }
+    let read = item.each(&elements, network)?;
+    Some(Networks::new(read.into_iter().map(|(_, network)| network)))
+}
+
+/// A network, or a single address.
+fn network(item: &Item<'_>) -> Option<IpNet> {
+    let text = item.text("\"10.0.0.0/8\"")?;
+    let parsed = text.value.parse::<IpNet>().ok();
+    let network = parsed.or_else(|| text.value.parse::<IpAddr>().ok().map(IpNet::from));
+    let (title, help) = match network {
+        None => (
+            "this is not a network",
+            "write an address and how many of its bits count, such as \"10.0.0.0/8\" or \"2001:db8::/32\""
+                .to_owned(),
+        ),
+        Some(IpNet::V6(net)) if net.addr().to_ipv4_mapped().is_some() => (
+            "this is an IPv4 network in the form of IPv6",
+            "write it as IPv4, such as \"10.0.0.0/8\": that holds for both forms".to_owned(),
+        ),
+        Some(net) if net.trunc() != net => {
+            let meant = text
+                .literal()
+                .map(|_| format!("write {}", quote(&net.trunc().to_string())));
+            (
+                "there are bits behind those that count",
+                meant.unwrap_or_default(),
+            )
+        }
+        Some(net) => return Some(net),
+    };
+    item.wrong(title, "not a network", help);
+    None
+}
+
 /// A path, relative to the folder of the configuration file.
-fn file(item: &Item<'_>) -> Option<PathBuf> {
+pub(super) fn file(item: &Item<'_>) -> Option<PathBuf> {
     let text = item.text("\"certs/cert.pem\"")?;
     if text.value.is_empty() {
         item.wrong(

@@ -12,6 +12,7 @@
 //!
 //! [`parse`] touches nothing but its arguments; [`load`] reads the file and the environment. Certificates are not read here.
 
+mod backend;
 mod diagnostic;
 mod framing;
 mod interpolate;
@@ -40,7 +41,7 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
-pub use model::{Certificate, Config, Limits, Listener, Route, Tls};
+pub use model::{BackendTls, Certificate, Config, Limits, Listener, Route, Tls};
 use reader::{Reader, Section};
 pub use value::{Directions, parse_framing};
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Target;
+use crate::addr::Networks;
+use crate::backend::Plan;
 use crate::bridge::Settings;
 use crate::route::{HostPattern, PathPattern};
-use crate::upgrade::Policy;
+use crate::upgrade::{Forwarding, Policy};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -30,6 +31,10 @@ pub struct Config {
 pub struct Listener {
     /// Address and port; port 0 lets the system choose.
     pub bind: SocketAddr,
+    /// Proxies that send a PROXY header first.
+    pub proxies: Networks,
+    /// Proxies that say in the request whom it comes from, and where.
+    pub forwarding: Option<Forwarding>,
     /// With TLS, or in the clear.
     pub tls: Tls,
     /// Longest TLS handshake.
@@ -70,15 +75,26 @@ pub struct Route {
     /// The path.
     pub path: PathPattern,
     /// Where its sessions go.
-    pub backend: Target,
-    /// Longest dial, name look-up included.
-    pub dial_timeout: Duration,
+    pub backend: Plan,
+    /// How the targets that speak TLS are trusted, where there are any.
+    pub backend_tls: Option<BackendTls>,
     /// Who may connect.
     pub policy: Policy,
     /// How its sessions are translated.
     pub settings: Arc<Settings>,
     /// Subprotocols whose sessions are translated otherwise. Their names stand in [`Policy::subprotocols`] too, before others.
     pub subprotocols: Vec<(String, Arc<Settings>)>,
+}
+
+/// TLS to the targets of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendTls {
+    /// PEM, the authorities that are trusted. None: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// What their certificate is for. None: the host of each target.
+    pub server_name: Option<String>,
+    /// The certificate that they may ask for, and its key; PEM.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Route {

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::diagnostic::{Basis, Diagnostic, Span};
+use super::backend;
+use super::diagnostic::{Diagnostic, Span};
 use super::keys::Place;
 use super::model::Route;
 use super::reader::{Item, Reader, Section};
 use super::settings::{self, Written};
 use super::suggest::quote;
-use crate::backend::Target;
 use crate::bridge::Settings;
 use crate::route::{HostPattern, PathPattern};
 
@@ -62,7 +62,7 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
     let path = section
         .get("path")
         .and_then(|item| Some((path(&item)?, item.span)));
-    let backend = section.get("backend").and_then(|item| backend(&item));
+    let backend = section.get("backend").and_then(|item| backend::read(&item));
     if let (Some(hosts), Some((path, span))) = (&hosts, &path) {
         seen.patterns(section.reader, hosts, path, span);
     }
@@ -72,12 +72,13 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
     check_subprotocols(&subprotocols, &resolved.policy.subprotocols, section);
     let names = subprotocols.iter().map(|one| one.name.clone());
     resolved.policy.subprotocols = names.chain(resolved.policy.subprotocols).collect();
+    let backend = backend?;
     Some(Route {
         name: name?,
         hosts: hosts?.into_iter().map(|(_, host)| host).collect(),
         path: path?.0,
-        backend: backend?,
-        dial_timeout: resolved.dial_timeout,
+        backend_tls: backend.tls.clone(),
+        backend: backend.plan(section.reader, &resolved.settings, resolved.dial_timeout)?,
         policy: resolved.policy,
         settings: Arc::new(resolved.settings),
         subprotocols: subprotocols
@@ -263,42 +264,4 @@ fn path(item: &Item<'_>) -> Option<PathPattern> {
             None
         }
     }
-}
-
-fn backend(item: &Item<'_>) -> Option<Target> {
-    let text = item.text("\"tcp://127.0.0.1:6667\"")?;
-    match text.value.parse::<Target>() {
-        Ok(target) => Some(target),
-        Err(error) => {
-            let help = text
-                .literal()
-                .and_then(meant_backend)
-                .unwrap_or_else(|| "write \"tcp://127.0.0.1:6667\" or \"unix:/run/service.sock\"".to_owned());
-            let problem = Diagnostic::error(error.to_string())
-                .at(item.span.clone(), "not a backend")
-                .help(help);
-            item.report(problem.basis(Basis::Value));
-            None
-        }
-    }
-}
-
-/// A backend that only lacks its scheme, its brackets or a slash.
-fn meant_backend(text: &str) -> Option<String> {
-    let rest = text
-        .strip_prefix("tcp:")
-        .unwrap_or(text)
-        .trim_start_matches('/')
-        .trim_end_matches('/');
-    let bracketed = rest
-        .rsplit_once(':')
-        .map(|(host, port)| format!("tcp://[{host}]:{port}"));
-    let socket = text.strip_prefix("unix:").unwrap_or(text).trim_start_matches('/');
-    let file = (text.starts_with("unix:/") || text.starts_with('/')).then(|| format!("unix:/{socket}"));
-    let all = [file, Some(format!("tcp://{rest}")), bracketed];
-    let meant = all
-        .into_iter()
-        .flatten()
-        .find(|text| text.parse::<Target>().is_ok())?;
-    Some(format!("write {}", quote(&meant)))
 }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::addr::Shown;
 use crate::bridge::{Edges, Ended};
 use crate::close::{CloseReason, Level};
 use crate::escape::Printable;
@@ -13,8 +14,10 @@ use crate::escape::Printable;
 pub struct Refusal<'a> {
     /// Why.
     pub reason: CloseReason,
-    /// Who.
+    /// The other end of the connection.
     pub peer: SocketAddr,
+    /// Whom it speaks for: itself, unless it is a proxy that is trusted.
+    pub client: SocketAddr,
     /// The route's name, where one was found.
     pub route: Option<&'a str>,
     /// What exactly; may quote the client, and is escaped.
@@ -27,8 +30,10 @@ pub struct Refusal<'a> {
 pub struct SessionEnd<'a> {
     /// How it ended.
     pub ended: Ended,
-    /// Who.
+    /// The other end of the connection.
     pub peer: SocketAddr,
+    /// Whom it speaks for: itself, unless it is a proxy that is trusted.
+    pub client: SocketAddr,
     /// The route's name.
     pub route: &'a str,
     /// The backend's address, where it was reached.
@@ -66,6 +71,7 @@ pub fn log_refusal(refusal: &Refusal<'_>) {
         status = row.status,
         route = refusal.route,
         peer = %refusal.peer,
+        client = %Shown(refusal.client),
         detail = shown(refusal.detail),
         duration_ms = millis(refusal.duration),
         "refused: {}",
@@ -99,6 +105,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
             code = end.ended.code.map(|code| code.0),
             route = end.route,
             peer = %end.peer,
+            client = %Shown(end.client),
             backend = end.backend.map(tracing::field::display),
             detail = shown(end.detail),
             subprotocol = end.subprotocol,

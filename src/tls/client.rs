@@ -37,11 +37,8 @@ pub async fn connect(tcp: TcpStream, host: &str, trust: &Trust) -> Result<TlsStr
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
             .with_no_client_auth(),
-        Trust::System => builder
-            .with_root_certificates(system_roots()?)
-            .with_no_client_auth(),
-        Trust::File(file) => builder
-            .with_root_certificates(file_roots(file)?)
+        Trust::System | Trust::File(_) => builder
+            .with_root_certificates(roots(trust)?)
             .with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -65,13 +62,22 @@ pub fn describe(stream: &TlsStream<TcpStream>) -> String {
     format!("{version} {suite}")
 }
 
+/// The authorities that are trusted; none where nothing is verified.
+pub(super) fn roots(trust: &Trust) -> Result<RootCertStore, String> {
+    match trust {
+        Trust::System => system_roots(),
+        Trust::File(file) => file_roots(file),
+        Trust::Anybody => Ok(RootCertStore::empty()),
+    }
+}
+
 fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     // One bad certificate in the system's store must not spoil the others.
     let (good, _bad) = roots.add_parsable_certificates(found.certs);
     if good == 0 {
-        Err("the system has no trusted authorities: name some with --ca".into())
+        Err("the system has no trusted authorities: name a file with some".into())
     } else {
         Ok(roots)
     }

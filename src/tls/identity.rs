@@ -20,7 +20,7 @@ use super::ServerConfig;
 
 /// A certificate chain with the key that belongs to it.
 #[derive(Clone, Debug)]
-pub struct Identity(Arc<CertifiedKey>);
+pub struct Identity(pub(super) Arc<CertifiedKey>);
 
 /// Why a certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum IdentityError {
         /// The key's file.
         key: PathBuf,
     },
+    /// TLS to a backend cannot be set up.
+    #[error("TLS to a backend: {0}")]
+    Backend(String),
     /// No certificate could be made.
     #[error("cannot make a certificate: {0}")]
     Make(String),

@@ -2,12 +2,14 @@
 
 pub mod client;
 mod connection;
+mod connector;
 mod handshake;
 mod identity;
 mod sealed;
 mod stream;
 
 pub use connection::TlsConnection;
+pub use connector::{BackendTls, Connector};
 pub use handshake::{Failure, accept};
 pub use identity::{ClientCa, DevelopmentCa, Identity, IdentityError, server_config};
 pub use stream::Stream;

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::handshake::{self, Head};
-use super::{Page, Policy};
+use super::{ForwardedHeader, Page, Policy};
 use crate::close::{BadRequest, CloseReason};
 
 /// hyper's own minimum.
@@ -43,14 +43,24 @@ pub trait Gate: Sync {
     /// What [`Gate::open`] gives: whatever the session needs.
     type Opened: Send;
 
+    /// The header that names the client of a request, where the other end of the connection is trusted with that.
+    fn forwarded_header(&self) -> Option<ForwardedHeader> {
+        None
+    }
+    /// What it says, line by line, for each request.
+    fn forwarded(&self, _lines: &[&[u8]]) {}
     /// The route for a host and path.
     fn find(&self, host: &str, path: &str) -> Option<Self::Route>;
     /// The rules of a route.
     fn policy<'a>(&self, route: &'a Self::Route) -> &'a Policy;
     /// A page to serve to visitors.
     fn page(&self, path: &str) -> Option<Page>;
-    /// Takes whatever must be there before the 101: a place, the backend.
-    fn open(&self, route: Self::Route) -> impl Future<Output = Result<Self::Opened, CloseReason>> + Send;
+    /// Takes whatever must be there before the 101, for a request to this host: a place, the backend.
+    fn open(
+        &self,
+        route: Self::Route,
+        host: &str,
+    ) -> impl Future<Output = Result<Self::Opened, CloseReason>> + Send;
 }
 
 /// A connection that has become a WebSocket.
@@ -214,6 +224,11 @@ enum Answer<T> {
 }
 
 async fn answer<G: Gate>(head: &Head, bounds: Bounds, gate: &G) -> Answer<G::Opened> {
+    if let Some(header) = gate.forwarded_header() {
+        let lines = head.headers.get_all(header.name());
+        let lines: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).collect();
+        gate.forwarded(&lines);
+    }
     let path = head.uri.path();
     if !handshake::asks_for_websocket(head)
         && let Some(page) = gate.page(path)
@@ -239,7 +254,7 @@ async fn admit<G: Gate>(
     handshake::check_origin(head, policy, raw_host, bounds.tls)?;
     let subprotocol = handshake::choose_subprotocol(head, &policy.subprotocols)?.map(str::to_owned);
     let accept = derive_accept_key(key.as_bytes());
-    let opened = gate.open(route).await?;
+    let opened = gate.open(route, &host).await?;
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -281,7 +296,11 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
         CloseReason::BadMethod => {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
-        CloseReason::TooManySessions | CloseReason::OutOfDescriptors => {
+        CloseReason::TooManySessions
+        | CloseReason::OutOfDescriptors
+        | CloseReason::BackendDown
+        | CloseReason::BackendFull
+        | CloseReason::QueueTimeout => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

@@ -9,6 +9,10 @@ use std::process::Command;
 
 /// Modules that know no runtime, clock, log or I/O.
 const PURE: &[&str] = &[
+    "backend::balance",
+    "backend::exchange",
+    "backend::health",
+    "backend::places",
     "bridge::counters",
     "bridge::delivery",
     "bridge::downlink",
@@ -52,6 +56,7 @@ const ABOVE: &[&str] = &["app", "cli", "config", "decode", "demo", "probe", "ses
 const HOMES: &[(&[&str], &[&str])] = &[
     (&["rustls", "rustls_native_certs", "tokio_rustls"], &["tls"]),
     (&["http_body_util", "hyper", "hyper_util"], &["admin", "upgrade"]),
+    (&["proxy_header"], &["accept::proxy", "backend::proxy"]),
     (&["tokio_tungstenite", "tungstenite"], &["probe", "upgrade"]),
 ];
 

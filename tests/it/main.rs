@@ -14,6 +14,8 @@
 
 mod support;
 
+mod backend_tls;
+mod backends;
 mod bad_backend;
 mod bad_frames;
 mod bad_messages;
@@ -29,6 +31,7 @@ mod docs;
 mod drain;
 mod early_and_late;
 mod edges;
+mod forwarded;
 mod framing_pages;
 mod irc;
 mod layering;
@@ -41,6 +44,7 @@ mod mqtt;
 mod postgres;
 mod probe;
 mod protocols;
+mod proxy_protocol;
 mod redis;
 mod slow_peers;
 mod smoke;

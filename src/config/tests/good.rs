@@ -1,6 +1,9 @@
 //! Files that are good, and what becomes of them.
 
 use super::*;
+use crate::addr::Networks;
+use crate::backend::{Balance, Check, Exchange, Plan};
+use crate::upgrade::ForwardedHeader;
 
 #[test]
 fn a_small_file_gets_the_defaults() {
@@ -12,9 +15,12 @@ fn a_small_file_gets_the_defaults() {
     assert_eq!(listener.handshake_timeout, Duration::from_secs(10));
     assert!(matches!(listener.tls, Tls::Off));
     let route = &config.routes[0];
-    assert_eq!(route.dial_timeout, Duration::from_secs(5));
+    assert_eq!(route.backend.dial_timeout, Duration::from_secs(5));
     assert!(route.hosts.is_empty());
-    assert_eq!(route.backend, "tcp://127.0.0.1:1".parse::<Target>().unwrap());
+    assert_eq!(
+        route.backend.targets,
+        ["tcp://127.0.0.1:1".parse::<Target>().unwrap()]
+    );
     assert_eq!(route.policy.origins, Origins::Same);
     assert_eq!(route.policy.absent_origin, AbsentOrigin::Allow);
     assert_eq!(route.policy.on_dial_failure, OnDialFailure::Status);
@@ -375,5 +381,82 @@ fn a_framing_with_an_escape_escapes_unless_the_route_says() {
             config.routes[0].settings.embedded, embedded,
             "{default} {framing}"
         );
+    }
+}
+
+#[test]
+fn a_backend_is_a_target_some_targets_or_a_table() {
+    let backend = |written: &str| {
+        let route = "[[route]]\nname = \"a\"\npath = \"/a\"\nframing = \"crlf\"\ndial_timeout = \"7s\"\n";
+        let config = good(&format!("{LISTENER}{route}{written}\n"));
+        let route = config.routes.into_iter().next().unwrap();
+        (route.backend, route.backend_tls)
+    };
+    let (one, tls) = backend("backend = \"tcp://a:1\"");
+    assert_eq!(tls, None);
+    assert_eq!(one.dial_timeout, Duration::from_secs(7));
+    for same in [
+        "backend = [\"tcp://a:1\"]",
+        "[route.backend]\ntargets = [\"tcp://a:1\"]",
+    ] {
+        assert_eq!(backend(same).0, one, "{same}");
+    }
+    let (all, tls) = backend(
+        "[route.backend]\ntargets = [\"tcp://a:1\", \"tls://b:2\"]\nbalance = \"least-sessions\"\nmax_sessions = 5\n\
+         queue = 6\nqueue_timeout = \"7s\"\nfall = 8\nhealth = { interval = \"9s\", timeout = \"10s\", rise = 11, \
+         send = \"PING\", expect = { hex = \"2b\" } }\ntls = { ca_file = \"ca.pem\" }",
+    );
+    let exchange = Exchange {
+        send: b"PING\r\n".to_vec(),
+        expect: b"+".to_vec(),
+        framing: preset("crlf").unwrap().to_client,
+    };
+    let check = Check {
+        interval: Duration::from_secs(9),
+        timeout: Duration::from_secs(10),
+        rise: 11,
+        exchange: Some(exchange),
+    };
+    let plan = Plan {
+        targets: vec!["tcp://a:1".parse().unwrap(), "tls://b:2".parse().unwrap()],
+        balance: Balance::LeastSessions,
+        max_sessions: Some(5),
+        queue: 6,
+        queue_timeout: Duration::from_secs(7),
+        fall: 8,
+        check: Some(check),
+        ..one
+    };
+    assert_eq!(all, plan);
+    assert_eq!(tls.unwrap().ca_file, Some("/etc/sealock/ca.pem".into()));
+    let (_, tls) = backend("backend = \"tls://a:1\"");
+    assert_eq!(tls, Some(BackendTls::default()));
+}
+
+#[test]
+fn trusted_proxies_are_networks_or_addresses() {
+    let listener = |lines: &str| {
+        let listener = format!("{LISTENER}{lines}\n{ROUTE}framing = \"raw\"\n");
+        good(&listener).listeners.into_iter().next().unwrap()
+    };
+    let plain = listener("");
+    assert_eq!((plain.proxies, plain.forwarding), (Networks::default(), None));
+    let trusting = listener(
+        "proxy_protocol_from = [\"10.0.0.0/8\", \"2001:db8::/32\"]\nforwarded_from = [\"192.0.2.7\", \"::1\"]",
+    );
+    for (address, proxy, forwards) in [
+        ("10.255.0.1", true, false),
+        ("::ffff:10.255.0.1", true, false),
+        ("11.0.0.1", false, false),
+        ("2001:db8:1::1", true, false),
+        ("192.0.2.7", false, true),
+        ("192.0.2.8", false, false),
+        ("::1", false, true),
+    ] {
+        let address = address.parse().unwrap();
+        assert_eq!(trusting.proxies.contains(address), proxy, "{address}");
+        let forwarding = trusting.forwarding.as_ref().unwrap();
+        assert_eq!(forwarding.header, ForwardedHeader::XForwardedFor);
+        assert_eq!(forwarding.from.contains(address), forwards, "{address}");
     }
 }

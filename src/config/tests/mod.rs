@@ -185,6 +185,11 @@ fn each_mistake_is_told_with_its_place_and_remedy() {
     cases(&whole, include_str!("../testdata/unknown.txt"));
     cases(&whole, include_str!("../testdata/listeners.txt"));
     cases(LISTENER, include_str!("../testdata/routes.txt"));
+    let no_backend = "[[route]]\nname = \"a\"\npath = \"/a\"\nframing = \"lines\"\n";
+    cases(
+        &format!("{LISTENER}{no_backend}"),
+        include_str!("../testdata/backends.txt"),
+    );
     cases(&route_with(""), include_str!("../testdata/settings.txt"));
 }
 

@@ -19,7 +19,7 @@ pub(super) fn uncommented(source: &str) -> String {
 fn the_example_is_good_and_shows_the_real_defaults() {
     let shown = good(EXAMPLE);
     let spelt_out = good(&uncommented(EXAMPLE));
-    assert_eq!(spelt_out.listeners.len(), shown.listeners.len() + 2);
+    assert_eq!(spelt_out.listeners.len(), shown.listeners.len() + 3);
     assert_eq!(format!("{:?}", spelt_out.routes), format!("{:?}", shown.routes));
     assert_eq!(
         format!("{:?}", spelt_out.listeners[0]),
@@ -62,6 +62,11 @@ fn every_key_is_read() {
                 Place::Defaults => format!("[defaults]\n{key} = {DATE}"),
                 Place::Route => format!("[[route]]\n{key} = {DATE}"),
                 Place::Subprotocol => format!("[[route]]\n[[route.subprotocol]]\n{key} = {DATE}"),
+                Place::Backend => {
+                    format!("[[route]]\nbackend = {{ {key} = {DATE} }}")
+                }
+                Place::Health => format!("[[route]]\nbackend = {{ health = {{ {key} = {DATE} }} }}"),
+                Place::BackendTls => format!("[[route]]\nbackend = {{ tls = {{ {key} = {DATE} }} }}"),
                 Place::FramingPair | Place::Preset => format!("[defaults]\nframing = {{ {key} = {DATE} }}"),
                 _ if *key == "kind" => format!("[defaults]\nframing = {{ kind = {DATE} }}"),
                 Place::Raw

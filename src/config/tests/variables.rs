@@ -11,7 +11,7 @@ fn variables_stand_in_strings() {
     ));
     let route = &config.routes[0];
     assert_eq!(config.limits.max_sessions, 12);
-    assert_eq!(route.backend.to_string(), "tcp://127.0.0.1:6667");
+    assert_eq!(route.backend.targets[0].to_string(), "tcp://127.0.0.1:6667");
     assert_eq!(route.path.to_string(), "/irc");
     assert_eq!(route.policy.subprotocols, ["a$b"]);
     assert!(matches!(route.settings.to_client, Framing::Delimiter(_)));

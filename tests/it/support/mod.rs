@@ -17,7 +17,7 @@ pub use client::{
     BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Request, Stream, TEXT, answer, frame,
 };
 pub use gate::Gate;
-pub use program::{Output, Program, certificate, connect, sealock, tls_connect};
+pub use program::{Output, Program, certificate, connect, sealock, tls_connect, tls_connect_over};
 pub use scene::Scene;
 pub use service::{Service, free_address, missing, program, pypi, script};
 pub use typist::Typist;

@@ -161,6 +161,12 @@ impl Program {
         waited.expect("sealock runs").clone()
     }
 
+    /// Waits until something has been logged so many times.
+    pub async fn logged_times(&mut self, what: &str, times: usize) {
+        let enough = |log: &String| log.matches(what).count() >= times;
+        soon(what, self.log.wait_for(enough)).await.expect("sealock runs");
+    }
+
     /// Stops reading the log, and closes the pipe that it comes through.
     pub async fn close_log(&mut self) {
         self.log_reader.abort();
@@ -259,7 +265,11 @@ pub async fn connect(address: SocketAddr) -> TcpStream {
 
 /// A TLS connection that trusts the run's CA.
 pub async fn tls_connect(address: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let tcp = connect(address).await;
+    tls_connect_over(connect(address).await).await
+}
+
+/// The same over a connection on which something has been said already.
+pub async fn tls_connect_over(tcp: TcpStream) -> tokio_rustls::client::TlsStream<TcpStream> {
     client::connect(tcp, "localhost", &Trust::File(certificate("ca.pem")))
         .await
         .unwrap()

@@ -1,0 +1,554 @@
+//! The targets of a route, with what is known of them: finds each session its target and dials it.
+
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::balance;
+use super::dial::{self, DialError, Opening, Reached};
+use super::health::{Attempt, Condition, Health, Rule};
+use super::places::{Places, Room, Ticket, Tried, Verdict};
+use super::{Plan, Secure, Target, check};
+
+/// Who wants to reach a backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The address that it has connected to.
+    pub destination: SocketAddr,
+    /// The host that it has asked for.
+    pub host: &'a str,
+    /// The number of its connection in the log.
+    pub id: u64,
+}
+
+/// The targets of one route.
+///
+/// It is shared by those who open sessions, not by the sessions: they hold [`Place`]s. So a new pool can take over from an old one
+/// while sessions of that are still running.
+pub struct Pool {
+    shared: Arc<Shared>,
+    /// Ends the checks.
+    _checks: DropGuard,
+}
+
+/// A backend that was reached, with the place there.
+pub struct Opened {
+    /// The connection.
+    pub reached: Reached,
+    /// To be kept as long as the session lives.
+    pub place: Place,
+}
+
+/// Why there is no backend for a session.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A dial failed, and no other target could be tried. What was dialled is told with it.
+    #[error("{0}: {1}")]
+    Dial(Arc<Target>, #[source] DialError),
+    /// Not the backend's fault: the process or the system has no descriptor left.
+    #[error("{0}: {1}")]
+    OutOfDescriptors(Arc<Target>, #[source] DialError),
+    /// Every target is down; the last failure of one of them.
+    #[error("{0}")]
+    Down(String),
+    /// Every target has as many sessions as it takes, and as many wait as may.
+    #[error("{0} sessions wait already")]
+    QueueFull(usize),
+    /// No place became free in time.
+    #[error("no place within {}", crate::units::show_duration(*.0))]
+    QueueTimeout(Duration),
+}
+
+/// What is known of a pool.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// In the order of the configuration.
+    pub targets: Vec<TargetStatus>,
+    /// Sessions that wait for a place.
+    pub queued: usize,
+}
+
+/// What is known of a target.
+#[derive(Clone, Debug)]
+pub struct TargetStatus {
+    /// As it is written.
+    pub target: Arc<Target>,
+    /// What its name stood for when it was last looked up.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether it takes sessions.
+    pub condition: Condition,
+    /// Its sessions, and dials under way.
+    pub sessions: usize,
+    /// Its last failure, and how long ago that was.
+    pub last_failure: Option<(String, Duration)>,
+}
+
+/// What a pool shares with its places.
+pub(super) struct Shared {
+    /// The route's name, for logs.
+    route: String,
+    plan: Plan,
+    pub(super) targets: Vec<Arc<Target>>,
+    secure: Option<Secure>,
+    state: Mutex<State>,
+}
+
+struct State {
+    places: Places<Arc<Notify>>,
+    notes: Vec<Notes>,
+}
+
+/// What is remembered of a target only to be told.
+#[derive(Clone, Debug, Default)]
+struct Notes {
+    addresses: Vec<SocketAddr>,
+    last_failure: Option<(String, Instant)>,
+}
+
+impl Pool {
+    /// The targets of this plan, of which nothing is known yet. `secure` makes TLS, where one of them speaks it. Checks are run among
+    /// `tasks`, until `stop` or the end of the pool.
+    pub fn new(
+        route: &str,
+        plan: Plan,
+        secure: Option<Secure>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let targets: Vec<Arc<Target>> = plan.targets.iter().cloned().map(Arc::new).collect();
+        let room = Room {
+            places: plan.max_sessions.unwrap_or(usize::MAX),
+            queue: plan.queue,
+        };
+        let rule = Rule {
+            fall: plan.fall,
+            rise: plan.check.as_ref().map(|check| check.rise),
+            pause: plan.retry_after,
+        };
+        let keys = targets
+            .iter()
+            .map(|target| balance::key(target.to_string().as_bytes()));
+        let state = State {
+            places: Places::new(plan.balance, room, rule, keys),
+            notes: vec![Notes::default(); targets.len()],
+        };
+        let shared = Arc::new(Shared {
+            route: route.to_owned(),
+            plan,
+            targets,
+            secure,
+            state: Mutex::new(state),
+        });
+        let stop = stop.child_token();
+        for index in 0..shared.targets.len() {
+            if let Some(check) = shared.plan.check.clone() {
+                let checks = check::run(Arc::clone(&shared), index, check);
+                let stop = stop.clone();
+                tasks.spawn(async move { stop.run_until_cancelled(checks).await });
+            }
+        }
+        Self {
+            shared,
+            _checks: stop.drop_guard(),
+        }
+    }
+
+    /// Finds a target for a session and dials it. Where that fails, the next one is tried, as long as the deadline allows.
+    pub async fn open(&self, caller: Caller<'_>) -> Result<Opened, Refused> {
+        let shared = &self.shared;
+        let client = key_of(caller.client.ip());
+        let mut tried = Tried::default();
+        let (mut place, mut others) = shared.queue(client).await?;
+        let greeting = shared
+            .greeting(Some(&caller))
+            .map_err(|error| Refused::Dial(Arc::clone(place.target()), DialError::Failed(error)))?;
+        let deadline = Instant::now() + shared.plan.dial_timeout;
+        loop {
+            // Each of those that are left gets its share, so that one which does not answer leaves time for the others.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
+            let index = place.index;
+            let noted = |addresses: &[SocketAddr]| shared.note(index, addresses);
+            let error =
+                match dial::dial(&shared.targets[index], shared.opening(&greeting), share, noted).await {
+                    Ok(reached) => {
+                        place.passed();
+                        return Ok(Opened { reached, place });
+                    }
+                    Err(error) => error,
+                };
+            let target = Arc::clone(&shared.targets[index]);
+            if error.is_out_of_descriptors() {
+                return Err(Refused::OutOfDescriptors(target, error));
+            }
+            place.failed(&error);
+            tried.add(index);
+            drop(place);
+            match shared.next(client, tried).filter(|_| Instant::now() < deadline) {
+                Some(next) => (place, others) = next,
+                None => return Err(Refused::Dial(target, error)),
+            }
+        }
+    }
+
+    /// What is known of the targets now.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.shared.state();
+        let of = |((target, slot), notes): ((&Arc<Target>, &super::places::Slot), &Notes)| TargetStatus {
+            target: Arc::clone(target),
+            addresses: notes.addresses.clone(),
+            condition: slot.health.condition(),
+            sessions: slot.sessions,
+            last_failure: notes
+                .last_failure
+                .as_ref()
+                .map(|(what, when)| (what.clone(), when.elapsed())),
+        };
+        let slots = self.shared.targets.iter().zip(state.places.slots());
+        Snapshot {
+            targets: slots.zip(&state.notes).map(of).collect(),
+            queued: state.places.queued(),
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done with it can stop in the middle.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a session, and how many targets could be tried behind it. Waits where all places are taken.
+    async fn queue(self: &Arc<Self>, client: u64) -> Result<(Place, usize), Refused> {
+        let mut waiting: Option<Waiting<'_>> = None;
+        let deadline = Instant::now() + self.plan.queue_timeout;
+        loop {
+            let joins = waiting.is_none();
+            let (verdict, told) = {
+                let mut state = self.state();
+                let mut ticket = waiting.as_ref().and_then(|waiting| waiting.ticket);
+                let verdict = state.places.enter(now(), client, Tried::default(), &mut ticket);
+                match &mut waiting {
+                    Some(waiting) => waiting.ticket = ticket,
+                    None if matches!(verdict, Verdict::Wait(_)) => {
+                        let told = Arc::new(Notify::new());
+                        waiting = Some(Waiting {
+                            shared: self,
+                            ticket: Some(state.places.join(Arc::clone(&told))),
+                            told,
+                        });
+                    }
+                    None => {}
+                }
+                (verdict, waiting.as_ref().map(|waiting| Arc::clone(&waiting.told)))
+            };
+            let until = match verdict {
+                Verdict::Go {
+                    index,
+                    attempt,
+                    others,
+                } => return Ok((self.place(index, attempt), others)),
+                Verdict::Down => return Err(Refused::Down(self.last_failure())),
+                Verdict::Full => return Err(Refused::QueueFull(self.plan.queue)),
+                Verdict::Wait(until) => until.map_or(deadline, |until| deadline.min(until.into())),
+            };
+            let Some(told) = told else {
+                continue;
+            };
+            if joins {
+                tracing::debug!(route = self.route, "a session waits for a place");
+            }
+            tokio::select! {
+                () = told.notified() => {}
+                () = sleep_until(until) => {
+                    if Instant::now() >= deadline {
+                        return Err(Refused::QueueTimeout(self.plan.queue_timeout));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A place at a target that was not tried yet, and how many there are behind it.
+    fn next(self: &Arc<Self>, client: u64, tried: Tried) -> Option<(Place, usize)> {
+        let verdict = self.state().places.enter(now(), client, tried, &mut None);
+        match verdict {
+            Verdict::Go {
+                index,
+                attempt,
+                others,
+            } => Some((self.place(index, attempt), others)),
+            Verdict::Wait(_) | Verdict::Down | Verdict::Full => None,
+        }
+    }
+
+    fn place(self: &Arc<Self>, index: usize, attempt: Attempt) -> Place {
+        Place {
+            shared: Arc::clone(self),
+            index,
+            attempt: Some(attempt),
+        }
+    }
+
+    /// What is written to a target before anything else, for a session or for a check.
+    pub(super) fn greeting(&self, caller: Option<&Caller<'_>>) -> io::Result<Vec<u8>> {
+        match self.plan.proxy_protocol {
+            Some(version) => version.header(caller),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What is done with each connection: `greeting` is written before anything else.
+    pub(super) fn opening<'a>(&'a self, greeting: &'a [u8]) -> Opening<'a> {
+        Opening {
+            secure: self.secure.as_ref(),
+            greeting,
+        }
+    }
+
+    /// A check has failed so, or passed.
+    pub(super) fn checked(&self, index: usize, failure: Option<&dyn Display>) {
+        self.learn(index, failure, |health| health.checked(failure.is_none(), now()));
+    }
+
+    pub(super) fn note(&self, index: usize, addresses: &[SocketAddr]) {
+        if let Some(notes) = self.state().notes.get_mut(index) {
+            addresses.clone_into(&mut notes.addresses);
+        }
+    }
+
+    /// The newest failure, with the target that it is of.
+    fn last_failure(&self) -> String {
+        let state = self.state();
+        let failures = self.targets.iter().zip(&state.notes);
+        let newest = failures
+            .filter_map(|(target, notes)| Some((target, notes.last_failure.as_ref()?)))
+            .max_by_key(|(_, (_, when))| *when);
+        newest.map_or(String::new(), |(target, (what, _))| format!("{target}: {what}"))
+    }
+
+    /// Changes what is known of a target, tells who waits, and logs when it goes down or comes back.
+    fn learn(&self, index: usize, failure: Option<&dyn Display>, change: impl FnOnce(&mut Health)) {
+        let mut state = self.state();
+        let Some(slot) = state.places.slot(index) else {
+            return;
+        };
+        let before = slot.health.condition();
+        change(&mut slot.health);
+        let after = slot.health.condition();
+        if let (Some(failure), Some(notes)) = (failure, state.notes.get_mut(index)) {
+            notes.last_failure = Some((failure.to_string(), Instant::now()));
+        }
+        tell(&state);
+        drop(state);
+        if before == after {
+            return;
+        }
+        let (route, backend) = (&self.route, &self.targets[index]);
+        match (after, failure) {
+            (Condition::Down, Some(failure)) => {
+                tracing::warn!(route, %backend, failure = %failure, "backend is down");
+            }
+            _ if before == Condition::Down => tracing::info!(route, %backend, "backend is up again"),
+            _ => tracing::debug!(route, %backend, "backend is up"),
+        }
+    }
+}
+
+/// Tells the first who waits that something has changed.
+fn tell(state: &State) {
+    if let Some(told) = state.places.front() {
+        told.notify_one();
+    }
+}
+
+/// A session's place at a target. Given back when it is dropped.
+pub struct Place {
+    shared: Arc<Shared>,
+    index: usize,
+    /// While it is dialled.
+    attempt: Option<Attempt>,
+}
+
+impl Place {
+    /// The target.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.shared.targets[self.index]
+    }
+
+    fn passed(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.shared
+                .learn(self.index, None, |health| health.passed(attempt));
+        }
+    }
+
+    fn failed(&mut self, error: &DialError) {
+        if let Some(attempt) = self.attempt.take() {
+            let change = |health: &mut Health| health.failed(attempt, now());
+            self.shared.learn(self.index, Some(error), change);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        if let (Some(attempt), Some(slot)) = (self.attempt.take(), state.places.slot(self.index)) {
+            slot.health.abandoned(attempt);
+        }
+        state.places.release(self.index);
+        tell(&state);
+    }
+}
+
+/// Somebody in the queue. Whoever drops it has left.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    /// None once the place was found.
+    ticket: Option<Ticket>,
+    told: Arc<Notify>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        if let Some(ticket) = self.ticket {
+            state.places.leave(ticket);
+        }
+        // There may be more than one place, or none for anybody.
+        tell(&state);
+    }
+}
+
+fn key_of(client: IpAddr) -> u64 {
+    match client.to_canonical() {
+        IpAddr::V4(address) => balance::key(&address.octets()),
+        IpAddr::V6(address) => balance::key(&address.octets()),
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Balance, Check};
+    use tokio::net::TcpListener;
+
+    fn plan(targets: &[&str]) -> Plan {
+        Plan {
+            targets: targets.iter().map(|text| text.parse().unwrap()).collect(),
+            balance: Balance::RoundRobin,
+            dial_timeout: Duration::from_secs(5),
+            max_sessions: None,
+            queue: 0,
+            queue_timeout: Duration::from_secs(5),
+            fall: 1,
+            retry_after: Duration::from_secs(60),
+            proxy_protocol: None,
+            check: None,
+        }
+    }
+
+    fn caller() -> Caller<'static> {
+        Caller {
+            client: "192.0.2.1:1".parse().unwrap(),
+            destination: "192.0.2.2:443".parse().unwrap(),
+            host: "example.com",
+            id: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_learnt_of_targets_can_be_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let plan = plan(&["unix:/nonexistent/socket", &format!("tcp://{address}")]);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let pool = Pool::new("test", plan, None, &tasks, &stop);
+        let see = || {
+            let snapshot = pool.snapshot();
+            assert_eq!(snapshot.queued, 0);
+            let of = |status: TargetStatus| (status.condition, status.sessions, status.addresses);
+            let [one, other] = snapshot.targets.try_into().unwrap();
+            assert_eq!(one.target.to_string(), "unix:/nonexistent/socket");
+            (one.last_failure.clone(), of(one), of(other))
+        };
+        let nothing = || (Condition::Unknown, 0, vec![]);
+        assert_eq!(see(), (None, nothing(), nothing()));
+
+        let opened = pool.open(caller()).await.unwrap();
+        assert_eq!(opened.place.target().to_string(), format!("tcp://{address}"));
+        let (failure, one, other) = see();
+        assert!(failure.unwrap().0.contains("No such file"));
+        assert_eq!(one, (Condition::Down, 0, vec![]));
+        assert_eq!(other, (Condition::Up, 1, vec![address]));
+        drop(opened);
+        assert_eq!(see().2, (Condition::Up, 0, vec![address]));
+        assert!(tasks.is_empty(), "nobody asked for checks");
+    }
+
+    #[tokio::test]
+    async fn checks_end_with_their_pool_and_places_do_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let check = Check {
+            interval: Duration::from_millis(1),
+            timeout: Duration::from_secs(5),
+            rise: 1,
+            exchange: None,
+        };
+        let plan = Plan {
+            check: Some(check),
+            ..plan(&[&format!("tcp://{}", listener.local_addr().unwrap())])
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let pool = Pool::new("test", plan, None, &tasks, &stop);
+        for _ in 0..3 {
+            listener.accept().await.unwrap();
+        }
+        let opened = pool.open(caller()).await.unwrap();
+        drop(pool);
+        tasks.close();
+        tasks.wait().await;
+        assert!(!stop.is_cancelled());
+        drop(opened);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_queue_takes_nothing_along() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let plan = Plan {
+            max_sessions: Some(1),
+            queue: 2,
+            ..plan(&[&format!("tcp://{}", listener.local_addr().unwrap())])
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let pool = Pool::new("test", plan, None, &tasks, &stop);
+        let first = pool.open(caller()).await.unwrap();
+        let mut second = Box::pin(pool.open(caller()));
+        let mut third = Box::pin(pool.open(caller()));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert!(futures_util::poll!(&mut third).is_pending());
+        assert_eq!(pool.snapshot().queued, 2);
+        assert!(matches!(pool.open(caller()).await, Err(Refused::QueueFull(2))));
+        // The second is told, and leaves before it has heard.
+        drop(first);
+        drop(second);
+        let third = third.await.unwrap();
+        assert_eq!(pool.snapshot().queued, 0);
+        assert_eq!(pool.snapshot().targets[0].sessions, 1);
+        drop(third);
+    }
+}

@@ -1,0 +1,218 @@
+//! TLS to backends.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
+
+use super::client::{self, Trust};
+use super::{Identity, IdentityError};
+use crate::io::Connection;
+
+/// Makes TLS 1.2 or 1.3 of connections to a backend, whose certificate is verified.
+#[derive(Clone)]
+pub struct Connector {
+    config: Arc<ClientConfig>,
+    name: Option<ServerName<'static>>,
+}
+
+impl Connector {
+    /// One that trusts these authorities, or those of the system. `server_name` is what the certificate must be for, and what is asked
+    /// for, instead of the target's host. Backends that ask for a certificate get `identity`.
+    pub fn new(
+        trust: &Trust,
+        server_name: Option<&str>,
+        identity: Option<&Identity>,
+    ) -> Result<Self, IdentityError> {
+        let setup = |problem: &dyn std::fmt::Display| IdentityError::Backend(problem.to_string());
+        let name = server_name.map(server_name_of).transpose();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| setup(&error))?;
+        let roots = client::roots(trust).map_err(|problem| setup(&problem))?;
+        let builder = builder.with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&identity.0))))
+            }
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            name: name.map_err(|error| setup(&error))?,
+        })
+    }
+
+    /// Performs the handshake with a host: a name, or an address without brackets. The deadline is the caller's.
+    pub async fn connect(&self, tcp: TcpStream, host: &str) -> io::Result<BackendTls> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => server_name_of(host).map_err(io::Error::other)?,
+        };
+        let stream = TlsConnector::from(Arc::clone(&self.config))
+            .connect(name, tcp)
+            .await?;
+        Ok(BackendTls { stream, taken: 0 })
+    }
+}
+
+fn server_name_of(host: &str) -> Result<ServerName<'static>, String> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(ServerName::from(address));
+    }
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("{host:?} is not a name that a certificate can have"))
+}
+
+/// A connection to a backend, encrypted.
+///
+/// Its end without close_notify is an error, as it is for clients: somebody on the way may have cut it.
+pub struct BackendTls {
+    stream: TlsStream<TcpStream>,
+    /// Bytes that were sealed, and of which not all have left. They count as written only then, so that whoever writes waits for the
+    /// socket, and a backend that takes nothing is not mistaken for one that does.
+    taken: usize,
+}
+
+impl Connection for BackendTls {
+    fn reset_on_drop(&self) {
+        self.stream.get_ref().0.reset_on_drop();
+    }
+
+    fn held_memory(&self) -> usize {
+        self.taken
+    }
+}
+
+impl AsyncRead for BackendTls {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for BackendTls {
+    /// Where it is pending, it must be asked again with the same bytes, or at least as many: as all who write do that have a queue.
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.taken == 0 {
+            this.taken = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
+        }
+        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        Poll::Ready(Ok(std::mem::take(&mut this.taken)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    /// close_notify, then FIN: the backend may still answer.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{DevelopmentCa, server_config};
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    /// A backend and the connection to it.
+    async fn pair() -> (BackendTls, tokio_rustls::server::TlsStream<TcpStream>) {
+        let made = DevelopmentCa::make(&["localhost".into()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca.pem");
+        std::fs::write(&ca, &made.ca_pem).unwrap();
+        let connector = Connector::new(&Trust::File(ca), Some("localhost"), None).unwrap();
+        let acceptor = TlsAcceptor::from(server_config(&made.identity(), None).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(
+            async {
+                let tcp = TcpStream::connect(address).await.unwrap();
+                connector.connect(tcp, "127.0.0.1").await.unwrap()
+            },
+            async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() }
+        );
+        (near, far)
+    }
+
+    #[tokio::test]
+    async fn what_counts_as_written_has_left() {
+        let (mut near, mut far) = pair().await;
+        let bytes: Vec<u8> = (0..64 * 1024 * 1024_usize).map(|at| at as u8).collect();
+        // Nobody reads: the socket fills up, and then nothing more is taken.
+        let mut written = 0;
+        loop {
+            let wrote =
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut near).poll_write(cx, &bytes[written..]))).await;
+            match wrote {
+                Poll::Ready(count) => written += count.unwrap(),
+                Poll::Pending => break,
+            }
+        }
+        assert!(near.held_memory() > 0 && near.stream.get_ref().1.wants_write());
+        // Without another word of its own, all that counts as written arrives.
+        let mut got = vec![0; written];
+        far.read_exact(&mut got).await.unwrap();
+        assert!(got == bytes[..written]);
+        // And the rest, once: nothing is sealed twice.
+        let writing = async {
+            near.write_all(&bytes[written..]).await.unwrap();
+            near.shutdown().await.unwrap();
+        };
+        let reading = async {
+            let mut rest = vec![0; bytes.len() - written];
+            far.read_exact(&mut rest).await.unwrap();
+            assert!(rest == bytes[written..]);
+            assert_eq!(far.read(&mut [0]).await.unwrap(), 0);
+        };
+        tokio::join!(writing, reading);
+        // Our end is not theirs.
+        far.write_all(b"an answer").await.unwrap();
+        far.shutdown().await.unwrap();
+        let mut answer = [0; 9];
+        near.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"an answer");
+        assert_eq!(near.read(&mut [0]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_end_without_close_notify_is_an_error() {
+        let (mut near, mut far) = pair().await;
+        far.get_mut().0.shutdown().await.unwrap();
+        let error = near.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(error.to_string().contains("close_notify"), "{error}");
+    }
+
+    #[test]
+    fn names_and_files_are_checked_at_once() {
+        for (trust, name, says) in [
+            (
+                Trust::System,
+                Some("a b"),
+                "not a name that a certificate can have",
+            ),
+            (Trust::File("/nonexistent.pem".into()), None, "/nonexistent.pem"),
+        ] {
+            let Err(error) = Connector::new(&trust, name, None) else {
+                panic!("this should have been refused")
+            };
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}

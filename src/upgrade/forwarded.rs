@@ -1,0 +1,216 @@
+//! Whom a request comes from when proxies stand in between: `X-Forwarded-For` and `Forwarded` (RFC 7239). Pure.
+//!
+//! Each proxy appends the address that it was called from. Everything before what a trusted proxy has written may be made up, so the
+//! list is read from its end: an address is believed while all behind it are trusted.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::addr::Networks;
+
+/// Whose word is taken for whom a request comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Proxies that are trusted.
+    pub from: Networks,
+    /// Where they say it. Never both: a proxy that writes one of them passes on what its client has written in the other.
+    pub header: ForwardedHeader,
+}
+
+/// A header that names clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For: 192.0.2.1, 10.0.0.1`
+    XForwardedFor,
+    /// `Forwarded: for=192.0.2.1;proto=https, for="[2001:db8::1]:4711"`
+    Forwarded,
+}
+
+impl ForwardedHeader {
+    /// The name, as hyper compares it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+
+    /// Splits one element off the end of a line; no proxy writes a comma inside of one but in quotes.
+    fn pop(self, line: &str) -> (&str, &str) {
+        let mut quoted = false;
+        let comma = line.rfind(|c| {
+            quoted ^= c == '"' && self == Self::Forwarded;
+            c == ',' && !quoted
+        });
+        comma.map_or(("", line), |at| (&line[..at], &line[at + 1..]))
+    }
+
+    fn address(self, element: &str) -> Option<SocketAddr> {
+        let node = match self {
+            Self::XForwardedFor => element.trim(),
+            Self::Forwarded => element.split(';').find_map(|pair| {
+                let (name, value) = pair.split_once('=')?;
+                name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
+            })?,
+        };
+        let unquoted = node.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        address(unquoted.filter(|_| self == Self::Forwarded).unwrap_or(node))
+    }
+}
+
+impl Forwarding {
+    /// The client of a connection from `peer` on which these lines of the header came: the last address that is not trusted. Where
+    /// somebody has written what is no address (RFC 7239 has `unknown`), it is the proxy that tells so.
+    pub fn client<'a>(
+        &self,
+        peer: SocketAddr,
+        lines: impl DoubleEndedIterator<Item = &'a [u8]>,
+    ) -> SocketAddr {
+        let mut client = peer;
+        for line in lines.rev() {
+            let Ok(mut rest) = std::str::from_utf8(line) else {
+                return client;
+            };
+            loop {
+                if !self.from.contains(client.ip()) {
+                    return client;
+                }
+                let element;
+                (rest, element) = self.header.pop(rest);
+                match self.header.address(element) {
+                    Some(address) => client = address,
+                    // An empty element is none (RFC 9110 §5.6.1).
+                    None if element.trim().is_empty() => {}
+                    None => return client,
+                }
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+        client
+    }
+}
+
+/// An address with or without a port; port 0 stands for none.
+fn address(node: &str) -> Option<SocketAddr> {
+    if let Ok(address) = node.parse::<SocketAddr>() {
+        return Some(address);
+    }
+    let bare = node
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .filter(|rest| rest.contains(':'));
+    let ip: IpAddr = bare.unwrap_or(node).parse().ok()?;
+    Some(SocketAddr::new(ip, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn trusting(header: ForwardedHeader) -> Forwarding {
+        let from = Networks::new(["10.0.0.0/8", "2001:db8:1::/48"].map(|net| net.parse().unwrap()));
+        Forwarding { from, header }
+    }
+
+    fn client(header: ForwardedHeader, peer: &str, lines: &[&str]) -> String {
+        let lines = lines.iter().map(|line| line.as_bytes());
+        let client = trusting(header).client(peer.parse().unwrap(), lines);
+        client.to_string()
+    }
+
+    #[test]
+    fn the_last_address_that_is_not_trusted_is_the_client() {
+        const PROXY: &str = "10.0.0.1:9";
+        for (peer, lines, said) in [
+            (PROXY, &["192.0.2.1"][..], "192.0.2.1:0"),
+            (PROXY, &["192.0.2.1:77"], "192.0.2.1:77"),
+            (PROXY, &["2001:db8::7"], "[2001:db8::7]:0"),
+            (PROXY, &["[2001:db8::7]"], "[2001:db8::7]:0"),
+            (PROXY, &["[2001:db8::7]:5"], "[2001:db8::7]:5"),
+            ("[::ffff:10.0.0.1]:9", &["192.0.2.1"], "192.0.2.1:0"),
+            // What stands before the client's address it may have written itself.
+            (PROXY, &["127.0.0.1, 192.0.2.1"], "192.0.2.1:0"),
+            (PROXY, &["127.0.0.1", "192.0.2.1"], "192.0.2.1:0"),
+            (
+                PROXY,
+                &["127.0.0.1, 192.0.2.1 , 10.0.0.3,10.0.0.2"],
+                "192.0.2.1:0",
+            ),
+            (PROXY, &["192.0.2.1", "10.0.0.3", "2001:db8:1::2"], "192.0.2.1:0"),
+            (PROXY, &["\"", "192.0.2.1"], "192.0.2.1:0"),
+            // Nobody else was on the way.
+            (PROXY, &["10.0.0.3"], "10.0.0.3:0"),
+            (PROXY, &[], PROXY),
+            (PROXY, &["", " , "], PROXY),
+            (PROXY, &["192.0.2.1,"], "192.0.2.1:0"),
+            // Not said: then it is the one who does not say it.
+            (PROXY, &["192.0.2.1, unknown"], PROXY),
+            (PROXY, &["192.0.2.1, 10.0.0.3, bad"], PROXY),
+            (PROXY, &["192.0.2.1, bad, 10.0.0.3"], "10.0.0.3:0"),
+            (PROXY, &["\"192.0.2.1\""], PROXY),
+            (PROXY, &["[192.0.2.1]"], PROXY),
+            // Who is not trusted may say what they like.
+            ("192.0.2.9:9", &["192.0.2.1"], "192.0.2.9:9"),
+        ] {
+            assert_eq!(
+                client(ForwardedHeader::XForwardedFor, peer, lines),
+                said,
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_standard_header_is_read_in_the_same_way() {
+        const PROXY: &str = "10.0.0.1:9";
+        for (lines, said) in [
+            (&["for=192.0.2.1"][..], "192.0.2.1:0"),
+            (&["For=\"[2001:db8::7]:4711\""], "[2001:db8::7]:4711"),
+            (&["for=\"[2001:db8::7]\""], "[2001:db8::7]:0"),
+            (&["for=192.0.2.1;proto=http;by=203.0.113.43"], "192.0.2.1:0"),
+            (&["proto=https; FOR = \"192.0.2.1:5\" ;by=_x"], "192.0.2.1:5"),
+            (&["for=127.0.0.1, for=192.0.2.1, for=10.0.0.2"], "192.0.2.1:0"),
+            (&["for=192.0.2.1, for=10.0.0.2;host=\"a,b\""], "192.0.2.1:0"),
+            (&["for=192.0.2.1", "for=10.0.0.2"], "192.0.2.1:0"),
+            (&["for=192.0.2.1, for=unknown"], PROXY),
+            (&["for=192.0.2.1, for=_hidden"], PROXY),
+            (&["for=192.0.2.1, by=10.0.0.2"], PROXY),
+            // A quote of the client that does not end must not swallow what the proxy has written behind it.
+            (&["for=\"x, for=192.0.2.1"], "192.0.2.1:0"),
+            (
+                &["for=\"127.0.0.1, for=192.0.2.1, for=\"10.0.0.2\""],
+                "192.0.2.1:0",
+            ),
+        ] {
+            assert_eq!(
+                client(ForwardedHeader::Forwarded, PROXY, lines),
+                said,
+                "{lines:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_client_writes_changes_what_its_proxy_says(
+            made_up in "[ -~]{0,60}", standard: bool, own_line: bool,
+        ) {
+            let (header, said) = if standard {
+                (ForwardedHeader::Forwarded, "for=192.0.2.1")
+            } else {
+                (ForwardedHeader::XForwardedFor, "192.0.2.1")
+            };
+            let joined = format!("{made_up}, {said}");
+            let lines: &[&str] = if own_line { &[&made_up, said] } else { &[&joined] };
+            prop_assert_eq!(client(header, "10.0.0.1:9", lines), "192.0.2.1:0");
+        }
+
+        #[test]
+        fn any_bytes_have_an_answer(line in prop::collection::vec(any::<u8>(), 0..100), standard: bool) {
+            let header = if standard { ForwardedHeader::Forwarded } else { ForwardedHeader::XForwardedFor };
+            trusting(header).client("10.0.0.1:9".parse().unwrap(), [&line[..]].into_iter());
+        }
+    }
+}
