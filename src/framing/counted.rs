@@ -115,7 +115,7 @@ pub(super) fn whole_record<C: Counted>(rule: &C, input: &[u8]) -> Option<WholeRe
     Some(WholeRecord { start, end, consumed })
 }
 
-/// See [`super::Framing::decode`].
+/// See [`super::Framing::decode`], which has passed on what is in the middle of a record.
 #[inline(never)]
 pub(super) fn decode<'a, C: Counted>(
     rule: &C,
@@ -123,18 +123,6 @@ pub(super) fn decode<'a, C: Counted>(
     rules: &DecodeRules,
     input: &'a [u8],
 ) -> Result<Decoded<'a>, DecodeError> {
-    // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
-    if state.inside && !state.discarding && !input.is_empty() && (input.len() as u64) < state.remaining {
-        state.remaining -= input.len() as u64;
-        return Ok(Decoded {
-            consumed: input.len(),
-            event: Event::Part(Part {
-                begin: None,
-                data: input,
-                end: false,
-            }),
-        });
-    }
     let mut skipped = 0;
     if state.discarding {
         skipped = input
@@ -259,7 +247,7 @@ fn whole<'a>(
 }
 
 /// See [`super::Framing::encode`].
-#[inline(never)]
+#[inline(always)]
 pub(super) fn encode<C: Counted>(
     rule: &C,
     state: &mut EncodeState,

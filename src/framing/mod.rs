@@ -280,6 +280,8 @@ pub struct DecodeState {
     dropped: u64,
     /// Input bytes between records that were skipped, since the caller last asked.
     outside: u64,
+    /// COBS: how many bytes stand before the next code.
+    to_code: u64,
     /// COBS: a zero precedes what follows in this record.
     owes_zero: bool,
     /// What is known of a JSON text.
@@ -426,6 +428,27 @@ impl Framing {
                 event: Event::More,
             });
         }
+        // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
+        if (input.len() as u64) < state.remaining && !state.discarding && !input.is_empty() {
+            state.remaining -= input.len() as u64;
+            return Ok(runs::middle(input));
+        }
+        if let Self::Delimiter(rule) = self
+            && let Some(typed) = rule.decode_typed(state, rules, input)
+        {
+            return Ok(typed);
+        }
+        self.decode_edge(state, rules, input, eof)
+    }
+
+    #[inline(never)]
+    fn decode_edge<'a>(
+        &self,
+        state: &mut DecodeState,
+        rules: &DecodeRules,
+        input: &'a [u8],
+        eof: bool,
+    ) -> Result<Decoded<'a>, DecodeError> {
         match self {
             Self::Raw => raw::decode(rules, input),
             Self::Delimiter(rule) => rule.decode(state, rules, input, eof),
