@@ -182,15 +182,23 @@ impl Delimiter {
     /// See [`super::Framing::whole_record`].
     #[inline]
     pub(super) fn whole_record(&self, input: &[u8]) -> Option<WholeRecord> {
-        let Found::At { start, len } = self.find(input, 0, false) else {
-            return None;
+        let (start, len) = match self.only {
+            Some(byte) => (memchr::memchr(byte, input)?, 1),
+            None => self.first_whole(input)?,
         };
-        let end = if self.keep { start + len } else { start };
         Some(WholeRecord {
             start: 0,
-            end,
+            end: if self.keep { start + len } else { start },
             consumed: start + len,
         })
+    }
+
+    #[inline(never)]
+    fn first_whole(&self, input: &[u8]) -> Option<(usize, usize)> {
+        match self.find_any(input, 0, false) {
+            Found::At { start, len } => Some((start, len)),
+            Found::Perhaps { .. } | Found::No => None,
+        }
     }
 
     /// Reads a byte in the middle of a record. Somebody types: nearly every byte comes alone.

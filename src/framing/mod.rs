@@ -388,8 +388,17 @@ impl Framing {
         if state.inside {
             return None;
         }
+        // Lines are short: a call for each would cost as much as the search in it.
         let whole = match self {
             Self::Delimiter(rule) => rule.whole_record(input),
+            _ => self.other_whole_record(state, input),
+        };
+        whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
+    }
+
+    #[inline(never)]
+    fn other_whole_record(&self, state: &DecodeState, input: &[u8]) -> Option<WholeRecord> {
+        match self {
             Self::LengthPrefix(rule) => counted::whole_record(rule, input),
             Self::Block(rule) => rule.whole_record(input),
             Self::Slip => slip::whole_record(input),
@@ -403,11 +412,10 @@ impl Framing {
             Self::OctetCounting => counted::whole_record(&OctetCounting, input),
             Self::Postgres(rule) if state.started => counted::whole_record(rule, input),
             // Reading from the start again what turns out not to be whole would cost more than it saves.
-            Self::Raw | Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
+            Self::Raw | Self::Delimiter(_) | Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
             Self::Amqp => counted::whole_record(&amqp::Amqp, input),
             Self::Fix => counted::whole_record(&fix::Fix, input),
-        };
-        whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
+        }
     }
 
     /// Takes the next piece out of what the backend sent. `eof` says that nothing follows `input`.
