@@ -127,10 +127,10 @@ pub(super) fn decode<'a, C: Counted>(
     if state.discarding {
         skipped = input
             .len()
-            .min(usize::try_from(state.remaining).unwrap_or(usize::MAX));
-        state.remaining -= skipped as u64;
+            .min(usize::try_from(state.to_drop).unwrap_or(usize::MAX));
+        state.to_drop -= skipped as u64;
         state.dropped += skipped as u64;
-        if state.remaining > 0 {
+        if state.to_drop > 0 {
             return Ok(more(skipped));
         }
         state.inside = false;
@@ -174,7 +174,7 @@ pub(super) fn decode<'a, C: Counted>(
                 return Err(DecodeError::TooBig);
             }
             // All of it goes, its trailer unseen: what follows shows whether it was one.
-            state.remaining = if kept {
+            state.to_drop = if kept {
                 len
             } else {
                 len.saturating_add(C::TRAILER as u64)

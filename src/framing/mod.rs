@@ -267,8 +267,10 @@ enum Phase {
 pub struct DecodeState {
     inside: bool,
     discarding: bool,
-    /// Bytes of the current record still to come, where its length is known.
+    /// Bytes of the current record still to come and be delivered, where its length is known.
     remaining: u64,
+    /// The same, to be dropped.
+    to_drop: u64,
     /// Bytes of the current record seen so far, where it is not.
     seen: u64,
     /// How many bytes of an incomplete header were searched already.
@@ -281,7 +283,7 @@ pub struct DecodeState {
     /// Input bytes between records that were skipped, since the caller last asked.
     outside: u64,
     /// COBS: how many bytes stand before the next code.
-    to_code: u64,
+    to_code: u8,
     /// COBS: a zero precedes what follows in this record.
     owes_zero: bool,
     /// What is known of a JSON text.
@@ -437,7 +439,7 @@ impl Framing {
             });
         }
         // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
-        if (input.len() as u64) < state.remaining && !state.discarding && !input.is_empty() {
+        if (input.len() as u64) < state.remaining && !input.is_empty() {
             state.remaining -= input.len() as u64;
             return Ok(runs::middle(input));
         }
