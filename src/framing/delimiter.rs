@@ -184,21 +184,16 @@ impl Delimiter {
     pub(super) fn whole_record(&self, input: &[u8]) -> Option<WholeRecord> {
         let (start, len) = match self.only {
             Some(byte) => (memchr::memchr(byte, input)?, 1),
-            None => self.first_whole(input)?,
+            None => match self.find_any(input, 0, false) {
+                Found::At { start, len } => (start, len),
+                Found::Perhaps { .. } | Found::No => return None,
+            },
         };
         Some(WholeRecord {
             start: 0,
             end: if self.keep { start + len } else { start },
             consumed: start + len,
         })
-    }
-
-    #[inline(never)]
-    fn first_whole(&self, input: &[u8]) -> Option<(usize, usize)> {
-        match self.find_any(input, 0, false) {
-            Found::At { start, len } => Some((start, len)),
-            Found::Perhaps { .. } | Found::No => None,
-        }
     }
 
     /// Reads a byte in the middle of a record. Somebody types: nearly every byte comes alone.
