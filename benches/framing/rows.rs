@@ -18,6 +18,8 @@ pub(crate) struct Row {
 pub(crate) enum Peer {
     LengthDelimited,
     Lines,
+    /// As our encoder does, this one looks for a delimiter inside the message first.
+    CheckedLines,
     AnyDelimiter,
 }
 
@@ -50,7 +52,7 @@ macro_rules! row {
 
 /// One row for each way to frame; presets that differ in numbers only would tell the same again.
 pub(crate) fn rows() -> Vec<Row> {
-    const LINES: &[Peer] = &[Peer::Lines, Peer::AnyDelimiter];
+    const LINES: &[Peer] = &[Peer::Lines, Peer::CheckedLines, Peer::AnyDelimiter];
     const LENGTHS: &[Peer] = &[Peer::LengthDelimited];
     vec![
         row!("raw"),
