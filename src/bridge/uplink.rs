@@ -372,7 +372,7 @@ impl Uplink {
     /// Forgets the current message, of which nothing more is to leave.
     fn take_back(&mut self, pass: &mut Pass<'_>) {
         self.unopened = None;
-        self.encode = EncodeState::default();
+        self.encode.forget_message();
         if let Some(charset) = &mut self.charset {
             charset.reset();
             charset.take_substituted();
@@ -474,6 +474,23 @@ mod tests {
         uplink.answer_ping(&mut to_client);
         assert_eq!(to_client.ready(), [0x8A, 1, 8], "the newest");
         assert_eq!(to_client.held().len(), PONG_ROOM);
+    }
+
+    /// The place of a message tells PostgreSQL's first one from the others: a message that is dropped has none, and moves no other.
+    #[test]
+    fn a_dropped_message_does_not_change_the_place_of_others() {
+        let settings = Settings {
+            to_backend: preset("postgres").unwrap().to_backend,
+            max_message: 32,
+            oversized: Both::of(Oversized::Discard),
+            ..settings()
+        };
+        let frame = |payload: &[u8]| [&[0x82, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
+        let (startup, sync) = (b"\0\0\0\x09\0\x03\0\0\0", b"S\0\0\0\x04");
+        let frames = [&[7; 40][..], startup, sync, &[7; 40], sync].map(frame);
+        let (written, counters) = translate(&settings, &[&frames.concat()]);
+        assert_eq!(written, [&startup[..], sync, sync].concat());
+        assert_eq!(counters.edges().oversized_up, 2);
     }
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {

@@ -236,6 +236,14 @@ impl EncodeState {
         self.phase == Phase::Streaming
     }
 
+    /// Forgets the current message, but not that others have passed before it.
+    pub fn forget_message(&mut self) {
+        *self = Self {
+            started: self.started,
+            ..Self::default()
+        };
+    }
+
     /// How many delimiters inside messages were let pass or replaced since this was last asked.
     #[inline]
     pub fn take_embedded(&mut self) -> u64 {
@@ -303,10 +311,7 @@ impl Framing {
             Self::JsonSeq => json_seq::encode(state, part, out),
         };
         if result.is_err() {
-            *state = EncodeState {
-                started: state.started,
-                ..EncodeState::default()
-            };
+            state.forget_message();
             out.discard_held();
         }
         result
