@@ -251,6 +251,14 @@ async fn empty_messages_and_empty_records_have_policies_of_their_own() {
         for (framing, up_all, up_some, sent) in [
             ("lines", &b"\na\n\n"[..], &b"a\n"[..], &b"\nb\n\n"[..]),
             ("u8", b"\0\x01a\0", b"\x01a", b"\0\x01b\0"),
+            ("netstring", b"0:,1:a,0:,", b"1:a,", b"0:,1:b,0:,"),
+            (
+                "stx-etx",
+                b"\x02\x03\x02a\x03\x02\x03",
+                b"\x02a\x03",
+                b"\x02\x03\x02b\x03\x02\x03",
+            ),
+            ("cobs", b"\x01\0\x02a\0\x01\0", b"\x02a\0", b"\x01\0\x02b\0\x01\0"),
         ] {
             let settings = format!("framing = \"{framing}\"\nmessage = \"text\"\n{empty}");
             let frames = [text(""), text("a"), fragments(TEXT, &[b"", b"", b""])];
