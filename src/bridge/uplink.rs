@@ -341,7 +341,8 @@ impl Uplink {
             self.counted = 0;
             self.passed = !part.end;
         }
-        let embedded = self.encode.take_embedded();
+        // A message that is yet to be held may still be dropped.
+        let embedded = if part.end { self.encode.take_embedded() } else { 0 };
         if embedded > 0 {
             pass.counters.edges_mut().embedded += embedded;
         }
@@ -431,7 +432,7 @@ mod tests {
     use super::*;
     use crate::bridge::{Both, Deliver, InvalidText, Timeouts};
     use crate::charset::Charset;
-    use crate::framing::{Framing, Partial, preset};
+    use crate::framing::{Block, Framing, Outside, Partial, preset};
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
 
@@ -491,6 +492,36 @@ mod tests {
         let (written, counters) = translate(&settings, &[&frames.concat()]);
         assert_eq!(written, [&startup[..], sync, sync].concat());
         assert_eq!(counters.edges().oversized_up, 2);
+    }
+
+    #[test]
+    fn what_is_escaped_is_counted_with_the_message_that_leaves() {
+        let block = Block::new(b"\x02", b"\x03", Some(0x10), Outside::Close).unwrap();
+        for (framing, escaped) in [
+            (Framing::Block(block), b'\x03'),
+            (Framing::Slip, b'\xC0'),
+            (Framing::Cobs, b'\0'),
+        ] {
+            let settings = Settings {
+                embedded: framing.default_embedded(),
+                to_backend: framing,
+                max_message: 4,
+                oversized: Both::of(Oversized::Discard),
+                ..settings()
+            };
+            // Two escaped bytes in two fragments; the same with what is over the limit behind them.
+            let start = [0x02, 0x81, 0, 0, 0, 0, escaped, 0x00, 0x81, 0, 0, 0, 0, escaped];
+            let good = [&start[..], &[0x80, 0x81, 0, 0, 0, 0, b'a']].concat();
+            let long = [&start[..], &[0x80, 0x83, 0, 0, 0, 0, b'a', b'b', b'c']].concat();
+            let (_, counters) = translate(&settings, &[&[long, good].concat()]);
+            let edges = counters.edges();
+            assert_eq!(
+                (edges.embedded, edges.oversized_up),
+                (2, 1),
+                "{:?}",
+                settings.to_backend
+            );
+        }
     }
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
