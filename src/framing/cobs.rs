@@ -95,6 +95,7 @@ pub(super) fn encode(state: &mut EncodeState, part: &Part<'_>, out: &mut Outbox)
     let mut open = state.scanned;
     if part.begin.is_some() {
         open = 0;
+        state.embedded = 0;
         out.push(&[ZERO]);
     }
     #[cfg(test)]
@@ -112,6 +113,7 @@ pub(super) fn encode(state: &mut EncodeState, part: &Part<'_>, out: &mut Outbox)
             Some(zero) => {
                 out.push(&run[..zero]);
                 open = next(open, out);
+                state.embedded += 1;
                 data = &data[zero + 1..];
             }
             None => {
@@ -123,7 +125,10 @@ pub(super) fn encode(state: &mut EncodeState, part: &Part<'_>, out: &mut Outbox)
     if part.end {
         // The end stands where a next code would.
         next(open, out);
-        *state = EncodeState::default();
+        *state = EncodeState {
+            embedded: state.embedded,
+            ..EncodeState::default()
+        };
         out.commit();
     } else {
         state.phase = Phase::Holding;

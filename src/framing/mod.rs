@@ -240,6 +240,14 @@ impl EncodeState {
         self.phase == Phase::Streaming
     }
 
+    /// Forgets the current message, but not that others have passed before it.
+    pub fn forget_message(&mut self) {
+        *self = Self {
+            started: self.started,
+            ..Self::default()
+        };
+    }
+
     /// How many delimiters inside messages were let pass or replaced since this was last asked.
     #[inline]
     pub fn take_embedded(&mut self) -> u64 {
@@ -307,10 +315,7 @@ impl Framing {
             Self::JsonSeq => json_seq::encode(state, part, out),
         };
         if result.is_err() {
-            *state = EncodeState {
-                started: state.started,
-                ..EncodeState::default()
-            };
+            state.forget_message();
             out.discard_held();
         }
         result
@@ -330,9 +335,11 @@ impl Framing {
         if state.inside {
             return None;
         }
-        // Lines are short: a call for each would cost as much as the search in it.
+        // Most records are short: a call for each would cost as much as what it does.
         let whole = match self {
             Self::Delimiter(rule) => rule.whole_record(input),
+            Self::LengthPrefix(rule) => counted::whole_record(rule, input),
+            Self::Raw => return None,
             _ => self.other_whole_record(state, input),
         };
         whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
@@ -341,7 +348,6 @@ impl Framing {
     #[inline(never)]
     fn other_whole_record(&self, state: &DecodeState, input: &[u8]) -> Option<WholeRecord> {
         match self {
-            Self::LengthPrefix(rule) => counted::whole_record(rule, input),
             Self::Block(rule) => rule.whole_record(input),
             Self::Slip => slip::whole_record(input),
             Self::Cobs => cobs::whole_record(input),
@@ -354,7 +360,9 @@ impl Framing {
             Self::OctetCounting => counted::whole_record(&OctetCounting, input),
             Self::Postgres(rule) if state.started => counted::whole_record(rule, input),
             // Reading from the start again what turns out not to be whole would cost more than it saves.
-            Self::Raw | Self::Delimiter(_) | Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
+            Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
+            // Seen to already.
+            Self::Raw | Self::Delimiter(_) | Self::LengthPrefix(_) => None,
             Self::Amqp => counted::whole_record(&amqp::Amqp, input),
             Self::Fix => counted::whole_record(&fix::Fix, input),
         }
