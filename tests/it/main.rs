@@ -41,6 +41,7 @@ mod postgres;
 mod probe;
 mod protocols;
 mod redis;
+mod references;
 mod slow_peers;
 mod smoke;
 mod ssh;
