@@ -207,8 +207,10 @@ enum Phase {
 pub struct DecodeState {
     inside: bool,
     discarding: bool,
-    /// Bytes of the current record still to come, where its length is known.
+    /// Bytes of the current record still to come and be delivered, where its length is known.
     remaining: u64,
+    /// The same, to be dropped.
+    to_drop: u64,
     /// Bytes of the current record seen so far, where it is not.
     seen: u64,
     /// How many bytes of an incomplete header were searched already.
@@ -220,6 +222,8 @@ pub struct DecodeState {
     dropped: u64,
     /// Input bytes between records that were skipped, since the caller last asked.
     outside: u64,
+    /// COBS: how many bytes stand before the next code.
+    to_code: u8,
     /// COBS: a zero precedes what follows in this record.
     owes_zero: bool,
     /// What is known of a JSON text.
@@ -234,6 +238,14 @@ impl EncodeState {
     /// backend must be told about by a reset.
     pub fn is_cut(&self) -> bool {
         self.phase == Phase::Streaming
+    }
+
+    /// Forgets the current message, but not that others have passed before it.
+    pub fn forget_message(&mut self) {
+        *self = Self {
+            started: self.started,
+            ..Self::default()
+        };
     }
 
     /// How many delimiters inside messages were let pass or replaced since this was last asked.
@@ -303,10 +315,7 @@ impl Framing {
             Self::JsonSeq => json_seq::encode(state, part, out),
         };
         if result.is_err() {
-            *state = EncodeState {
-                started: state.started,
-                ..EncodeState::default()
-            };
+            state.forget_message();
             out.discard_held();
         }
         result
@@ -326,9 +335,19 @@ impl Framing {
         if state.inside {
             return None;
         }
+        // Most records are short: a call for each would cost as much as what it does.
         let whole = match self {
             Self::Delimiter(rule) => rule.whole_record(input),
             Self::LengthPrefix(rule) => counted::whole_record(rule, input),
+            Self::Raw => return None,
+            _ => self.other_whole_record(state, input),
+        };
+        whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
+    }
+
+    #[inline(never)]
+    fn other_whole_record(&self, state: &DecodeState, input: &[u8]) -> Option<WholeRecord> {
+        match self {
             Self::Block(rule) => rule.whole_record(input),
             Self::Slip => slip::whole_record(input),
             Self::Cobs => cobs::whole_record(input),
@@ -341,11 +360,12 @@ impl Framing {
             Self::OctetCounting => counted::whole_record(&OctetCounting, input),
             Self::Postgres(rule) if state.started => counted::whole_record(rule, input),
             // Reading from the start again what turns out not to be whole would cost more than it saves.
-            Self::Raw | Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
+            Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
+            // Seen to already.
+            Self::Raw | Self::Delimiter(_) | Self::LengthPrefix(_) => None,
             Self::Amqp => counted::whole_record(&amqp::Amqp, input),
             Self::Fix => counted::whole_record(&fix::Fix, input),
-        };
-        whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
+        }
     }
 
     /// Takes the next piece out of what the backend sent. `eof` says that nothing follows `input`.
@@ -366,6 +386,27 @@ impl Framing {
                 event: Event::More,
             });
         }
+        // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
+        if (input.len() as u64) < state.remaining && !input.is_empty() {
+            state.remaining -= input.len() as u64;
+            return Ok(runs::middle(input));
+        }
+        if let Self::Delimiter(rule) = self
+            && let Some(typed) = rule.decode_typed(state, rules, input)
+        {
+            return Ok(typed);
+        }
+        self.decode_edge(state, rules, input, eof)
+    }
+
+    #[inline(never)]
+    fn decode_edge<'a>(
+        &self,
+        state: &mut DecodeState,
+        rules: &DecodeRules,
+        input: &'a [u8],
+        eof: bool,
+    ) -> Result<Decoded<'a>, DecodeError> {
         match self {
             Self::Raw => raw::decode(rules, input),
             Self::Delimiter(rule) => rule.decode(state, rules, input, eof),

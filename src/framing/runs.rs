@@ -40,6 +40,19 @@ pub(super) fn part<'a>(
     })
 }
 
+/// All of the input, out of the middle of a record.
+#[inline]
+pub(super) fn middle(input: &[u8]) -> Decoded<'_> {
+    Decoded {
+        consumed: input.len(),
+        event: Event::Part(Part {
+            begin: None,
+            data: input,
+            end: false,
+        }),
+    }
+}
+
 /// Drops the next `consumed` bytes of a record over the limit. `end`: its end is among them.
 #[inline]
 pub(super) fn discard(state: &mut DecodeState, consumed: usize, end: bool) {

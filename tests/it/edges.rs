@@ -46,6 +46,7 @@ const LACKING: End = (
 );
 const NO_TEXT: End = (1007, "backend_text", "backend sent bytes that are not text");
 const CUT: End = (1011, "backend_cut", "backend ended inside a record");
+const GARBAGE: End = (1011, "backend_garbage", "backend sent bytes outside of a record");
 const CLOSED: End = (1000, "backend_closed", "backend closed");
 
 /// Just these edges are counted in a record.
@@ -237,6 +238,20 @@ async fn an_oversized_record_ends_the_session_or_is_dropped() {
 }
 
 #[tokio::test]
+async fn bytes_outside_of_blocks_end_the_session_or_are_skipped() {
+    const BLOCK: &str = "kind = \"block\", start = { hex = \"02\" }, end = { hex = \"03\" }";
+    let messages = [is_binary(b"a"), is_binary(b"b")];
+    let steps: [Step<'_>; 1] = [(b"\x02a\x03??\x02b\x03?", &messages)];
+    let settings = format!("framing = {{ {BLOCK}, outside = \"skip\" }}\nmessage = \"binary\"");
+    down(&settings, &steps, &[], CLOSED, &[("outside", 3)]).await;
+    for outside in ["", ", outside = \"close\""] {
+        let settings = format!("framing = {{ {BLOCK}{outside} }}\nmessage = \"binary\"");
+        let steps: [Step<'_>; 1] = [(steps[0].0, &messages[..1])];
+        down(&settings, &steps, &[], GARBAGE, &[]).await;
+    }
+}
+
+#[tokio::test]
 async fn empty_messages_and_empty_records_have_policies_of_their_own() {
     for (empty, skips_up, skips_down) in [
         ("", false, false),
@@ -251,6 +266,14 @@ async fn empty_messages_and_empty_records_have_policies_of_their_own() {
         for (framing, up_all, up_some, sent) in [
             ("lines", &b"\na\n\n"[..], &b"a\n"[..], &b"\nb\n\n"[..]),
             ("u8", b"\0\x01a\0", b"\x01a", b"\0\x01b\0"),
+            ("netstring", b"0:,1:a,0:,", b"1:a,", b"0:,1:b,0:,"),
+            (
+                "stx-etx",
+                b"\x02\x03\x02a\x03\x02\x03",
+                b"\x02a\x03",
+                b"\x02\x03\x02b\x03\x02\x03",
+            ),
+            ("cobs", b"\x01\0\x02a\0\x01\0", b"\x02a\0", b"\x01\0\x02b\0\x01\0"),
         ] {
             let settings = format!("framing = \"{framing}\"\nmessage = \"text\"\n{empty}");
             let frames = [text(""), text("a"), fragments(TEXT, &[b"", b"", b""])];
@@ -274,6 +297,8 @@ async fn empty_messages_and_empty_records_have_policies_of_their_own() {
 #[tokio::test]
 async fn a_delimiter_inside_a_message_is_refused_let_pass_or_replaced() {
     const KEEP: &str = "{ kind = \"delimiter\", delimiter = [\"\\r\\n\", \"\\n\"], keep = true }";
+    const ESCAPED: &str =
+        "{ kind = \"block\", start = { hex = \"02\" }, end = { hex = \"03\" }, escape = { hex = \"10\" } }";
     type Row<'a> = (&'a str, &'a str, Vec<u8>, &'a [u8], Option<End>, u64);
     let rows: &[Row<'_>] = &[
         ("\"lines\"", "", text("a\nb"), b"", Some(EMBEDDED_TEXT), 0),
@@ -326,6 +351,48 @@ async fn a_delimiter_inside_a_message_is_refused_let_pass_or_replaced() {
             None,
             0,
         ),
+        ("\"mllp\"", "", text("a\x1c\rb"), b"", Some(EMBEDDED_TEXT), 0),
+        (
+            "\"mllp\"",
+            "\"split\"",
+            text("a\x1c\rb"),
+            b"\x0ba\x1c\r\x0bb\x1c\r",
+            None,
+            1,
+        ),
+        (
+            "\"mllp\"",
+            "{ replace = \" \" }",
+            fragments(TEXT, &[b"a\x1c", b"\rb\x0b"]),
+            b"\x0ba b \x1c\r",
+            None,
+            2,
+        ),
+        (
+            ESCAPED,
+            "\"reject\"",
+            binary(b"a\x03b"),
+            b"",
+            Some(EMBEDDED_BINARY),
+            0,
+        ),
+        (
+            ESCAPED,
+            "\"escape\"",
+            fragments(BINARY, &[b"a\x03", b"\x10"]),
+            b"\x02a\x10\x03\x10\x10\x03",
+            None,
+            2,
+        ),
+        (
+            "\"slip\"",
+            "",
+            binary(b"\xC0a\xDB"),
+            b"\xC0\xDB\xDCa\xDB\xDD\xC0",
+            None,
+            2,
+        ),
+        ("\"cobs\"", "", binary(b"a\0b"), b"\x02a\x02b\0", None, 1),
         (KEEP, "", text("a\nb\r\n"), b"", Some(EMBEDDED_TEXT), 0),
         (KEEP, "\"split\"", text("a\nb\r\n"), b"a\nb\r\n", None, 1),
         (KEEP, "{ replace = \"|\" }", text("a\nb\r\n"), b"a|b\r\n", None, 1),
