@@ -16,6 +16,7 @@ use crate::backend::{Pool, Secure};
 use crate::bridge::Stop;
 use crate::config::{self, BackendTls, Certificate, Config, Tls};
 use crate::io::Connection;
+use crate::reload::Reloader;
 use crate::route::RouteTable;
 use crate::session::{self, Destination, Generation, Port, Service};
 use crate::tls::client::Trust;
@@ -98,6 +99,7 @@ impl App {
             .collect();
         let handshakes = Arc::new(Semaphore::new(generation.config.limits.max_handshakes));
         let service = Arc::new(Service {
+            reload: Reloader::new(generation.since),
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
             stop,
