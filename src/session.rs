@@ -53,7 +53,7 @@ pub struct Destination {
     /// What the configuration says.
     pub route: Arc<Route>,
     /// Its targets, with what is known of them.
-    pub pool: Pool,
+    pub pool: Arc<Pool>,
 }
 
 /// What one reading of the configuration gave. It is replaced as a whole.

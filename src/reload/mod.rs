@@ -10,11 +10,17 @@
 //!                      '-> bad: said, shown in the state, and the old one stays
 //! ```
 
+mod files;
+mod run;
+mod watch;
+
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
+
+pub use run::{Source, run};
 
 /// Those who ask wait in line; each gets a reload of its own, which begins after it asked.
 const WAITING: usize = 4;

@@ -46,6 +46,7 @@ mod probe;
 mod protocols;
 mod proxy_protocol;
 mod redis;
+mod reload;
 mod slow_peers;
 mod smoke;
 mod ssh;
