@@ -122,10 +122,8 @@ impl Driver<'_> {
     /// Looks whether something has changed.
     async fn look(&mut self) -> Step {
         let (look, files) = (self.look.clone(), self.watch.files().cloned().collect::<Vec<_>>());
-        match self
-            .blocking(move || look.at(files.iter().map(PathBuf::as_path)))
-            .await
-        {
+        let looking = beside_threads(&self.reading, move || look.at(files.iter().map(PathBuf::as_path)));
+        match looking.await {
             Ok(now) => self.watch.look(now),
             Err(problem) => {
                 self.told(Cause::Change, Err(problem));
@@ -142,7 +140,7 @@ impl Driver<'_> {
             Arc::clone(&self.path),
             self.look.clone(),
         );
-        let read = self.blocking(move || read(&service, &path, &look)).await;
+        let read = beside_threads(&self.reading, move || read(&service, &path, &look)).await;
         let made = read.and_then(|Read { prints, made }| {
             self.watch.tried(prints);
             made
@@ -190,26 +188,28 @@ impl Driver<'_> {
         self.service.reload.record(cause, &outcome, since);
         outcome
     }
+}
 
-    /// Runs what reads files beside the runtime's threads, and waits for it, but not for ever.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, String> {
-        let reading = Arc::clone(&self.reading);
-        let done = timeout(DEADLINE, async {
-            let held = reading.lock_owned().await;
-            tokio::task::spawn_blocking(move || {
-                let _held = held;
-                work()
-            })
-            .await
-        });
-        match done.await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(defect)) => Err(format!("error: the files cannot be read: {defect}")),
-            Err(_) => Err(format!("error: the files could not be read within {DEADLINE:?}")),
-        }
+/// Runs what reads files beside the runtime's threads, and waits for it, but not for ever.
+async fn beside_threads<T: Send + 'static>(
+    reading: &Arc<Mutex<()>>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let reading = Arc::clone(reading);
+    let done = timeout(DEADLINE, async {
+        let held = reading.lock_owned().await;
+        tokio::task::spawn_blocking(move || {
+            let _held = held;
+            work()
+        })
+        .await
+    });
+    match done.await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(defect)) => Err(format!("error: the files cannot be read: {defect}\n")),
+        Err(_) => Err(format!(
+            "error: the files could not be read within {DEADLINE:?}\n"
+        )),
     }
 }
 
@@ -242,5 +242,88 @@ fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), Str
     match Next::make(service, loaded.config) {
         Ok(next) => Ok((next, warnings)),
         Err(error) => Err(format!("error: {error}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{App, Identities};
+    use std::future::{Future, ready};
+
+    /// Runs something beside the driver of a sealock whose file stands in this folder.
+    async fn beside<F: Future<Output = ()>>(path: &Path, work: impl FnOnce(Arc<Service>) -> F) {
+        let mut source = Source::before(path);
+        let config = config::load(path).unwrap().config;
+        source.named(&config);
+        let app = App::start(config, Identities::Files, |_| None).unwrap();
+        let service = Arc::clone(app.service());
+        let (hangups, level) = (Hangups::new().unwrap(), LogLevel::unheard());
+        tokio::select! {
+            never = run(&service, source, hangups, &level) => match never {},
+            () = work(Arc::clone(&service)) => {}
+        }
+        assert_eq!(
+            service.reload.request().await,
+            Outcome::Unavailable,
+            "nobody is there any more"
+        );
+        app.shutdown(ready(())).await;
+    }
+
+    fn file(route: &str, max_handshakes: usize) -> String {
+        format!(
+            "reload_interval = \"off\"\n[limits]\nmax_handshakes = {max_handshakes}\n\
+             [[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n\
+             [[route]]\nname = \"{route}\"\npath = \"/\"\nbackend = \"tcp://127.0.0.1:1\"\nframing = \"raw\"\n"
+        )
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_told_how_it_went_and_the_state_shows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sealock.toml");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(&file("a", 10));
+        beside(&path, async |service| {
+            assert_eq!(service.reload.state().last, None);
+            let waits = vec!["max_handshakes is another".to_owned()];
+            // It waits as long as it is another than the one that is in force, not once.
+            for (text, generation, waiting) in [
+                (file("b", 20), 1, waits.clone()),
+                (file("c", 20), 2, waits),
+                (file("d", 10), 3, Vec::new()),
+            ] {
+                write(&text);
+                let done = Outcome::Done {
+                    generation,
+                    waiting: waiting.clone(),
+                };
+                assert_eq!(service.reload.request().await, done);
+                let state = service.reload.state();
+                assert_eq!((state.generation, &state.waiting), (generation, &waiting));
+                assert_eq!(state.since, service.current.load().since);
+            }
+            write("[[route]]\n");
+            let Outcome::Refused(problem) = service.reload.request().await else {
+                panic!("it was taken")
+            };
+            let checked = config::load(&path).unwrap_err().to_string();
+            assert_eq!(*problem, *checked);
+            let state = service.reload.state();
+            assert_eq!((state.generation, state.succeeded, state.failed), (3, 3, 1));
+            let last = state.last.clone().unwrap();
+            assert_eq!((last.cause, last.problem), (Cause::Request, Some(problem)));
+            assert_eq!(service.current.load().config.routes[0].name, "d");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_is_given_up_and_holds_one_thread_only() {
+        let reading = Arc::new(Mutex::new(()));
+        let _hangs = Arc::clone(&reading).lock_owned().await;
+        let problem = beside_threads(&reading, || ()).await.unwrap_err();
+        assert!(problem.contains("within 20s"), "{problem}");
     }
 }

@@ -65,6 +65,13 @@ pub struct LogLevel {
 }
 
 impl LogLevel {
+    /// The level of a log that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Self {
+        let (_, handle) = reload::Layer::new(EnvFilter::default());
+        Self { fixed: true, handle }
+    }
+
     /// Logs what the file says, or what is usual, unless the command line has said it.
     pub fn follow(&self, level: Option<&str>) {
         if self.fixed {
