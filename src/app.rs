@@ -14,12 +14,13 @@ use tokio_util::task::TaskTracker;
 use crate::accept::{self, Listener};
 use crate::backend::{Pool, Secure};
 use crate::bridge::Stop;
-use crate::config::{self, BackendTls, Certificate, Config, Tls};
+use crate::config::{self, BackendTls, Certificate, Config, OtherCertificate, Tls};
 use crate::io::Connection;
+use crate::reload::Reloader;
 use crate::route::RouteTable;
 use crate::session::{self, Destination, Generation, Port, Service};
 use crate::tls::client::Trust;
-use crate::tls::{self, ClientCa, Connector, Identity, IdentityError, ServerConfig};
+use crate::tls::{self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig};
 use crate::upgrade::{Bounds, Page};
 
 /// Why sealock could not start.
@@ -53,7 +54,6 @@ pub enum Identities {
 pub struct App {
     addresses: Vec<Bound>,
     service: Arc<Service>,
-    identities: Identities,
 }
 
 /// A listener that is up.
@@ -82,7 +82,7 @@ impl App {
         pages: fn(&str) -> Option<Page>,
     ) -> Result<Self, StartError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let generation = Generation::make(0, config, &identities, &tasks, &stop)?;
+        let generation = Generation::make(None, config, &identities, &tasks, &stop)?;
         let mut listeners = Vec::new();
         for listener in &generation.config.listeners {
             let address = listener.bind;
@@ -98,6 +98,7 @@ impl App {
             .collect();
         let handshakes = Arc::new(Semaphore::new(generation.config.limits.max_handshakes));
         let service = Arc::new(Service {
+            reload: Reloader::new(generation.since),
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
             stop,
@@ -108,11 +109,7 @@ impl App {
             let serving = serve(listener, at, Arc::clone(&service), Arc::clone(&handshakes));
             service.tasks.spawn(serving);
         }
-        Ok(Self {
-            addresses,
-            service,
-            identities,
-        })
+        Ok(Self { addresses, service })
     }
 
     /// The listeners, in the order of the configuration.
@@ -123,16 +120,6 @@ impl App {
     /// What the connections share.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
-    }
-
-    /// Puts another configuration in force for the connections to come; sessions go on as they began. Gives what cannot be changed
-    /// while sealock runs. When anything fails, all stays as it was.
-    pub fn reload(&self, config: Config) -> Result<Vec<String>, StartError> {
-        let old = self.service.current.load_full();
-        let Service { tasks, stop, .. } = &*self.service;
-        let (next, fixed) = Generation::after(&old, config, &self.identities, tasks, stop)?;
-        self.service.current.store(Arc::new(next));
-        Ok(fixed)
     }
 
     /// Stops accepting, asks every session to end with 1001 within `drain_window`, and waits for them, but not longer than
@@ -165,10 +152,34 @@ impl App {
     }
 }
 
+/// A configuration that is ready to come into force.
+pub struct Next {
+    generation: Generation,
+    waiting: Vec<String>,
+}
+
+impl Next {
+    /// Makes what the configuration needs, from the files that it names. Nothing is changed by that. Blocks, and belongs inside the
+    /// runtime.
+    pub fn make(service: &Service, config: Config) -> Result<Self, StartError> {
+        let old = service.current.load();
+        let (generation, waiting) =
+            Generation::after(&old, config, &Identities::Files, &service.tasks, &service.stop)?;
+        Ok(Self { generation, waiting })
+    }
+
+    /// Puts it in force for the connections to come; sessions go on as they began. Gives what of it has to wait for a restart.
+    pub fn put(self, service: &Service) -> Vec<String> {
+        service.current.store(Arc::new(self.generation));
+        self.waiting
+    }
+}
+
 impl Generation {
-    /// Makes what a configuration needs.
+    /// Makes what a configuration needs. A route whose backend is as it was in the old one keeps what is known of its targets, and how
+    /// many sessions they have. Over TLS it does not: its files may hold something else now.
     fn make(
-        number: u64,
+        old: Option<&Self>,
         config: Config,
         identities: &Identities,
         tasks: &TaskTracker,
@@ -182,13 +193,23 @@ impl Generation {
         let mut routes = Vec::new();
         for route in config.routes.iter().cloned() {
             let secure = route.backend_tls.as_ref().map(secure).transpose()?;
-            let pool = Pool::new(&route.name, route.backend.clone(), secure, tasks, stop);
+            let same = |other: &&Arc<Destination>| {
+                let clear = secure.is_none() && other.route.backend_tls.is_none();
+                clear && other.route.name == route.name && other.route.backend == route.backend
+            };
+            let pool = match old.and_then(|old| old.routes.values().find(same)) {
+                Some(same) => Arc::clone(&same.pool),
+                None => {
+                    let pool = Pool::new(&route.name, route.backend.clone(), secure, tasks, stop);
+                    Arc::new(pool)
+                }
+            };
             let (hosts, path) = (route.hosts.clone(), route.path.clone());
             let route = Arc::new(route);
             routes.push((hosts, path, Arc::new(Destination { route, pool })));
         }
         Ok(Self {
-            number,
+            number: old.map_or(0, |old| old.number + 1),
             since: SystemTime::now(),
             routes: RouteTable::new(routes),
             ports,
@@ -227,11 +248,9 @@ impl Generation {
         );
         if config.limits.max_handshakes != old.config.limits.max_handshakes {
             fixed.push("max_handshakes is another".to_owned());
+            config.limits.max_handshakes = old.config.limits.max_handshakes;
         }
-        Ok((
-            Self::make(old.number + 1, config, identities, tasks, stop)?,
-            fixed,
-        ))
+        Ok((Self::make(Some(old), config, identities, tasks, stop)?, fixed))
     }
 }
 
@@ -264,12 +283,33 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// The TLS of one listener. Each has its own: a ticket of one is worth nothing at another, whose clients may be others.
 fn server_config(files: &Certificate, identities: &Identities) -> Result<Arc<ServerConfig>, StartError> {
-    let identity = match identities {
-        Identities::Files => Identity::load(&files.cert_file, &files.key_file)?,
-        Identities::Given(identity) => identity.clone(),
+    let certificates = match identities {
+        Identities::Files => certificates(files)?,
+        Identities::Given(identity) => Certificates::from(identity),
     };
     let client_ca = files.client_ca_file.as_deref().map(ClientCa::load).transpose()?;
-    tls::server_config(&identity, client_ca.as_ref()).map_err(|error| StartError::Tls(error.to_string()))
+    tls::server_config(certificates, client_ca.as_ref()).map_err(|error| StartError::Tls(error.to_string()))
+}
+
+fn certificates(files: &Certificate) -> Result<Certificates, IdentityError> {
+    let mut certificates = Certificates::from(&Identity::load(&files.cert_file, &files.key_file)?);
+    for other in &files.others {
+        let (identity, names) = load_other(other)?;
+        certificates.add(&identity, names);
+    }
+    Ok(certificates)
+}
+
+/// A certificate, and the names for which it is shown.
+fn load_other(other: &OtherCertificate) -> Result<(Identity, Vec<String>), IdentityError> {
+    let identity = Identity::load(&other.cert_file, &other.key_file)?;
+    match identity.names(other.names.as_deref()) {
+        Ok(names) => Ok((identity, names)),
+        Err(problem) => Err(IdentityError::File {
+            file: other.cert_file.clone(),
+            problem,
+        }),
+    }
 }
 
 /// TLS to the targets of a route.
@@ -316,8 +356,12 @@ pub fn check(config: &Config) -> Vec<IdentityError> {
     files
         .flat_map(|files| {
             let identity = Identity::load(&files.cert_file, &files.key_file).err();
+            let others = files.others.iter().filter_map(|other| load_other(other).err());
             let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
-            identity.into_iter().chain(client_ca.and_then(Result::err))
+            identity
+                .into_iter()
+                .chain(others)
+                .chain(client_ca.and_then(Result::err))
         })
         .chain(backends)
         .collect()

@@ -1,9 +1,11 @@
 //! The command line: what was asked for, and the exit code.
 
+use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -11,9 +13,10 @@ use crate::app::{self, App, Identities, StartError};
 use crate::config::{self, Config, Diagnostics};
 use crate::decode::{self, Decode};
 use crate::probe::{self, Probe};
+use crate::session::Service;
 use crate::telemetry::{self, LogFormat};
 use crate::tls::{DevelopmentCa, Identity};
-use crate::{demo, limits, signals};
+use crate::{demo, limits, reload, signals};
 
 /// Something failed at run time.
 const FAILED: u8 = 1;
@@ -60,9 +63,9 @@ struct LogArgs {
         env = "SEALOCK_LOG_FORMAT"
     )]
     log_format: LogFormat,
-    /// Log level: error, warn, info, debug, trace, or a list of target=level
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "SEALOCK_LOG")]
-    log_level: String,
+    /// Log level: error, warn, info, debug, trace, or a list of target=level; instead of what the file says, or info
+    #[arg(long, value_name = "LEVEL", env = "SEALOCK_LOG")]
+    log_level: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -131,17 +134,26 @@ fn with_runtime(task: impl Future<Output = ExitCode>) -> ExitCode {
 }
 
 async fn run(args: RunArgs) -> ExitCode {
-    if let Err(error) = telemetry::init(args.log.log_format, &args.log.log_level) {
-        return fail(2, &error);
-    }
+    let level = match telemetry::init(args.log.log_format, args.log.log_level.as_deref()) {
+        Ok(level) => level,
+        Err(error) => return fail(2, &error),
+    };
+    let hangups = match signals::Hangups::new() {
+        Ok(hangups) => hangups,
+        Err(error) => return fail(FAILED, &format!("cannot listen for signals: {error}")),
+    };
+    let mut source = reload::Source::before(&args.config);
     let Some(config) = load(&args.config) else {
         return BAD_CONFIG.into();
     };
-    serve(config, Identities::Files, |_| None, |_| String::new()).await
+    source.named(&config);
+    level.follow(config.log_level.as_deref());
+    let reloading = async |service: &Arc<Service>| reload::run(service, source, hangups, &level).await;
+    serve(config, Identities::Files, |_| None, |_| String::new(), reloading).await
 }
 
 async fn demo(args: DemoArgs) -> ExitCode {
-    if let Err(error) = telemetry::init(args.log.log_format, &args.log.log_level) {
+    if let Err(error) = telemetry::init(args.log.log_format, args.log.log_level.as_deref()) {
         return fail(2, &error);
     }
     let made = match (&args.cert, &args.key) {
@@ -163,18 +175,26 @@ async fn demo(args: DemoArgs) -> ExitCode {
         Err(problems) => return fail(FAILED, &problems.to_string()),
     };
     let in_memory = args.cert.is_none();
-    serve(config, Identities::Given(identity), demo::page, move |bound| {
-        demo::welcome(bound, &backends, in_memory)
-    })
+    let welcome = move |bound: &[app::Bound]| demo::welcome(bound, &backends, in_memory);
+    let nothing_to_reload = async |_: &Arc<Service>| std::future::pending().await;
+    serve(
+        config,
+        Identities::Given(identity),
+        demo::page,
+        welcome,
+        nothing_to_reload,
+    )
     .await
 }
 
-/// Runs until a signal, then ends in order. `welcome` is what is printed once the listeners are up.
+/// Runs until a signal, then ends in order. `welcome` is what is printed once the listeners are up, `reloading` what goes on until the
+/// signal.
 async fn serve(
     config: Config,
     identities: Identities,
     pages: fn(&str) -> Option<crate::upgrade::Page>,
     welcome: impl FnOnce(&[app::Bound]) -> String,
+    reloading: impl AsyncFnOnce(&Arc<Service>) -> Infallible,
 ) -> ExitCode {
     let mut signals = match signals::Signals::new() {
         Ok(signals) => signals,
@@ -198,7 +218,10 @@ async fn serve(
     say_all(&welcome(app.addresses()));
     signals::notify_ready();
 
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        never = reloading(app.service()) => match never {},
+    };
     tracing::info!(signal, "shutting down");
     signals::notify_stopping();
     let clean = app

@@ -38,6 +38,7 @@ pub mod sessions;
 // Beside it.
 pub mod cli;
 pub mod app;
+pub mod reload;
 pub mod signals;
 pub mod limits;
 pub mod config;

@@ -23,6 +23,7 @@ use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refuse
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::{Config, Route};
+use crate::reload::Reloader;
 use crate::route::RouteTable;
 use crate::sessions::{Place, Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
@@ -35,6 +36,8 @@ use crate::upgrade::{
 pub struct Service {
     /// The configuration in force. A connection keeps the one it began with.
     pub current: ArcSwap<Generation>,
+    /// Asks for another one, and tells how that went.
+    pub reload: Reloader,
     /// The sessions that run.
     pub sessions: Arc<Sessions>,
     /// Ends every connection that is not a session yet.
@@ -50,7 +53,7 @@ pub struct Destination {
     /// What the configuration says.
     pub route: Arc<Route>,
     /// Its targets, with what is known of them.
-    pub pool: Pool,
+    pub pool: Arc<Pool>,
 }
 
 /// What one reading of the configuration gave. It is replaced as a whole.

@@ -29,12 +29,41 @@ impl Signals {
     }
 }
 
+/// The signal to reload. As long as nobody takes it over, it ends the process: what a closing terminal does to the demo.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes the signal over.
+    pub fn new() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one. Those that come while nobody waits are one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 /// Tells systemd (`Type=notify`) that the listeners are up. Does nothing elsewhere.
 pub fn notify_ready() {
     notify(&[
         sd_notify::NotifyState::Ready,
         sd_notify::NotifyState::Status("serving"),
     ]);
+}
+
+/// Tells systemd that a reload has begun, and when: it takes the next [`notify_ready`] for its end. For `Type=notify-reload`, which
+/// sends the SIGHUP itself and waits for that.
+pub fn notify_reloading() {
+    match sd_notify::NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[
+            sd_notify::NotifyState::Reloading,
+            now,
+            sd_notify::NotifyState::Status("reloading"),
+        ]),
+        Err(error) => tracing::debug!(%error, "cannot tell the service manager the time"),
+    }
 }
 
 /// Tells systemd that the end has begun.

@@ -8,6 +8,7 @@ pub(super) enum Place {
     Top,
     Limits,
     Listener,
+    ListenerCertificate,
     Defaults,
     Route,
     Subprotocol,
@@ -37,8 +38,8 @@ pub(super) enum Place {
 
 use Place::{
     Backend, BackendTls, Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed,
-    FramingPair, Health, JsonSeq, LengthPrefix, Limits, Listener, MessagePair, Netstring, OctetCounting,
-    OversizedPair, Preset, Raw, Replacement, Route, Slip, Subprotocol, Top, Varint,
+    FramingPair, Health, JsonSeq, LengthPrefix, Limits, Listener, ListenerCertificate, MessagePair,
+    Netstring, OctetCounting, OversizedPair, Preset, Raw, Replacement, Route, Slip, Subprotocol, Top, Varint,
 };
 
 /// The keys of every place.
@@ -48,6 +49,8 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[
             "drain_window",
             "shutdown_timeout",
+            "reload_interval",
+            "log_level",
             "limits",
             "listener",
             "defaults",
@@ -56,11 +59,16 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
     ),
     (&[Limits, Backend], &["max_sessions"]),
     (&[Limits], &["max_handshakes"]),
-    (&[Listener, BackendTls], &["cert_file", "key_file"]),
+    (
+        &[Listener, ListenerCertificate, BackendTls],
+        &["cert_file", "key_file"],
+    ),
+    (&[ListenerCertificate], &["names"]),
     (
         &[Listener],
         &[
             "bind",
+            "certificate",
             "client_ca_file",
             "plaintext",
             "proxy_protocol_from",
@@ -201,6 +209,7 @@ impl Place {
             Top => "the top level",
             Limits => "[limits]",
             Listener => "[[listener]]",
+            ListenerCertificate => "[[listener.certificate]]",
             Defaults => "[defaults]",
             Route => "[[route]]",
             Subprotocol => "[[route.subprotocol]]",
@@ -245,6 +254,9 @@ pub(super) fn belongs(key: &str) -> Option<String> {
                 }
             };
             format!("{header} is a table of its own")
+        }
+        [Listener] if key == "certificate" => {
+            "[[listener.certificate]] is a table of its own, below its [[listener]]".to_owned()
         }
         [Route] if key == "subprotocol" => {
             "[[route.subprotocol]] is a table of its own, below its [[route]]".to_owned()

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::diagnostic::{Basis, Diagnostic};
 use super::keys::Place;
-use super::model::{Certificate, Listener, Tls};
+use super::model::{Certificate, Listener, OtherCertificate, Tls};
 use super::reader::{Item, Reader, Section};
 use super::scalar::TIMEOUT;
 use super::suggest::quote;
@@ -20,6 +20,7 @@ use crate::upgrade::{ForwardedHeader, Forwarding};
 const HEAD: std::ops::RangeInclusive<u64> = (8 << 10)..=(1 << 20);
 const DEFAULT_HEAD: usize = 16 << 10;
 const MOST_NETWORKS: usize = 256;
+const MOST_CERTIFICATES: usize = 1000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -126,6 +127,7 @@ fn meant_bind(text: &str) -> Option<String> {
 
 fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
     let certificate = ["cert_file", "key_file"].map(|key| section.get(key));
+    let others = others(section);
     let client_ca = section.get("client_ca_file");
     let client_ca_file = client_ca.as_ref().map_or(Some(None), |item| file(item).map(Some));
     let plaintext = section.get("plaintext");
@@ -148,25 +150,21 @@ fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
         }
         ([None, None], Some(item)) => {
             warn_of_handshake(section, &item);
+            if let Some(others) = section.get("certificate") {
+                refuse_others(&others, &item);
+                return None;
+            }
             if let Some(client_ca) = client_ca {
                 refuse_client_ca(&client_ca, &item);
             }
             in_the_clear(&item, chosen?, bind?)
         }
         ([cert, key], None) => {
-            if let Some(one) = cert.as_ref().xor(key.as_ref()) {
-                let other = if cert.is_some() { "key_file" } else { "cert_file" };
-                if !section.mentions(other) {
-                    let missing = Diagnostic::error(format!("`{}` needs `{other}` beside it", one.key))
-                        .at(one.key_span.clone(), "alone here")
-                        .help(format!("add {other} = \"…\", the PEM file of the other half"));
-                    section.reader.report(missing);
-                }
-            }
-            let [cert_file, key_file] = [cert, key].map(|item| item.and_then(|item| file(&item)));
+            let [cert_file, key_file] = pair(section, [cert, key]);
             Some(Tls::On(Certificate {
                 cert_file: cert_file?,
                 key_file: key_file?,
+                others: others?,
                 client_ca_file: client_ca_file?,
             }))
         }
@@ -181,6 +179,91 @@ fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
             None
         }
     }
+}
+
+/// The files of a chain and its key. One without the other is reported.
+fn pair(section: &Section<'_>, [cert, key]: [Option<Item<'_>>; 2]) -> [Option<PathBuf>; 2] {
+    if let Some(one) = cert.as_ref().xor(key.as_ref()) {
+        let other = if cert.is_some() { "key_file" } else { "cert_file" };
+        if !section.mentions(other) {
+            let missing = Diagnostic::error(format!("`{}` needs `{other}` beside it", one.key))
+                .at(one.key_span.clone(), "alone here")
+                .help(format!("add {other} = \"…\", the PEM file of the other half"));
+            section.reader.report(missing);
+        }
+    }
+    [cert, key].map(|item| item.and_then(|item| file(&item)))
+}
+
+/// Reads `[[listener.certificate]]`.
+fn others(listener: &Section<'_>) -> Option<Vec<OtherCertificate>> {
+    if let Some(item) = listener.get("certificate")
+        && let toml::de::DeValue::String(_) = item.value
+    {
+        let tables = Diagnostic::error("`certificate` is a table, [[listener.certificate]]")
+            .at(item.span, "this is a string")
+            .help("the file of the listener's own certificate is its `cert_file`");
+        listener.reader.report(tables);
+        return None;
+    }
+    let sections = listener.tables("certificate", Place::ListenerCertificate);
+    if let Some(extra) = sections.get(MOST_CERTIFICATES) {
+        let many = Diagnostic::error(format!(
+            "a listener has at most {MOST_CERTIFICATES} more certificates"
+        ))
+        .at(extra.span.clone(), "one too many");
+        listener.reader.report(many);
+        return None;
+    }
+    let read: Vec<_> = sections.iter().map(other).collect();
+    read.into_iter().collect()
+}
+
+fn other(section: &Section<'_>) -> Option<OtherCertificate> {
+    let written = ["cert_file", "key_file"].map(|key| section.get(key));
+    if written.iter().all(Option::is_none) {
+        let lines = [
+            ("cert_file", "cert_file = \"cert.pem\""),
+            ("key_file", "key_file = \"key.pem\""),
+        ];
+        section.require("a certificate", &lines);
+    }
+    let [cert_file, key_file] = pair(section, written);
+    let names = section
+        .get("names")
+        .map_or(Some(None), |item| certificate_names(&item).map(Some));
+    Some(OtherCertificate {
+        cert_file: cert_file?,
+        key_file: key_file?,
+        names: names?,
+    })
+}
+
+fn certificate_names(item: &Item<'_>) -> Option<Vec<String>> {
+    let elements = item.list("[\"chat.example.com\"]")?;
+    if elements.is_empty() {
+        item.wrong(
+            "`names` lists at least one name",
+            "none",
+            "leave it out for all names that the certificate is for",
+        );
+        return None;
+    }
+    let read = item.each(&elements, |item| {
+        let text = item.text("\"chat.example.com\"")?;
+        let host = text.value.strip_prefix("*.").unwrap_or(&text.value);
+        let name = host.parse::<IpAddr>().is_err() && crate::addr::normalize_host(host).is_some();
+        if !name {
+            item.wrong(
+                "this is not a name that clients can ask for",
+                "not a host name",
+                "write a name such as \"chat.example.com\" or \"*.example.com\"; clients that connect to an address ask for none",
+            );
+            return None;
+        }
+        Some(text.value.to_ascii_lowercase())
+    })?;
+    Some(read.into_iter().map(|(_, name)| name).collect())
 }
 
 fn neither(section: &Section<'_>, bind: Option<SocketAddr>) {
@@ -226,6 +309,15 @@ fn refuse_client_ca(client_ca: &Item<'_>, plaintext: &Item<'_>) {
         .at(plaintext.key_span.clone(), "in the clear, where nobody has one")
         .help("remove one of them, and with `plaintext` add `cert_file` and `key_file`");
     client_ca.report(nobody);
+}
+
+/// An error as well: they were meant for somebody.
+fn refuse_others(others: &Item<'_>, plaintext: &Item<'_>) {
+    let nobody = Diagnostic::error("`certificate` needs TLS")
+        .at(others.key_span.clone(), "for clients that ask by name")
+        .at(plaintext.key_span.clone(), "in the clear, where nobody asks")
+        .help("remove one of them, and with `plaintext` add `cert_file` and `key_file`");
+    others.report(nobody);
 }
 
 /// Who says in a request whom it comes from.

@@ -41,12 +41,15 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
-pub use model::{BackendTls, Certificate, Config, Limits, Listener, Route, Tls};
-use reader::{Reader, Section};
+pub use model::{BackendTls, Certificate, Config, Limits, Listener, OtherCertificate, Route, Tls};
+use reader::{Item, Reader, Section};
 pub use value::{Directions, parse_framing};
+
+use crate::telemetry;
 
 const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(10);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// No configuration is this long; something else was named by mistake.
 const LONGEST_FILE: u64 = 4 << 20;
 /// What a count may be at most. Every session and every connection needs a file descriptor.
@@ -131,6 +134,12 @@ fn read(top: &Section<'_>) -> Option<Config> {
     };
     let drain_window = span("drain_window", DEFAULT_DRAIN_WINDOW);
     let shutdown_timeout = span("shutdown_timeout", DEFAULT_SHUTDOWN_TIMEOUT);
+    let reload_interval = top
+        .get("reload_interval")
+        .map_or(Some(Some(DEFAULT_RELOAD_INTERVAL)), |item| item.duration_or_off());
+    let log_level = top
+        .get("log_level")
+        .map_or(Some(None), |item| log_level(&item).map(Some));
     let limits = limits(top);
     let listeners = listener::read_all(top);
     let routes = route::read_all(top);
@@ -140,7 +149,24 @@ fn read(top: &Section<'_>) -> Option<Config> {
         limits: limits?,
         drain_window: drain_window?,
         shutdown_timeout: shutdown_timeout?,
+        reload_interval: reload_interval?,
+        log_level: log_level?,
     })
+}
+
+fn log_level(item: &Item<'_>) -> Option<String> {
+    let text = item.text("\"info\"")?;
+    if let Err(problem) = telemetry::check_level(&text.value) {
+        // What the parser says quotes the value, which may come from the environment.
+        let label = if text.literal().is_some() { &problem } else { "" };
+        item.wrong(
+            "this is not a log level",
+            label,
+            "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list such as \"info,sealock::backend=debug\"",
+        );
+        return None;
+    }
+    Some(text.value)
 }
 
 fn limits(top: &Section<'_>) -> Option<Limits> {

@@ -1,7 +1,8 @@
 //! The configuration once it has been read: every value in range, every name resolved.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,41 @@ pub struct Config {
     pub drain_window: Duration,
     /// How long sessions may take to end at shutdown.
     pub shutdown_timeout: Duration,
+    /// How often the files are looked at for a change. None: never.
+    pub reload_interval: Option<Duration>,
+    /// What is logged, where the command line does not say. One that can be read.
+    pub log_level: Option<String>,
+}
+
+impl Config {
+    /// Every file that it names, and that is read when it comes into force.
+    pub fn files(&self) -> BTreeSet<&Path> {
+        let mut files = BTreeSet::new();
+        for listener in &self.listeners {
+            if let Tls::On(Certificate {
+                cert_file,
+                key_file,
+                others,
+                client_ca_file,
+            }) = &listener.tls
+            {
+                files.extend([cert_file, key_file].map(PathBuf::as_path));
+                files.extend(client_ca_file.as_deref());
+                let others = others.iter();
+                files.extend(others.flat_map(|other| [&*other.cert_file, &*other.key_file]));
+            }
+        }
+        for BackendTls {
+            ca_file,
+            server_name: _,
+            certificate,
+        } in self.routes.iter().filter_map(|route| route.backend_tls.as_ref())
+        {
+            files.extend(ca_file.as_deref());
+            files.extend(certificate.iter().flat_map(|(cert, key)| [&**cert, &**key]));
+        }
+        files
+    }
 }
 
 /// An address to listen on.
@@ -61,8 +97,21 @@ pub struct Certificate {
     pub cert_file: PathBuf,
     /// PEM.
     pub key_file: PathBuf,
+    /// Those that are shown instead of it to clients that ask for one of their names.
+    pub others: Vec<OtherCertificate>,
     /// PEM, the authorities that clients need a certificate of. None: clients need no certificate.
     pub client_ca_file: Option<PathBuf>,
+}
+
+/// A certificate for clients that ask for one of its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherCertificate {
+    /// PEM, the leaf first.
+    pub cert_file: PathBuf,
+    /// PEM.
+    pub key_file: PathBuf,
+    /// For which of its names it is shown, in lower case. None: for all.
+    pub names: Option<Vec<String>>,
 }
 
 /// One route.

@@ -9,7 +9,9 @@ use std::io::IsTerminal;
 
 use tokio::task::futures::TaskLocalFuture;
 use tracing::instrument::{Instrument, Instrumented};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 pub use record::{Refusal, SessionEnd, log_refusal, log_session};
 
@@ -52,30 +54,76 @@ fn in_connection(log: impl FnOnce()) {
     }
 }
 
-/// Sends log lines to standard error. `filter` is a level (`info`) or a list of `target=level`.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
+/// What is logged where nobody says.
+const DEFAULT_LEVEL: &str = "info";
+
+/// What is logged, which can be changed.
+pub struct LogLevel {
+    /// The command line has said it; the file does not count.
+    fixed: bool,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+impl LogLevel {
+    /// The level of a log that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Self {
+        let (_, handle) = reload::Layer::new(EnvFilter::default());
+        Self { fixed: true, handle }
+    }
+
+    /// Logs what the file says, or what is usual, unless the command line has said it.
+    pub fn follow(&self, level: Option<&str>) {
+        if self.fixed {
+            return;
+        }
+        let filter = EnvFilter::builder().parse_lossy(level.unwrap_or(DEFAULT_LEVEL));
+        if let Err(error) = self.handle.reload(pinned(filter)) {
+            tracing::error!(%error, "the log level stays as it is");
+        }
+    }
+}
+
+/// Says what is wrong with a level. A single word must be one: the filter would take a slip of the pen for the name of a target, and
+/// log nothing else from then on.
+pub fn check_level(level: &str) -> Result<(), String> {
+    let words = level.split(',');
+    for word in words.filter(|word| !word.contains(['=', '['])) {
+        if !["off", "error", "warn", "info", "debug", "trace"].contains(&word) {
+            return Err(format!("{word:?} is not one"));
+        }
+    }
+    EnvFilter::try_new(level)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Sends log lines to standard error. `level` is what the command line says: a level (`info`) or a list of `target=level`.
+pub fn init(format: LogFormat, level: Option<&str>) -> Result<LogLevel, String> {
+    let filter = level.unwrap_or(DEFAULT_LEVEL);
     let parsed = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter:?}: {error}"))?;
-    let filter = pinned(parsed);
+    let (filter, handle) = reload::Layer::new(pinned(parsed));
     let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         // A line that cannot be written is lost. To complain of it on the same stream would panic, and end the session that logs.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let done = if format == LogFormat::Json || (format == LogFormat::Auto && !terminal) {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .try_init()
+        let lines = lines.json().flatten_event(true).with_span_list(false);
+        tracing_subscriber::registry().with(filter).with(lines).try_init()
     } else {
-        builder.with_ansi(terminal).with_target(false).try_init()
+        let lines = lines.with_ansi(terminal).with_target(false);
+        tracing_subscriber::registry().with(filter).with(lines).try_init()
     };
     // A panic is a defect, and a record like any other; what panics ends alone.
     std::panic::set_hook(Box::new(|panic| {
         in_connection(|| tracing::error!(%panic, "a defect of sealock"));
     }));
-    done.map_err(|error| error.to_string())
+    done.map_err(|error| error.to_string())?;
+    Ok(LogLevel {
+        fixed: level.is_some(),
+        handle,
+    })
 }
 
 /// These print payloads at their lowest levels, which must not happen by asking for more of ours.

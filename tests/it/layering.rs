@@ -25,6 +25,7 @@ const PURE: &[&str] = &[
     "framing",
     "message",
     "outbox",
+    "reload::watch",
     "route",
     "units",
     "utf8",

@@ -47,6 +47,7 @@ mod protocols;
 mod proxy_protocol;
 mod redis;
 mod references;
+mod reload;
 mod slow_peers;
 mod smoke;
 mod ssh;

@@ -460,3 +460,84 @@ fn trusted_proxies_are_networks_or_addresses() {
         assert_eq!(forwarding.from.contains(address), forwards, "{address}");
     }
 }
+
+#[test]
+fn every_file_is_named_once() {
+    let config = good(
+        r#"
+[[listener]]
+bind = "0.0.0.0:1"
+cert_file = "a.pem"
+key_file = "a.key"
+client_ca_file = "clients.pem"
+[[listener.certificate]]
+cert_file = "b.pem"
+key_file = "b.key"
+names = ["*.Example.com"]
+[[listener]]
+bind = "0.0.0.0:2"
+cert_file = "a.pem"
+key_file = "a.key"
+[[route]]
+name = "a"
+path = "/a"
+framing = "raw"
+backend = { targets = ["tls://localhost:1"], tls = { ca_file = "ca.pem", cert_file = "c.pem", key_file = "c.key" } }
+[[route]]
+name = "b"
+path = "/b"
+framing = "raw"
+backend = "tcp://127.0.0.1:1"
+"#,
+    );
+    let names = config
+        .files()
+        .into_iter()
+        .map(|file| file.file_name().unwrap().to_str().unwrap());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        [
+            "a.key",
+            "a.pem",
+            "b.key",
+            "b.pem",
+            "c.key",
+            "c.pem",
+            "ca.pem",
+            "clients.pem"
+        ]
+    );
+    let Tls::On(certificate) = &config.listeners[0].tls else {
+        panic!("it has TLS")
+    };
+    assert_eq!(
+        certificate.others[0].names.as_deref(),
+        Some(&["*.example.com".to_owned()][..])
+    );
+}
+
+#[test]
+fn a_level_of_the_log_is_one() {
+    let file = |level: &str| format!("log_level = \"{level}\"\n{}", route_with("framing = \"raw\""));
+    for level in ["warn", "off", "info,sealock::backend=debug", "debug,hyper=off"] {
+        assert_eq!(good(&file(level)).log_level.as_deref(), Some(level));
+    }
+    assert_eq!(good(&route_with("framing = \"raw\"")).log_level, None);
+    for level in ["", "inof", "sealock", "sealock=loud", "info,debg"] {
+        let (marked, one) = only(&file(level));
+        assert_eq!(marked, format!("\"{level}\""));
+        assert!(one.title.contains("not a log level"), "{one:?}");
+    }
+}
+
+#[test]
+fn files_are_looked_at_now_and_then_or_never() {
+    let read = |top: &str| good(&format!("{top}\n{}", route_with("framing = \"raw\""))).reload_interval;
+    for (top, interval) in [
+        ("", Some(Duration::from_secs(10))),
+        ("reload_interval = \"1m\"", Some(Duration::from_secs(60))),
+        ("reload_interval = \"off\"", None),
+    ] {
+        assert_eq!(read(top), interval, "{top}");
+    }
+}

@@ -335,7 +335,7 @@ fn subprotocols_have_their_own_mistakes() {
             "framing = \"lines\"\nsubprotocol = \"a\"".to_owned(),
             "\"a\"",
             "there may be several of `subprotocol`",
-            "[[subprotocol]]",
+            "[[route.subprotocol]]",
         ),
     ] {
         route_problem(&lines, marked, title, help);

@@ -59,6 +59,9 @@ fn every_key_is_read() {
                 Place::Top => format!("{key} = {DATE}"),
                 Place::Limits => format!("[limits]\n{key} = {DATE}"),
                 Place::Listener => format!("[[listener]]\n{key} = {DATE}"),
+                Place::ListenerCertificate => {
+                    format!("[[listener]]\n[[listener.certificate]]\n{key} = {DATE}")
+                }
                 Place::Defaults => format!("[defaults]\n{key} = {DATE}"),
                 Place::Route => format!("[[route]]\n{key} = {DATE}"),
                 Place::Subprotocol => format!("[[route]]\n[[route.subprotocol]]\n{key} = {DATE}"),

@@ -39,7 +39,7 @@ pub struct Program {
     records: mpsc::UnboundedReceiver<Value>,
     log: watch::Receiver<String>,
     log_reader: JoinHandle<()>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Program {
@@ -81,8 +81,19 @@ impl Program {
         std::fs::write(&path, file).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
         command
-            .args(["run", "--log-format", log_format, "-c"])
+            .args(["run", "--log-level", "debug", "--log-format", log_format, "-c"])
             .arg(&path)
+            .envs(environment.iter().copied());
+        Self::spawn(command, 2, dir).await
+    }
+
+    /// Starts sealock with the file `sealock.toml` of a folder, which must have two listeners. The file, or what is usual, says what is
+    /// logged.
+    pub async fn start_in(dir: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
+        command
+            .args(["run", "-c"])
+            .arg(dir.path().join("sealock.toml"))
             .envs(environment.iter().copied());
         Self::spawn(command, 2, dir).await
     }
@@ -90,13 +101,20 @@ impl Program {
     /// Starts the demo, whose one listener has TLS.
     pub async fn demo() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
-        command.args(["demo", "--bind", "127.0.0.1:0", "--log-format", "json"]);
+        let words = [
+            "--bind",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--log-level",
+            "debug",
+        ];
+        command.arg("demo").args(words);
         Self::spawn(command, 1, tempfile::tempdir().unwrap()).await
     }
 
     async fn spawn(mut command: Command, listeners: usize, dir: tempfile::TempDir) -> Self {
         let mut child = command
-            .args(["--log-level", "debug"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -134,7 +152,7 @@ impl Program {
             records,
             log,
             log_reader,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -199,6 +217,11 @@ impl Program {
         // The system counts with some slack, so the peak may be told lower than before.
         let grown = self.peak_memory().saturating_sub(before);
         assert!(grown < 8 * 1024, "{grown} KiB more");
+    }
+
+    /// The path of a file in the folder of its configuration.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// The process id.
