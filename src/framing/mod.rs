@@ -150,6 +150,30 @@ pub struct Decoded<'a> {
     pub event: Event<'a>,
 }
 
+impl<'a> Decoded<'a> {
+    /// Nothing more can be said before more input arrives.
+    #[inline]
+    fn more(consumed: usize) -> Self {
+        Self {
+            consumed,
+            event: Event::More,
+        }
+    }
+
+    /// All of the input, out of the middle of a record.
+    #[inline]
+    fn middle(input: &'a [u8]) -> Self {
+        Self {
+            consumed: input.len(),
+            event: Event::Part(Part {
+                begin: None,
+                data: input,
+                end: false,
+            }),
+        }
+    }
+}
+
 /// A record that lies whole at the start of some input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WholeRecord {
@@ -381,15 +405,12 @@ impl Framing {
     ) -> Result<Decoded<'a>, DecodeError> {
         // How every pass ends: it pays not to ask the framing.
         if input.is_empty() && !eof {
-            return Ok(Decoded {
-                consumed: 0,
-                event: Event::More,
-            });
+            return Ok(Decoded::more(0));
         }
         // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
         if (input.len() as u64) < state.remaining && !input.is_empty() {
             state.remaining -= input.len() as u64;
-            return Ok(runs::middle(input));
+            return Ok(Decoded::middle(input));
         }
         if let Self::Delimiter(rule) = self
             && let Some(typed) = rule.decode_typed(state, rules, input)
@@ -479,20 +500,7 @@ impl Framing {
     pub fn default_partial(&self) -> Partial {
         match self {
             Self::Raw | Self::Delimiter(_) => Partial::Deliver,
-            Self::LengthPrefix(_)
-            | Self::Varint(_)
-            | Self::Fixed(_)
-            | Self::Netstring
-            | Self::ContentLength(_)
-            | Self::OctetCounting
-            | Self::Block(_)
-            | Self::Slip
-            | Self::Cobs
-            | Self::JsonSeq
-            | Self::Stomp
-            | Self::Postgres(_)
-            | Self::Amqp
-            | Self::Fix => Partial::Error,
+            _ => Partial::Error,
         }
     }
 }
