@@ -67,7 +67,7 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
         seen.patterns(section.reader, hosts, path, span);
     }
     let written = Written::read(section);
-    let subprotocols = subprotocols(section, &written.clone().or(defaults.clone()));
+    let subprotocols = subprotocols(section, &written, defaults);
     let mut resolved = written.resolve(defaults, section)?;
     check_subprotocols(&subprotocols, &resolved.policy.subprotocols, section);
     let names = subprotocols.iter().map(|one| one.name.clone());
@@ -97,12 +97,13 @@ struct Subprotocol {
 }
 
 /// Reads `[[route.subprotocol]]`. Where one says nothing, the route's settings hold, and below them the defaults.
-fn subprotocols(route: &Section<'_>, outer: &Written) -> Vec<Subprotocol> {
+fn subprotocols(route: &Section<'_>, own: &Written, defaults: &Written) -> Vec<Subprotocol> {
     let sections = route.tables("subprotocol", Place::Subprotocol);
+    let outer = own.clone().or(defaults.clone());
     let one = |section: &Section<'_>| {
         section.require("a subprotocol", &[("name", "name = \"text.ircv3.net\"")]);
-        let written = Written::read_translation(section);
-        let settings = written.resolve(outer, section).map(|resolved| resolved.settings);
+        let written = Written::read_translation(section).beneath(own);
+        let settings = written.resolve(&outer, section).map(|resolved| resolved.settings);
         let item = section.get("name")?;
         Some(Subprotocol {
             name: settings::token(&item)?,

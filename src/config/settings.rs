@@ -160,6 +160,16 @@ impl Written {
         }
     }
 
+    /// These settings, of a subprotocol, with what the route says itself of the framing that both have: an escape that the route does
+    /// not want is not wanted here.
+    pub(super) fn beneath(mut self, route: &Self) -> Self {
+        let refuses = |embedded: &Spanned<Embedded>| *embedded.get_ref() == Embedded::Reject;
+        if self.framing.is_none() && !self.bad_framing && self.embedded.is_none() {
+            self.embedded = route.embedded.clone().filter(refuses);
+        }
+        self
+    }
+
     /// Lays the settings of a route (or of one of its subprotocols) over the defaults and fills in the rest.
     pub(super) fn resolve(self, defaults: &Self, route: &Section<'_>) -> Option<Resolved> {
         let own_embedded = self.embedded.is_some();

@@ -56,7 +56,7 @@ pub(super) fn decode<'a>(
         at += input[at..].iter().take_while(|byte| **byte == ZERO).count();
     }
     let Some(first) = input.get(at) else {
-        return Ok(runs::more(at));
+        return Ok(Decoded::more(at));
     };
     if state.to_code == 0 {
         at += 1;

@@ -76,14 +76,6 @@ impl Measured {
     }
 }
 
-/// Nothing more can be said before more input arrives.
-fn more<'a>(consumed: usize) -> Decoded<'a> {
-    Decoded {
-        consumed,
-        event: Event::More,
-    }
-}
-
 /// See [`super::Framing::whole_record`].
 #[inline]
 pub(super) fn whole_record<C: Counted>(rule: &C, input: &[u8]) -> Option<WholeRecord> {
@@ -131,7 +123,7 @@ pub(super) fn decode<'a, C: Counted>(
         state.to_drop -= skipped as u64;
         state.dropped += skipped as u64;
         if state.to_drop > 0 {
-            return Ok(more(skipped));
+            return Ok(Decoded::more(skipped));
         }
         state.inside = false;
         state.discarding = false;
@@ -154,7 +146,7 @@ pub(super) fn decode<'a, C: Counted>(
         let (header, body) = match measured {
             Measured::More { scanned } => {
                 state.scanned = scanned;
-                return Ok(more(skipped));
+                return Ok(Decoded::more(skipped));
             }
             Measured::Header { header, body } => (header, body),
             Measured::Whole { len } => {
@@ -216,7 +208,7 @@ pub(super) fn decode<'a, C: Counted>(
     state.inside = !end;
     state.started |= end;
     if begin.is_none() && take == 0 {
-        return Ok(more(skipped));
+        return Ok(Decoded::more(skipped));
     }
     Ok(Decoded {
         consumed: skipped + header + take,

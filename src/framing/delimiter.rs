@@ -215,7 +215,7 @@ impl Delimiter {
         {
             state.examined += 1;
         }
-        Some(runs::middle(input))
+        Some(Decoded::middle(input))
     }
 
     #[inline(never)]
@@ -241,10 +241,10 @@ impl Delimiter {
                 // What follows is the next record.
                 return self.decode_rest(state, rules, input, consumed, eof);
             }
-            return Ok(runs::more(consumed));
+            return Ok(Decoded::more(consumed));
         }
         if data_len == 0 && !end {
-            return Ok(runs::more(0));
+            return Ok(Decoded::more(0));
         }
         runs::part(state, rules, &input[..data_len], end, consumed)
     }

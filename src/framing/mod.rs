@@ -16,7 +16,6 @@ mod content_length;
 mod counted;
 mod decimal;
 mod delimiter;
-mod embedded;
 mod error;
 mod fix;
 mod fixed;
@@ -24,6 +23,7 @@ mod json_seq;
 mod length_prefix;
 mod netstring;
 mod octet_counting;
+mod policy;
 mod postgres;
 mod preset;
 mod raw;
@@ -37,10 +37,10 @@ mod varint;
 pub use block::{Block, BlockError, Outside};
 pub use content_length::ContentLength;
 pub use delimiter::{Delimiter, DelimiterError};
-pub use embedded::{Embedded, EmbeddedError};
 pub use error::{DecodeError, EncodeError, Garbage};
 pub use fixed::{Fixed, FixedError};
 pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
+pub use policy::{Embedded, EmbeddedError, Empty, Oversized, Partial};
 pub use postgres::Postgres;
 pub use preset::{Preset, preset, preset_names};
 pub use varint::{Groups, Varint};
@@ -101,35 +101,6 @@ pub enum Header {
     Keep,
 }
 
-/// What to do with a record longer than the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oversized {
-    /// End the session (close 1009).
-    Close,
-    /// Drop this record, count it, and go on with the next.
-    Discard,
-}
-
-/// What to do with a record that the end of the stream cuts short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partial {
-    /// Close 1011; the part is dropped and counted.
-    Error,
-    /// Deliver what is there as a message, then close 1000.
-    Deliver,
-    /// Drop what is there, count it, then close 1000.
-    Drop,
-}
-
-/// What to do with an empty message or record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Empty {
-    /// Treat it like any other.
-    Deliver,
-    /// Leave it out and count it.
-    Skip,
-}
-
 /// What a decoder checks records against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeRules {
@@ -148,6 +119,30 @@ pub struct Decoded<'a> {
     pub consumed: usize,
     /// What they gave.
     pub event: Event<'a>,
+}
+
+impl<'a> Decoded<'a> {
+    /// Nothing more can be said before more input arrives.
+    #[inline]
+    fn more(consumed: usize) -> Self {
+        Self {
+            consumed,
+            event: Event::More,
+        }
+    }
+
+    /// All of the input, out of the middle of a record.
+    #[inline]
+    fn middle(input: &'a [u8]) -> Self {
+        Self {
+            consumed: input.len(),
+            event: Event::Part(Part {
+                begin: None,
+                data: input,
+                end: false,
+            }),
+        }
+    }
 }
 
 /// A record that lies whole at the start of some input.
@@ -381,15 +376,12 @@ impl Framing {
     ) -> Result<Decoded<'a>, DecodeError> {
         // How every pass ends: it pays not to ask the framing.
         if input.is_empty() && !eof {
-            return Ok(Decoded {
-                consumed: 0,
-                event: Event::More,
-            });
+            return Ok(Decoded::more(0));
         }
         // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
         if (input.len() as u64) < state.remaining && !input.is_empty() {
             state.remaining -= input.len() as u64;
-            return Ok(runs::middle(input));
+            return Ok(Decoded::middle(input));
         }
         if let Self::Delimiter(rule) = self
             && let Some(typed) = rule.decode_typed(state, rules, input)
@@ -472,27 +464,5 @@ impl Framing {
             Self::Stomp | Self::Postgres(_) | Self::Amqp | Self::Fix => Header::Keep,
         };
         header == Header::Keep
-    }
-
-    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, any other unfinished
-    /// record never is.
-    pub fn default_partial(&self) -> Partial {
-        match self {
-            Self::Raw | Self::Delimiter(_) => Partial::Deliver,
-            Self::LengthPrefix(_)
-            | Self::Varint(_)
-            | Self::Fixed(_)
-            | Self::Netstring
-            | Self::ContentLength(_)
-            | Self::OctetCounting
-            | Self::Block(_)
-            | Self::Slip
-            | Self::Cobs
-            | Self::JsonSeq
-            | Self::Stomp
-            | Self::Postgres(_)
-            | Self::Amqp
-            | Self::Fix => Partial::Error,
-        }
     }
 }

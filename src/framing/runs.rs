@@ -40,19 +40,6 @@ pub(super) fn part<'a>(
     })
 }
 
-/// All of the input, out of the middle of a record.
-#[inline]
-pub(super) fn middle(input: &[u8]) -> Decoded<'_> {
-    Decoded {
-        consumed: input.len(),
-        event: Event::Part(Part {
-            begin: None,
-            data: input,
-            end: false,
-        }),
-    }
-}
-
 /// Drops the next `consumed` bytes of a record over the limit. `end`: its end is among them.
 #[inline]
 pub(super) fn discard(state: &mut DecodeState, consumed: usize, end: bool) {
@@ -60,14 +47,5 @@ pub(super) fn discard(state: &mut DecodeState, consumed: usize, end: bool) {
     if end {
         state.discarding = false;
         state.inside = false;
-    }
-}
-
-/// Nothing more can be said before more input arrives.
-#[inline]
-pub(super) fn more<'a>(consumed: usize) -> Decoded<'a> {
-    Decoded {
-        consumed,
-        event: Event::More,
     }
 }

@@ -81,9 +81,9 @@ pub(super) fn decode<'a>(
         // Half an escape, which at the end of the stream stays that.
         [_, ..] if eof && state.inside => {
             state.dropped += 1;
-            return Ok(runs::more(at + 1));
+            return Ok(Decoded::more(at + 1));
         }
-        _ => return Ok(runs::more(at)),
+        _ => return Ok(Decoded::more(at)),
     };
     runs::part(state, rules, escaped, false, at + 2)
 }

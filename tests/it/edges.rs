@@ -457,6 +457,88 @@ async fn a_record_that_is_cut_is_an_error_delivered_or_dropped() {
     }
 }
 
+/// For each framing: a record that is cut, and what there is of its message.
+const CUTS: &[(&str, &[u8], &[u8])] = &[
+    ("u32le", b"\x09\0\0\0part", b"part"),
+    ("tpkt", b"\x03\0\0\x0Dpart", b"part"),
+    ("mysql", b"\x09\0\0\0part", b"\x09\0\0\0part"),
+    ("mqtt", b"\x30\x09part", b"\x30\x09part"),
+    ("protobuf", b"\x09part", b"part"),
+    ("netstring", b"9:part", b"part"),
+    // All but the comma.
+    ("netstring", b"4:part", b"part"),
+    ("syslog", b"9 part", b"part"),
+    ("lsp", b"Content-Length: 9\r\n\r\npart", b"part"),
+    ("mllp", b"\x0Bpart", b"part"),
+    ("stx-etx", b"\x02part", b"part"),
+    ("slip", b"\xC0part", b"part"),
+    ("cobs", b"\x09part", b"part"),
+    ("json-seq", b"\x1E[1, 2", b"[1, 2"),
+    ("stomp", b"SEND\n\npart", b"SEND\n\npart"),
+    ("postgres", b"D\0\0\0\x09part", b"D\0\0\0\x09part"),
+    (
+        "amqp091",
+        b"\x01\0\x01\0\0\0\x09part",
+        b"\x01\0\x01\0\0\0\x09part",
+    ),
+    ("fix", b"8=FIX.4.4\x019=9\x01part", b"8=FIX.4.4\x019=9\x01part"),
+];
+
+#[tokio::test]
+async fn a_cut_record_of_any_framing_has_its_policy() {
+    for (framing, bytes, part) in CUTS {
+        let message = [is_binary(part)];
+        let rows: &[(&str, Messages<'_>, End, Counts<'_>)] = &[
+            ("deliver", &message, CLOSED, &[("partial_delivered", 1)]),
+            ("drop", &[], CLOSED, &[("partial_dropped", 1)]),
+            ("error", &[], CUT, &[]),
+        ];
+        for (partial, messages, end, counts) in rows {
+            let settings = format!("framing = \"{framing}\"\nmessage = \"binary\"\npartial = \"{partial}\"");
+            down(&settings, &[(bytes, &[])], messages, *end, counts).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_oversized_record_of_any_framing_ends_the_session_or_is_dropped_whole() {
+    /// A framing, a record over the limit of 10 B, one that is not, and its message.
+    type Row = (&'static str, &'static [u8], &'static [u8], &'static [u8]);
+    const ROWS: &[Row] = &[
+        ("u32le", b"\x0C\0\0\0far too long", b"\x02\0\0\0ok", b"ok"),
+        ("mqtt", b"\x30\x0Cfar too long", b"\x30\x02ok", b"\x30\x02ok"),
+        ("protobuf", b"\x0Cfar too long", b"\x02ok", b"ok"),
+        ("netstring", b"12:far too long,", b"2:ok,", b"ok"),
+        ("syslog", b"12 far too long", b"2 ok", b"ok"),
+        (
+            "lsp",
+            b"Content-Length: 12\r\n\r\nfar too long",
+            b"Content-Length: 2\r\n\r\nok",
+            b"ok",
+        ),
+        ("mllp", b"\x0Bfar too long\x1C\r", b"\x0Bok\x1C\r", b"ok"),
+        ("slip", b"\xC0far too long\xC0", b"\xC0ok\xC0", b"ok"),
+        ("cobs", b"\x0Dfar too long\0", b"\x03ok\0", b"ok"),
+        ("json-seq", b"\x1E\"far too long\"\n", b"\x1E1\n", b"1"),
+        ("stomp", b"SEND\n\nfar too long\0", b"A\n\nok\0", b"A\n\nok\0"),
+    ];
+    for (framing, long, short, message) in ROWS {
+        let stream = [*long, *short].concat();
+        let settings = format!("framing = \"{framing}\"\nmessage = \"binary\"\nmax_message = \"10 B\"");
+        down(&settings, &[(&stream, &[])], &[], RECORD_BIG, &[]).await;
+        let discard = format!("{settings}\noversized = \"discard\"");
+        let delivered = [is_binary(message)];
+        down(
+            &discard,
+            &[(&stream, &[])],
+            &delivered,
+            CLOSED,
+            &[("oversized_down", 1)],
+        )
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn text_becomes_a_record_in_its_charset() {
     // More than is transcoded at once, in one frame and in two.

@@ -265,6 +265,34 @@ fn a_subprotocol_says_what_differs_from_its_route() {
     assert_eq!(b.partial, Partial::Error, "of its own framing");
 }
 
+/// An escape is used unless the route itself refuses; its subprotocols have the same framing.
+#[test]
+fn a_subprotocol_escapes_as_its_route_does() {
+    let dle = "framing = { kind = \"block\", start = \"<\", end = \">\", escape = \"/\" }";
+    for (own, sub, expected) in [
+        ("", "", Embedded::Escape),
+        ("embedded_delimiter = \"reject\"", "", Embedded::Reject),
+        (
+            "embedded_delimiter = \"reject\"",
+            "framing = \"slip\"",
+            Embedded::Escape,
+        ),
+        (
+            "embedded_delimiter = \"reject\"",
+            "embedded_delimiter = \"escape\"",
+            Embedded::Escape,
+        ),
+    ] {
+        let lines = format!("{dle}\n{own}\n[[route.subprotocol]]\nname = \"a\"\n{sub}");
+        let config = good(&route_with(&lines));
+        assert_eq!(
+            config.routes[0].settings_for(Some("a")).embedded,
+            expected,
+            "{lines}"
+        );
+    }
+}
+
 #[test]
 fn policies_may_differ_by_direction() {
     fn pair<T>(to_backend: T, to_client: T) -> Both<T> {

@@ -342,6 +342,12 @@ fn subprotocols_have_their_own_mistakes() {
     }
     // What a subprotocol has from its route is told once.
     route_problem(
+        "framing = \"lsp\"\nembedded_delimiter = \"reject\"\n[[route.subprotocol]]\nname = \"a\"",
+        "\"reject\"",
+        "no meaning",
+        "remove this line",
+    );
+    route_problem(
         &format!(
             "empty = \"skip\"\nhalf_close = \"empty-message\"\n{}",
             table("name = \"a\"")
