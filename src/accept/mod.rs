@@ -1,7 +1,9 @@
 //! Listens: binds, and hands out connections as long as there is room for them.
 
+mod inherited;
 mod proxy;
 
+pub use inherited::Inherited;
 pub use proxy::{Proxied, ProxyError, read_proxy};
 
 use std::future::Future;
@@ -11,8 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// Connections that may wait in the kernel; it cuts this to its own limit (`net.core.somaxconn`).
@@ -25,15 +29,22 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 /// Failed accepts of the process.
 static ERRORS: AtomicU64 = AtomicU64::new(0);
 
+/// How long what has begun in the kernel may take until it can be accepted, when others go on listening on the port. A client whose
+/// first packet is not answered meanwhile sends it again after a second (RFC 6298).
+const OVERLAP: Duration = Duration::from_millis(500);
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    /// Other processes may listen on the port with sockets of their own.
+    shares_port: bool,
 }
 
-/// Binds and listens. Port 0 lets the system choose; [`Listener::address`] tells what it chose.
-pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+/// Binds and listens. Port 0 lets the system choose; [`Listener::address`] tells what it chose. With `reuse_port`, other processes of
+/// the same user may do so too, and each gets a part of the connections.
+pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -41,12 +52,17 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     };
     // A restarted daemon must not wait for the connections of the last one to be forgotten.
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
     socket.bind(address)?;
     // Once for all connections: five system calls less for each.
     crate::addr::tune(&socket, address.ip())?;
     let socket = socket.listen(BACKLOG)?;
     let address = socket.local_addr()?;
-    Ok(Listener { socket, address })
+    Ok(Listener {
+        socket,
+        address,
+        shares_port: reuse_port,
+    })
 }
 
 impl Listener {
@@ -55,7 +71,9 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `stop`. A permit of `room` is taken before each accept: without one, connections wait in the kernel.
+    /// Accepts until `stop`. A permit of `room` is taken before each accept: without one, connections wait in the kernel. What waits
+    /// there in the end waits on, if the socket is another process's too; if it is only the port, it is accepted before the socket
+    /// closes.
     pub async fn serve(
         self,
         room: Arc<Semaphore>,
@@ -63,21 +81,10 @@ impl Listener {
         mut on_connection: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
     ) {
         let mut pause = BACK_OFF.0;
-        loop {
-            let next = async {
-                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-                Some((self.socket.accept().await, permit))
-            };
-            let Some(Some((accepted, permit))) = until(&stop, next).await else {
-                return;
-            };
+        while let Some(Some((accepted, permit))) = until(&stop, self.accept(&room)).await {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
-                    // What listens on loopback only was told once for all.
-                    if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
-                        crate::addr::unpace(&stream);
-                    }
                     on_connection(stream, peer, permit);
                 }
                 Err(error) if is_of_one_connection(&error) => {
@@ -87,15 +94,65 @@ impl Listener {
                     let errors = ERRORS.fetch_add(1, Ordering::Relaxed) + 1;
                     tracing::warn!(%error, errors, listener = %self.address, "cannot accept connections");
                     drop(permit);
-                    if until(&stop, tokio::time::sleep(pause)).await.is_none() {
-                        return;
-                    }
+                    // Once it has ended, the loop has too.
+                    until(&stop, tokio::time::sleep(pause)).await;
                     pause = (pause * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+        if self.shares_port {
+            self.empty(&room, on_connection).await;
+        }
+    }
+
+    async fn accept(
+        &self,
+        room: &Arc<Semaphore>,
+    ) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        let accepted = self.socket.accept().await;
+        if let Ok((stream, peer)) = &accepted {
+            // What listens on loopback only was told once for all.
+            if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
+                crate::addr::unpace(stream);
+            }
+        }
+        Some((accepted, permit))
+    }
+
+    /// Accepts what the kernel has queued. It chooses one of the sockets of a port when a connection begins, and resets what is
+    /// queued at a socket that closes. So nothing may begin here any more: a first packet that is dropped comes again, and by then
+    /// finds the others only.
+    async fn empty(
+        self,
+        room: &Arc<Semaphore>,
+        mut on_connection: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    ) {
+        if let Err(error) = SockRef::from(&self.socket).attach_filter(&NO_SYN) {
+            tracing::warn!(%error, listener = %self.address, "connections that begin now may be lost");
+        }
+        let end = Instant::now() + OVERLAP;
+        // What is queued is accepted even after the end.
+        while let Ok(Some((accepted, permit))) = timeout_at(end, self.accept(room)).await {
+            match accepted {
+                Ok((stream, peer)) => on_connection(stream, peer, permit),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, listener = %self.address, "queued connections are lost");
+                    return;
                 }
             }
         }
     }
 }
+
+/// Drops TCP segments with SYN, in classic BPF: load the byte of the flags; is the bit set? then keep nothing; else keep all.
+const NO_SYN: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 async fn until<T>(stop: &CancellationToken, next: impl Future<Output = T>) -> Option<T> {
     stop.run_until_cancelled(next).await
@@ -118,7 +175,7 @@ mod tests {
     /// Linux does so, and says nowhere that it must.
     #[tokio::test]
     async fn what_is_accepted_is_tuned_as_its_listener() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let near = TcpStream::connect(listener.address()).await.unwrap();
         let (far, _) = listener.socket.accept().await.unwrap();
         let settings = |stream: &TcpStream| {

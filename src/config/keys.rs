@@ -48,6 +48,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[
             "drain_window",
             "shutdown_timeout",
+            "log_file",
             "limits",
             "listener",
             "defaults",
@@ -61,6 +62,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[Listener],
         &[
             "bind",
+            "reuse_port",
             "client_ca_file",
             "plaintext",
             "proxy_protocol_from",

@@ -41,7 +41,7 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
-pub use model::{BackendTls, Certificate, Config, Limits, Listener, Route, Tls};
+pub use model::{BackendTls, Bind, Certificate, Config, Limits, Listener, Route, Tls};
 use reader::{Reader, Section};
 pub use value::{Directions, parse_framing};
 
@@ -131,6 +131,9 @@ fn read(top: &Section<'_>) -> Option<Config> {
     };
     let drain_window = span("drain_window", DEFAULT_DRAIN_WINDOW);
     let shutdown_timeout = span("shutdown_timeout", DEFAULT_SHUTDOWN_TIMEOUT);
+    let log_file = top
+        .get("log_file")
+        .map_or(Some(None), |item| listener::file(&item).map(Some));
     let limits = limits(top);
     let listeners = listener::read_all(top);
     let routes = route::read_all(top);
@@ -140,6 +143,7 @@ fn read(top: &Section<'_>) -> Option<Config> {
         limits: limits?,
         drain_window: drain_window?,
         shutdown_timeout: shutdown_timeout?,
+        log_file: log_file?,
     })
 }
 

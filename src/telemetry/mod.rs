@@ -3,14 +3,21 @@
 //! A session idles for hours, and has at most two lines to log. So it keeps the number of its connection, and no span: that is made
 //! anew around what is logged.
 
+mod log;
 mod record;
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use tokio::task::futures::TaskLocalFuture;
 use tracing::instrument::{Instrument, Instrumented};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+pub use log::Log;
+use log::Queue;
 pub use record::{Refusal, SessionEnd, log_refusal, log_session};
 
 /// How log lines look.
@@ -52,30 +59,67 @@ fn in_connection(log: impl FnOnce()) {
     }
 }
 
-/// Sends log lines to standard error. `filter` is a level (`info`) or a list of `target=level`.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter:?}: {error}"))?;
-    let filter = pinned(parsed);
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// The queue of the process's log lines, and its filter.
+static QUEUE: LazyLock<Arc<Queue>> = LazyLock::new(Arc::default);
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Sends log lines to a file, or to standard error. `filter` is a level (`info`) or a list of `target=level`. The lines are written as
+/// long as what is returned is kept.
+pub fn init(format: LogFormat, filter: &str, file: Option<&Path>) -> Result<Log, InitError> {
+    let (filter, handle) = reload::Layer::new(parse(filter).map_err(InitError::Level)?);
+    let log = Log::start(&QUEUE, file).map_err(|error| match file {
+        Some(file) => InitError::File(file.to_owned(), error),
+        None => InitError::Other(error.to_string()),
+    })?;
+    let terminal = file.is_none() && std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer()
         // A line that cannot be written is lost. To complain of it on the same stream would panic, and end the session that logs.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    let done = if format == LogFormat::Json || (format == LogFormat::Auto && !terminal) {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .try_init()
+        .with_writer(Arc::clone(&QUEUE));
+    let lines = if format == LogFormat::Json || (format == LogFormat::Auto && !terminal) {
+        lines.json().flatten_event(true).with_span_list(false).boxed()
     } else {
-        builder.with_ansi(terminal).with_target(false).try_init()
+        lines.with_ansi(terminal).with_target(false).boxed()
     };
+    let done = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    done.map_err(|error| InitError::Other(error.to_string()))?;
+    drop(FILTER.set(handle));
     // A panic is a defect, and a record like any other; what panics ends alone.
     std::panic::set_hook(Box::new(|panic| {
         in_connection(|| tracing::error!(%panic, "a defect of sealock"));
     }));
-    done.map_err(|error| error.to_string())
+    Ok(log)
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The level is none.
+    #[error("{0}")]
+    Level(String),
+    /// The file cannot be opened.
+    #[error("cannot open the log file {0}: {1}")]
+    File(PathBuf, std::io::Error),
+    /// Something else.
+    #[error("cannot start to log: {0}")]
+    Other(String),
+}
+
+/// Changes what is logged from now on: a level, or a list of `target=level`, as at the start.
+pub fn set_level(filter: &str) -> Result<(), String> {
+    let filter = parse(filter)?;
+    let handle = FILTER.get().ok_or("nothing is logged by this process")?;
+    handle.reload(filter).map_err(|error| error.to_string())
+}
+
+/// Log lines that were lost because they came faster than they could be written.
+pub fn lost_lines() -> u64 {
+    QUEUE.lost()
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    let parsed = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter:?}: {error}"))?;
+    Ok(pinned(parsed))
 }
 
 /// These print payloads at their lowest levels, which must not happen by asking for more of ours.
