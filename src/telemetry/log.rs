@@ -188,6 +188,14 @@ fn tell(lines: u64) {
 }
 
 #[cfg(test)]
+impl Queue {
+    /// Takes what waits, in place of the thread.
+    pub(super) fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut self.state().lines)).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 

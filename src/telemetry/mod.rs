@@ -61,27 +61,20 @@ fn in_connection(log: impl FnOnce()) {
 
 /// The queue of the process's log lines, and its filter.
 static QUEUE: LazyLock<Arc<Queue>> = LazyLock::new(Arc::default);
-static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+static FILTER: OnceLock<Filter> = OnceLock::new();
 
 /// Sends log lines to a file, or to standard error. `filter` is a level (`info`) or a list of `target=level`. The lines are written as
 /// long as what is returned is kept.
 pub fn init(format: LogFormat, filter: &str, file: Option<&Path>) -> Result<Log, InitError> {
-    let (filter, handle) = reload::Layer::new(parse(filter).map_err(InitError::Level)?);
+    let filter = parse(filter).map_err(InitError::Level)?;
     let log = Log::start(&QUEUE, file).map_err(|error| match file {
         Some(file) => InitError::File(file.to_owned(), error),
         None => InitError::Other(error.to_string()),
     })?;
     let terminal = file.is_none() && std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer()
-        // A line that cannot be written is lost. To complain of it on the same stream would panic, and end the session that logs.
-        .log_internal_errors(false)
-        .with_writer(Arc::clone(&QUEUE));
-    let lines = if format == LogFormat::Json || (format == LogFormat::Auto && !terminal) {
-        lines.json().flatten_event(true).with_span_list(false).boxed()
-    } else {
-        lines.with_ansi(terminal).with_target(false).boxed()
-    };
-    let done = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
+    let (subscriber, handle) = subscriber(filter, (json, terminal), Arc::clone(&QUEUE));
+    let done = subscriber.try_init();
     done.map_err(|error| InitError::Other(error.to_string()))?;
     drop(FILTER.set(handle));
     // A panic is a defect, and a record like any other; what panics ends alone.
@@ -89,6 +82,27 @@ pub fn init(format: LogFormat, filter: &str, file: Option<&Path>) -> Result<Log,
         in_connection(|| tracing::error!(%panic, "a defect of sealock"));
     }));
     Ok(log)
+}
+
+type Filter = reload::Handle<EnvFilter, Registry>;
+
+/// What formats the lines, and the handle on what it lets through.
+fn subscriber(
+    filter: EnvFilter,
+    (json, color): (bool, bool),
+    queue: Arc<Queue>,
+) -> (impl tracing::Subscriber + Send + Sync, Filter) {
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer()
+        // A line that cannot be written is lost. To complain of it on the same stream would panic, and end the session that logs.
+        .log_internal_errors(false)
+        .with_writer(queue);
+    let lines = if json {
+        lines.json().flatten_event(true).with_span_list(false).boxed()
+    } else {
+        lines.with_ansi(color).with_target(false).boxed()
+    };
+    (tracing_subscriber::registry().with(filter).with(lines), handle)
 }
 
 /// Why there is no log.
@@ -107,9 +121,11 @@ pub enum InitError {
 
 /// Changes what is logged from now on: a level, or a list of `target=level`, as at the start.
 pub fn set_level(filter: &str) -> Result<(), String> {
-    let filter = parse(filter)?;
-    let handle = FILTER.get().ok_or("nothing is logged by this process")?;
-    handle.reload(filter).map_err(|error| error.to_string())
+    change(FILTER.get().ok_or("nothing is logged by this process")?, filter)
+}
+
+fn change(handle: &Filter, filter: &str) -> Result<(), String> {
+    handle.reload(parse(filter)?).map_err(|error| error.to_string())
 }
 
 /// Log lines that were lost because they came faster than they could be written.
@@ -133,4 +149,39 @@ fn pinned(filter: EnvFilter) -> EnvFilter {
     .iter()
     .filter_map(|directive| directive.parse().ok())
     .fold(filter, EnvFilter::add_directive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_changes_at_run_time() {
+        let queue = Arc::<Queue>::default();
+        let (subscriber, handle) = subscriber(parse("warn").unwrap(), (true, false), Arc::clone(&queue));
+        tracing::subscriber::with_default(subscriber, || {
+            let logged = || {
+                tracing::debug!(target: "sealock::session", "of a session");
+                tracing::debug!(target: "sealock::other", "of another");
+                tracing::trace!(target: "tungstenite", "payload");
+                queue.take().lines().count()
+            };
+            for (level, lines) in [
+                (None, 0),
+                (Some("debug"), 2),
+                (Some("info,sealock::session=debug"), 1),
+                (Some("trace"), 2),
+                (Some("info"), 0),
+            ] {
+                if let Some(level) = level {
+                    change(&handle, level).unwrap();
+                }
+                assert_eq!(logged(), lines, "{level:?}");
+            }
+            change(&handle, "debug").unwrap();
+            let error = change(&handle, "sealock=loud").unwrap_err();
+            assert!(error.contains("sealock=loud"), "{error}");
+            assert_eq!(logged(), 2, "what cannot be read changes nothing");
+        });
+    }
 }
