@@ -172,6 +172,58 @@ mod tests {
     use super::*;
     use socket2::SockRef;
 
+    /// Serves with a stop that has come already. Gives what was accepted, once `meanwhile` and the end have come; that begins when the
+    /// end has begun.
+    async fn serve_stopped(listener: Listener, meanwhile: impl Future<Output = ()>) -> Vec<SocketAddr> {
+        let (room, stop) = (Arc::new(Semaphore::new(64)), CancellationToken::new());
+        stop.cancel();
+        let mut accepted = Vec::new();
+        let serving = listener.serve(room, stop, |_, peer, _| accepted.push(peer));
+        tokio::join!(biased; serving, meanwhile);
+        accepted
+    }
+
+    async fn connect(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        clients
+    }
+
+    #[tokio::test]
+    async fn what_is_queued_is_accepted_before_a_shared_port_closes() {
+        for (shared, expected) in [(true, 20), (false, 0)] {
+            let listener = bind("127.0.0.1:0".parse().unwrap(), shared).unwrap();
+            let _clients = connect(listener.address(), 20).await;
+            assert_eq!(
+                serve_stopped(listener, async {}).await.len(),
+                expected,
+                "{shared}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_the_stop_finds_the_others_on_a_shared_port() {
+        const CLIENTS: usize = 16;
+        let old = bind("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = old.address();
+        let new = bind(address, true).unwrap();
+        // The system would have given half of them to the old one.
+        let mut clients = tokio::task::JoinSet::new();
+        let accepted = serve_stopped(old, async {
+            for _ in 0..CLIENTS {
+                clients.spawn(TcpStream::connect(address));
+            }
+        });
+        assert_eq!(accepted.await, []);
+        for _ in 0..CLIENTS {
+            new.socket.accept().await.unwrap();
+        }
+        assert!(clients.join_all().await.iter().all(Result::is_ok));
+    }
+
     /// Linux does so, and says nowhere that it must.
     #[tokio::test]
     async fn what_is_accepted_is_tuned_as_its_listener() {

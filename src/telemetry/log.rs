@@ -188,18 +188,17 @@ fn tell(lines: u64) {
 }
 
 #[cfg(test)]
-impl Queue {
-    /// Takes what waits, in place of the thread.
-    pub(super) fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut self.state().lines)).unwrap()
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    impl Queue {
+        /// Takes what waits, in place of the thread.
+        pub(in crate::telemetry) fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut self.state().lines)).unwrap()
+        }
+    }
 
     /// Gives each write to the test, which says what becomes of it.
     struct Slow(mpsc::Sender<Vec<u8>>, mpsc::Receiver<io::Result<usize>>);
