@@ -11,10 +11,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{self, Listener};
+use crate::accept::{self, Inherited, Listener};
+use crate::addr;
 use crate::backend::{Pool, Secure};
 use crate::bridge::Stop;
-use crate::config::{self, BackendTls, Certificate, Config, OtherCertificate, Tls};
+use crate::config::{self, BackendTls, Bind, Certificate, Config, OtherCertificate, Tls};
 use crate::io::Connection;
 use crate::reload::Reloader;
 use crate::route::RouteTable;
@@ -31,6 +32,14 @@ pub enum StartError {
     Bind {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The service manager has not passed what the configuration says.
+    #[error("cannot listen on the socket {name:?} of systemd: {error}")]
+    Socket {
+        /// The name.
+        name: String,
         /// Why.
         error: io::Error,
     },
@@ -54,6 +63,10 @@ pub enum Identities {
 pub struct App {
     addresses: Vec<Bound>,
     service: Arc<Service>,
+    listening: TaskTracker,
+    handshakes: Arc<Semaphore>,
+    /// How many of them there are.
+    most_handshakes: usize,
 }
 
 /// A listener that is up.
@@ -75,44 +88,61 @@ impl std::fmt::Display for Bound {
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 impl App {
-    /// Loads certificates, binds every listener, and starts to serve. Nothing is served when anything fails.
+    /// Loads certificates, binds every listener or takes it from what is inherited, and starts to serve. Nothing is served when
+    /// anything fails.
     pub fn start(
         config: Config,
         identities: Identities,
+        mut inherited: Inherited,
         pages: fn(&str) -> Option<Page>,
     ) -> Result<Self, StartError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let generation = Generation::make(None, config, &identities, &tasks, &stop)?;
         let mut listeners = Vec::new();
-        for listener in &generation.config.listeners {
-            let address = listener.bind;
-            listeners.push(accept::bind(address).map_err(|error| StartError::Bind { address, error })?);
+        for (at, listener) in generation.config.listeners.iter().enumerate() {
+            let listening = listen(listener, &mut inherited)?;
+            listeners.extend(listening.into_iter().map(|listening| (at, listening)));
+        }
+        let unused = inherited.names();
+        if !unused.is_empty() {
+            tracing::warn!(
+                sockets = unused,
+                "systemd has passed sockets that no listener names: nobody accepts there"
+            );
         }
         let addresses = listeners
             .iter()
-            .zip(&generation.ports)
-            .map(|(listener, port)| Bound {
+            .map(|(at, listener)| Bound {
                 address: listener.address(),
-                tls: port.tls.is_some(),
+                tls: generation.ports.get(*at).is_some_and(|port| port.tls.is_some()),
             })
             .collect();
-        let handshakes = Arc::new(Semaphore::new(generation.config.limits.max_handshakes));
+        let most_handshakes = generation.config.limits.max_handshakes;
+        let handshakes = Arc::new(Semaphore::new(most_handshakes));
         let service = Arc::new(Service {
             reload: Reloader::new(generation.since),
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
+            closing: CancellationToken::new(),
             stop,
             tasks,
             pages,
         });
-        for (at, listener) in listeners.into_iter().enumerate() {
+        let listening = TaskTracker::new();
+        for (at, listener) in listeners {
             let serving = serve(listener, at, Arc::clone(&service), Arc::clone(&handshakes));
-            service.tasks.spawn(serving);
+            listening.spawn(serving);
         }
-        Ok(Self { addresses, service })
+        Ok(Self {
+            addresses,
+            service,
+            listening,
+            handshakes,
+            most_handshakes,
+        })
     }
 
-    /// The listeners, in the order of the configuration.
+    /// The sockets that are listened on, in the order of the configuration.
     pub fn addresses(&self) -> &[Bound] {
         &self.addresses
     }
@@ -123,22 +153,27 @@ impl App {
     }
 
     /// Stops accepting, asks every session to end with 1001 within `drain_window`, and waits for them, but not longer than
-    /// `shutdown_timeout` nor than `hurry`. Then those that are left get their Close frame wherever they are, and a moment for it.
+    /// `shutdown_timeout` nor than `hurry`. Connections that were accepted have a moment to become sessions, which end as well. Then those that are left get their Close frame wherever they are, and a moment for it.
     /// Returns false when some had not ended by then.
     pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> bool {
         let Service {
             sessions,
             tasks,
+            closing,
             stop,
             ..
         } = &*self.service;
         let generation = self.service.current.load();
         let timeout = generation.config.shutdown_timeout;
-        stop.cancel();
+        let window = generation.config.drain_window.min(timeout);
+        closing.cancel();
+        self.listening.close();
         tasks.close();
         let orderly = async {
-            let window = generation.config.drain_window.min(timeout);
-            sessions.drain(Stop::Shutdown, window, |_| true).await;
+            tokio::join!(
+                sessions.drain(Stop::Shutdown, window, |_| true),
+                self.end_openings(window.min(OPENING)),
+            );
             tasks.wait().await;
         };
         tokio::select! {
@@ -146,9 +181,22 @@ impl App {
             () = tokio::time::sleep(timeout) => {}
             () = hurry => {}
         }
+        stop.cancel();
         sessions.end(Stop::Shutdown);
         drop(tokio::time::timeout(LAST_MOMENT, tasks.wait()).await);
         false
+    }
+
+    /// Waits until no connection is on its way to become a session, but not longer than `patience`; ends what is left.
+    async fn end_openings(&self, patience: Duration) {
+        let opened = async {
+            self.listening.wait().await;
+            // Each has one of the permits. More than fit into the number there never are.
+            let all = u32::try_from(self.most_handshakes).unwrap_or(u32::MAX);
+            drop(self.handshakes.acquire_many(all).await);
+        };
+        drop(tokio::time::timeout(patience, opened).await);
+        self.service.stop.cancel();
     }
 }
 
@@ -232,7 +280,14 @@ impl Generation {
                 other.bind == running.bind
                     && matches!(other.tls, Tls::On(_)) == matches!(running.tls, Tls::On(_))
             };
-            let found = wanted.iter().position(same).map(|at| wanted.remove(at));
+            let mut found = wanted.iter().position(same).map(|at| wanted.remove(at));
+            if let Some(found) = found
+                .as_mut()
+                .filter(|found| found.reuse_port != running.reuse_port)
+            {
+                fixed.push(format!("reuse_port of the listener {} is another", running.bind));
+                found.reuse_port = running.reuse_port;
+            }
             if found.is_none() {
                 fixed.push(format!(
                     "the listener {} is no longer in the file, or has TLS no longer",
@@ -249,6 +304,10 @@ impl Generation {
         if config.limits.max_handshakes != old.config.limits.max_handshakes {
             fixed.push("max_handshakes is another".to_owned());
             config.limits.max_handshakes = old.config.limits.max_handshakes;
+        }
+        if config.log_file != old.config.log_file {
+            fixed.push("log_file is another".to_owned());
+            config.log_file.clone_from(&old.config.log_file);
         }
         Ok((Self::make(Some(old), config, identities, tasks, stop)?, fixed))
     }
@@ -277,6 +336,10 @@ impl Port {
         })
     }
 }
+
+/// What connections have to become sessions once no more are accepted. They had been let in, and are not refused: their clients learn
+/// from the Close frame of the session that they should come again.
+const OPENING: Duration = Duration::from_secs(2);
 
 /// What sessions have left once `shutdown_timeout` is over.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
@@ -329,10 +392,42 @@ fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
     }))
 }
 
+/// The sockets of a listener: one of its own, or those that it names.
+fn listen(listener: &config::Listener, inherited: &mut Inherited) -> Result<Vec<Listener>, StartError> {
+    match &listener.bind {
+        Bind::Address(address) => match accept::bind(*address, listener.reuse_port) {
+            Ok(listening) => Ok(vec![listening]),
+            Err(error) => Err(StartError::Bind {
+                address: *address,
+                error,
+            }),
+        },
+        Bind::Socket(name) => {
+            let near = |listening: &Listener| addr::is_loopback(listening.address().ip());
+            let taken = inherited.listeners(name).and_then(|taken| {
+                match taken
+                    .iter()
+                    .find(|listening| listener.loopback && !near(listening))
+                {
+                    None => Ok(taken),
+                    Some(far) => Err(io::Error::other(format!(
+                        "the listener promises plaintext = \"loopback\", and the socket is at {}",
+                        far.address()
+                    ))),
+                }
+            });
+            taken.map_err(|error| StartError::Socket {
+                name: name.clone(),
+                error,
+            })
+        }
+    }
+}
+
 async fn serve(listener: Listener, at: usize, service: Arc<Service>, handshakes: Arc<Semaphore>) {
-    let stop = service.stop.clone();
+    let closing = service.closing.clone();
     listener
-        .serve(handshakes, stop, |tcp, peer, permit| {
+        .serve(handshakes, closing, |tcp, peer, permit| {
             let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
             session::start(&service, at, id, (tcp, peer), permit);
         })

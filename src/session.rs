@@ -40,6 +40,8 @@ pub struct Service {
     pub reload: Reloader,
     /// The sessions that run.
     pub sessions: Arc<Sessions>,
+    /// No connection is accepted any more, and every session ends as soon as it has begun.
+    pub closing: CancellationToken,
     /// Ends every connection that is not a session yet.
     pub stop: CancellationToken,
     /// All that is under way.
@@ -272,7 +274,7 @@ fn bridge(
         live,
     });
     // Asked to end before it was listed: nobody else would tell it.
-    if service.stop.is_cancelled() {
+    if service.closing.is_cancelled() {
         listed.session().live.drain(Stop::Shutdown);
     }
     // Not awaited in an `async` block, which would keep room for it twice.

@@ -51,6 +51,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "shutdown_timeout",
             "reload_interval",
             "log_level",
+            "log_file",
             "limits",
             "listener",
             "defaults",
@@ -69,6 +70,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[
             "bind",
             "certificate",
+            "reuse_port",
             "client_ca_file",
             "plaintext",
             "proxy_protocol_from",

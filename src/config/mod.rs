@@ -41,7 +41,7 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
-pub use model::{BackendTls, Certificate, Config, Limits, Listener, OtherCertificate, Route, Tls};
+pub use model::{BackendTls, Bind, Certificate, Config, Limits, Listener, OtherCertificate, Route, Tls};
 use reader::{Item, Reader, Section};
 pub use value::{Directions, parse_framing};
 
@@ -140,6 +140,9 @@ fn read(top: &Section<'_>) -> Option<Config> {
     let log_level = top
         .get("log_level")
         .map_or(Some(None), |item| log_level(&item).map(Some));
+    let log_file = top
+        .get("log_file")
+        .map_or(Some(None), |item| listener::file(&item).map(Some));
     let limits = limits(top);
     let listeners = listener::read_all(top);
     let routes = route::read_all(top);
@@ -151,6 +154,7 @@ fn read(top: &Section<'_>) -> Option<Config> {
         shutdown_timeout: shutdown_timeout?,
         reload_interval: reload_interval?,
         log_level: log_level?,
+        log_file: log_file?,
     })
 }
 

@@ -25,6 +25,8 @@ pub struct Config {
     pub drain_window: Duration,
     /// How long sessions may take to end at shutdown.
     pub shutdown_timeout: Duration,
+    /// The file that log lines go to. None: standard error.
+    pub log_file: Option<PathBuf>,
     /// How often the files are looked at for a change. None: never.
     pub reload_interval: Option<Duration>,
     /// What is logged, where the command line does not say. One that can be read.
@@ -62,11 +64,15 @@ impl Config {
     }
 }
 
-/// An address to listen on.
+/// Where to listen.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Address and port; port 0 lets the system choose.
-    pub bind: SocketAddr,
+    /// An address, or a socket that is there already.
+    pub bind: Bind,
+    /// Whether other processes may listen on the same address.
+    pub reuse_port: bool,
+    /// The file promises that it is on loopback. Of an address this is checked already, of a socket only when it is there.
+    pub loopback: bool,
     /// Proxies that send a PROXY header first.
     pub proxies: Networks,
     /// Proxies that say in the request whom it comes from, and where.
@@ -79,6 +85,24 @@ pub struct Listener {
     pub request_timeout: Duration,
     /// Largest request head in bytes.
     pub max_head: usize,
+}
+
+/// What a listener listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// Address and port; port 0 lets the system choose.
+    Address(SocketAddr),
+    /// The sockets that the service manager passes under this name.
+    Socket(String),
+}
+
+impl std::fmt::Display for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Socket(name) => write!(f, "systemd:{name}"),
+        }
+    }
 }
 
 /// Whether a listener speaks TLS.

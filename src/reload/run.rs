@@ -248,6 +248,7 @@ fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accept::Inherited;
     use crate::app::{App, Identities};
     use std::future::{Future, ready};
 
@@ -256,10 +257,12 @@ mod tests {
         let mut source = Source::before(path);
         let config = config::load(path).unwrap().config;
         source.named(&config);
-        let app = App::start(config, Identities::Files, |_| None).unwrap();
+        let app = App::start(config, Identities::Files, Inherited::default(), |_| None).unwrap();
         let service = Arc::clone(app.service());
         let (hangups, level) = (Hangups::new().unwrap(), LogLevel::unheard());
         tokio::select! {
+            // In this order: who asks before it runs is told that nobody reloads.
+            biased;
             never = run(&service, source, hangups, &level) => match never {},
             () = work(Arc::clone(&service)) => {}
         }

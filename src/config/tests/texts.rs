@@ -19,7 +19,7 @@ pub(super) fn uncommented(source: &str) -> String {
 fn the_example_is_good_and_shows_the_real_defaults() {
     let shown = good(EXAMPLE);
     let spelt_out = good(&uncommented(EXAMPLE));
-    assert_eq!(spelt_out.listeners.len(), shown.listeners.len() + 3);
+    assert_eq!(spelt_out.listeners.len(), shown.listeners.len() + 4);
     assert_eq!(format!("{:?}", spelt_out.routes), format!("{:?}", shown.routes));
     assert_eq!(
         format!("{:?}", spelt_out.listeners[0]),

@@ -98,6 +98,18 @@ impl Program {
         Self::spawn(command, 2, dir).await
     }
 
+    /// Starts sealock with a whole file as the last arguments of another command, which becomes it. This many listeners come up; the
+    /// first and the last have names here.
+    pub async fn start_by(mut command: Command, file: &str, listeners: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sealock.toml");
+        std::fs::write(&path, file).unwrap();
+        command
+            .args([env!("CARGO_BIN_EXE_sealock"), "run", "--log-format", "json", "-c"])
+            .arg(&path);
+        Self::spawn(command, listeners, dir).await
+    }
+
     /// Starts the demo, whose one listener has TLS.
     pub async fn demo() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
