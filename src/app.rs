@@ -100,6 +100,7 @@ impl App {
         let service = Arc::new(Service {
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
+            quota: Arc::default(),
             stop,
             tasks,
             pages,
@@ -242,6 +243,7 @@ impl Port {
             Tls::Off => None,
         };
         Ok(Self {
+            max_sessions: listener.max_sessions,
             proxies: listener.proxies.clone(),
             proxy_timeout: match tls {
                 Some(_) => listener.handshake_timeout,

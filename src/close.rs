@@ -47,6 +47,12 @@ pub enum CloseReason {
     OriginRefused,
     /// As many sessions as are allowed exist.
     TooManySessions,
+    /// As many that began at the listener as are allowed exist.
+    TooManyOnListener,
+    /// As many of the route as are allowed exist.
+    TooManyOnRoute,
+    /// The client has as many as one may have.
+    TooManyOfClient,
     /// sealock has no file descriptor left for a connection to the backend.
     OutOfDescriptors,
     /// An answer that needed no session, such as a page of the demo.
@@ -238,6 +244,9 @@ impl CloseReason {
             Self::BadVersion => row("bad_version", Some(426), None, Info, "CR", "only WebSocket version 13 is supported"),
             Self::OriginRefused => row("origin_refused", Some(403), None, Info, "CR", "origin not allowed"),
             Self::TooManySessions => row("too_many_sessions", Some(503), on(C::TRY_AGAIN), Warn, "PR", "too many sessions, try again later"),
+            Self::TooManyOnListener => row("too_many_on_listener", Some(503), on(C::TRY_AGAIN), Warn, "PR", "too many sessions on this port, try again later"),
+            Self::TooManyOnRoute => row("too_many_on_route", Some(503), on(C::TRY_AGAIN), Warn, "PR", "too many sessions of this service, try again later"),
+            Self::TooManyOfClient => row("too_many_of_client", Some(429), on(C::TRY_AGAIN), Info, "PR", "too many sessions from your address: close one"),
             Self::OutOfDescriptors => row("out_of_descriptors", Some(503), on(C::TRY_AGAIN), Warn, "PC", "too many open files, try again later"),
             Self::Answered => row("answered", Some(200), None, Debug, "--", "answered"),
 
@@ -344,6 +353,9 @@ impl CloseReason {
         ]);
         all.extend([
             Self::TooManySessions,
+            Self::TooManyOnListener,
+            Self::TooManyOnRoute,
+            Self::TooManyOfClient,
             Self::OutOfDescriptors,
             Self::Answered,
             Self::DialName,

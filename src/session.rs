@@ -23,8 +23,9 @@ use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refuse
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::{Config, Route};
+use crate::quota::{Claim, Most, Place, Quota};
 use crate::route::RouteTable;
-use crate::sessions::{Place, Session, Sessions};
+use crate::sessions::{Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
 use crate::tls;
 use crate::upgrade::{
@@ -37,6 +38,8 @@ pub struct Service {
     pub current: ArcSwap<Generation>,
     /// The sessions that run.
     pub sessions: Arc<Sessions>,
+    /// Their places.
+    pub quota: Arc<Quota>,
     /// Ends every connection that is not a session yet.
     pub stop: CancellationToken,
     /// All that is under way.
@@ -69,6 +72,8 @@ pub struct Generation {
 
 /// What all connections of a listener share.
 pub struct Port {
+    /// The most sessions that began here.
+    pub max_sessions: Option<usize>,
     /// Proxies that send a PROXY header first.
     pub proxies: Networks,
     /// The longest time that one may take.
@@ -128,6 +133,7 @@ pub fn start(
         let visit = Visit {
             service: &service,
             generation: &generation,
+            listener,
             port,
             id,
             ends: Mutex::new(ends),
@@ -303,6 +309,7 @@ fn shown<'a>(reached: &'a Option<SocketAddr>, target: &'a Target) -> &'a dyn Dis
 struct Visit<'a> {
     service: &'a Service,
     generation: &'a Generation,
+    listener: usize,
     port: &'a Port,
     id: u64,
     ends: Mutex<Ends>,
@@ -365,7 +372,7 @@ impl Gate for Visit<'_> {
 
     async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
         let route = Arc::clone(&destination.route);
-        let (reason, detail) = match self.reach(&destination.pool, host).await {
+        let (reason, detail) = match self.reach(&destination, host).await {
             Ok((backend, place)) => {
                 return Ok(Opened {
                     route,
@@ -418,13 +425,29 @@ impl Visit<'_> {
     }
 
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(&self, pool: &Pool, host: &str) -> Result<(Dialled, Place), (CloseReason, String)> {
-        let most = self.generation.config.limits.max_sessions;
-        let place = self.service.sessions.reserve(most);
-        let place = place.ok_or((CloseReason::TooManySessions, String::new()))?;
+    async fn reach(
+        &self,
+        Destination { route, pool }: &Destination,
+        host: &str,
+    ) -> Result<(Dialled, Place), (CloseReason, String)> {
         let Ends {
             client, destination, ..
         } = *self.ends();
+        let limits = &self.generation.config.limits;
+        let most = Most {
+            all: limits.max_sessions,
+            listener: self.port.max_sessions,
+            route: route.max_sessions,
+            client: limits.max_sessions_per_client,
+            prefix: limits.client_prefix,
+        };
+        let claim = Claim {
+            listener: self.listener,
+            route: Arc::clone(route),
+            client: client.ip(),
+        };
+        let place = self.service.quota.reserve(claim, &most);
+        let place = place.map_err(|reason| (reason, String::new()))?;
         let caller = Caller {
             client,
             destination,

@@ -67,8 +67,10 @@ fn read(section: &Section<'_>, binds: &mut Vec<Spanned<SocketAddr>>) -> Option<L
         .get("proxy_protocol_from")
         .map_or(Some(Networks::default()), |item| networks(&item));
     let forwarding = forwarding(section);
+    let max_sessions = super::max_sessions(section);
     Some(Listener {
         bind: bind?,
+        max_sessions: max_sessions?,
         proxies: proxies?,
         forwarding: forwarding?,
         tls: tls?,

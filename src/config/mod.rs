@@ -45,6 +45,8 @@ pub use model::{BackendTls, Certificate, Config, Limits, Listener, Route, Tls};
 use reader::{Reader, Section};
 pub use value::{Directions, parse_framing};
 
+use crate::addr::Prefix;
+
 const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(10);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// No configuration is this long; something else was named by mistake.
@@ -143,6 +145,13 @@ fn read(top: &Section<'_>) -> Option<Config> {
     })
 }
 
+/// The most sessions of a listener or a route, where it says so.
+fn max_sessions(section: &Section<'_>) -> Option<Option<usize>> {
+    section
+        .get("max_sessions")
+        .map_or(Some(None), |item| item.count(1..=MOST).map(Some))
+}
+
 fn limits(top: &Section<'_>) -> Option<Limits> {
     let usual = Limits::default();
     let Some(item) = top.get("limits") else {
@@ -152,8 +161,22 @@ fn limits(top: &Section<'_>) -> Option<Limits> {
     let count = |key, usual| section.get(key).map_or(Some(usual), |item| item.count(1..=MOST));
     let max_sessions = count("max_sessions", usual.max_sessions);
     let max_handshakes = count("max_handshakes", usual.max_handshakes);
+    let per_client = section
+        .get("max_sessions_per_client")
+        .map_or(Some(usual.max_sessions_per_client), |item| {
+            item.count_or_off(1..=MOST)
+        });
+    let prefix = |key, usual: u8, most| {
+        section.get(key).map_or(Some(usual), |item| {
+            item.count(1..=most).and_then(|bits| u8::try_from(bits).ok())
+        })
+    };
+    let v4 = prefix("client_prefix_v4", usual.client_prefix.v4, 32);
+    let v6 = prefix("client_prefix_v6", usual.client_prefix.v6, 128);
     Some(Limits {
         max_sessions: max_sessions?,
+        max_sessions_per_client: per_client?,
+        client_prefix: Prefix { v4: v4?, v6: v6? },
         max_handshakes: max_handshakes?,
     })
 }

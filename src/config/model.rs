@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::addr::Networks;
+use crate::addr::{Networks, Prefix};
 use crate::backend::Plan;
 use crate::bridge::Settings;
 use crate::route::{HostPattern, PathPattern};
@@ -31,6 +31,8 @@ pub struct Config {
 pub struct Listener {
     /// Address and port; port 0 lets the system choose.
     pub bind: SocketAddr,
+    /// The most sessions that began here; more are refused with 503.
+    pub max_sessions: Option<usize>,
     /// Proxies that send a PROXY header first.
     pub proxies: Networks,
     /// Proxies that say in the request whom it comes from, and where.
@@ -74,6 +76,8 @@ pub struct Route {
     pub hosts: Vec<HostPattern>,
     /// The path.
     pub path: PathPattern,
+    /// The most sessions; more are refused with 503.
+    pub max_sessions: Option<usize>,
     /// Where its sessions go.
     pub backend: Plan,
     /// How the targets that speak TLS are trusted, where there are any.
@@ -113,6 +117,10 @@ impl Route {
 pub struct Limits {
     /// Sessions in the process; more are refused with 503.
     pub max_sessions: usize,
+    /// Sessions of one client; more are refused with 429.
+    pub max_sessions_per_client: Option<usize>,
+    /// How much of an address says who the client is.
+    pub client_prefix: Prefix,
     /// Connections that have not become sessions yet; more wait in the kernel's queue.
     pub max_handshakes: usize,
 }
@@ -121,6 +129,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_sessions: 10_000,
+            max_sessions_per_client: Some(100),
+            client_prefix: Prefix { v4: 32, v6: 64 },
             max_handshakes: 1_000,
         }
     }

@@ -58,6 +58,22 @@ impl Item<'_> {
         fitting
     }
 
+    /// A whole number in a range, or `"off"`. `Some(None)` is off.
+    pub(super) fn count_or_off(&self, range: RangeInclusive<usize>) -> Option<Option<usize>> {
+        match self.value {
+            DeValue::String(raw) if raw.trim() == "off" => Some(None),
+            DeValue::Boolean(false) => {
+                self.wrong(
+                    format!("`{}` is a number or \"off\"", self.key),
+                    "this is true or false",
+                    "write \"off\"",
+                );
+                None
+            }
+            _ => self.count(range).map(Some),
+        }
+    }
+
     fn out_of_range(&self) -> String {
         format!("`{}` is out of range", self.key)
     }

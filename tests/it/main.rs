@@ -36,6 +36,7 @@ mod framing_pages;
 mod irc;
 mod layering;
 mod lifecycle;
+mod limits;
 mod lsp;
 mod memory;
 mod mllp;

@@ -90,7 +90,7 @@ pub(super) fn command(kind: Kind, programs: &Programs, backend: SocketAddr, port
 
 fn sealock(backend: SocketAddr) -> String {
     let mut text =
-        format!("[[listener]]\nbind = \"127.0.0.1:0\"\ncert_file = \"{CERT}\"\nkey_file = \"{KEY}\"\n");
+        format!("[limits]\nmax_sessions_per_client = \"off\"\n[[listener]]\nbind = \"127.0.0.1:0\"\ncert_file = \"{CERT}\"\nkey_file = \"{KEY}\"\n");
     for framing in [Framing::Raw, Framing::U32be, Framing::Lines] {
         for large in [false, true] {
             let path = path(framing, large);

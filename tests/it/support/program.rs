@@ -62,10 +62,15 @@ impl Program {
             .map(|line| format!("{}\n", &line["listener.".len()..]))
             .collect();
         let (cert, key) = (certificate("dev.pem"), certificate("dev.key"));
+        let mut top = top.join("\n");
+        // All clients of a test have one address.
+        if !top.contains("[limits]") && !config.contains("[limits]") {
+            top.push_str("\n[limits]\nmax_sessions_per_client = \"off\"");
+        }
         format!(
             "{}\n[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n{settings}\n\
              [[listener]]\nbind = \"127.0.0.1:0\"\ncert_file = {cert:?}\nkey_file = {key:?}\n{settings}\n{config}",
-            top.join("\n"),
+            top,
         )
     }
 
