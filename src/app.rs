@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,9 +12,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{self, Listener};
+use crate::accept::{self, Listener, Pace};
 use crate::backend::{Pool, Secure};
-use crate::bridge::Stop;
+use crate::bridge::{self, Stop};
 use crate::config::{self, BackendTls, Certificate, Config, Tls};
 use crate::io::Connection;
 use crate::route::RouteTable;
@@ -53,6 +54,7 @@ pub enum Identities {
 pub struct App {
     addresses: Vec<Bound>,
     service: Arc<Service>,
+    pace: Arc<Pace>,
     identities: Identities,
 }
 
@@ -97,6 +99,8 @@ impl App {
             })
             .collect();
         let handshakes = Arc::new(Semaphore::new(generation.config.limits.max_handshakes));
+        let pace = Arc::default();
+        put_in_force(&generation.config.limits, &pace);
         let service = Arc::new(Service {
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
@@ -106,12 +110,19 @@ impl App {
             pages,
         });
         for (at, listener) in listeners.into_iter().enumerate() {
-            let serving = serve(listener, at, Arc::clone(&service), Arc::clone(&handshakes));
+            let serving = serve(
+                listener,
+                at,
+                Arc::clone(&service),
+                Arc::clone(&handshakes),
+                Arc::clone(&pace),
+            );
             service.tasks.spawn(serving);
         }
         Ok(Self {
             addresses,
             service,
+            pace,
             identities,
         })
     }
@@ -132,6 +143,7 @@ impl App {
         let old = self.service.current.load_full();
         let Service { tasks, stop, .. } = &*self.service;
         let (next, fixed) = Generation::after(&old, config, &self.identities, tasks, stop)?;
+        put_in_force(&next.config.limits, &self.pace);
         self.service.current.store(Arc::new(next));
         Ok(fixed)
     }
@@ -291,10 +303,25 @@ fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
     }))
 }
 
-async fn serve(listener: Listener, at: usize, service: Arc<Service>, handshakes: Arc<Semaphore>) {
+/// Sets those limits that are no affair of a single connection.
+fn put_in_force(limits: &config::Limits, pace: &Pace) {
+    bridge::set_budget(limits.gather_budget);
+    let rate = limits
+        .handshakes_per_second
+        .and_then(|rate| NonZeroU64::new(rate as u64));
+    pace.set(rate);
+}
+
+async fn serve(
+    listener: Listener,
+    at: usize,
+    service: Arc<Service>,
+    handshakes: Arc<Semaphore>,
+    pace: Arc<Pace>,
+) {
     let stop = service.stop.clone();
     listener
-        .serve(handshakes, stop, |tcp, peer, permit| {
+        .serve(handshakes, pace, stop, |tcp, peer, permit| {
             let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
             session::start(&service, at, id, (tcp, peer), permit);
         })

@@ -123,6 +123,8 @@ pub enum CloseReason {
     EncryptionRequest,
     /// A message after the empty one that ended the client's direction.
     AfterHalfClose,
+    /// The client is faster than the route's rates, and `rate_policy` is `"close"`.
+    TooFast,
     /// The client stopped in the middle of a message for `record_timeout`.
     ClientStalled,
     /// The client did not take what it was sent for `write_timeout`.
@@ -146,6 +148,8 @@ pub enum CloseReason {
     /// The backend did not take what it was sent for `write_timeout`.
     BackendNotReading,
 
+    /// No memory to gather more of a message or record: `gather_budget` is spent.
+    GatherBudget,
     /// A defect of sealock itself.
     Internal,
 }
@@ -282,6 +286,7 @@ impl CloseReason {
             Self::NotARecord => row("not_a_record", None, on(C::POLICY), Info, "CD", "message is not one whole record"),
             Self::EncryptionRequest => row("encryption_request", None, on(C::POLICY), Info, "CD", "TLS ends at sealock: do not ask the backend for encryption"),
             Self::AfterHalfClose => row("after_half_close", None, on(C::POLICY), Info, "CD", "message after the end of the client's direction"),
+            Self::TooFast => row("too_fast", None, on(C::POLICY), Info, "CD", "more in a second than this service takes"),
             Self::ClientStalled => row("client_stalled", None, on(C::POLICY), Info, "cD", "stalled inside a message"),
             Self::ClientNotReading => row("client_not_reading", None, None, Info, "cD", "client does not read"),
             Self::PongTimeout => row("pong_timeout", None, on(C::POLICY), Info, "cD", "no answer to a ping"),
@@ -294,6 +299,7 @@ impl CloseReason {
             Self::BackendStalled => row("backend_stalled", None, on(C::INTERNAL), Warn, "sD", "backend stalled inside a record"),
             Self::BackendNotReading => row("backend_not_reading", None, on(C::BAD_GATEWAY), Warn, "sD", "backend does not read"),
 
+            Self::GatherBudget => row("gather_budget", None, on(C::TRY_AGAIN), Warn, "PD", "no memory for more long messages, try again later"),
             Self::Internal => row("internal", Some(500), on(C::INTERNAL), Error, "PD", "internal error"),
         }
     }
@@ -327,6 +333,7 @@ impl CloseReason {
                 | Self::NotARecord
                 | Self::EncryptionRequest
                 | Self::AfterHalfClose
+                | Self::TooFast
                 | Self::ClientStalled
         )
     }
@@ -394,6 +401,7 @@ impl CloseReason {
         ]);
         all.extend([Self::NotARecord, Self::EncryptionRequest, Self::AfterHalfClose]);
         all.extend([
+            Self::TooFast,
             Self::ClientStalled,
             Self::ClientNotReading,
             Self::PongTimeout,
@@ -402,7 +410,7 @@ impl CloseReason {
         ]);
         all.extend(Garbage::ALL.map(Self::BackendGarbage));
         all.extend([Self::BackendTooBig, Self::BackendText, Self::BackendStalled]);
-        all.extend([Self::BackendNotReading, Self::Internal]);
+        all.extend([Self::BackendNotReading, Self::GatherBudget, Self::Internal]);
         all
     }
 }

@@ -54,5 +54,6 @@ pub mod escape;
 pub mod io;
 pub mod message;
 pub mod outbox;
+pub mod rate;
 pub mod units;
 pub mod utf8;

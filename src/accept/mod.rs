@@ -7,13 +7,16 @@ pub use proxy::{Proxied, ProxyError, read_proxy};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+
+use crate::rate::Bucket;
 
 /// Connections that may wait in the kernel; it cuts this to its own limit (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
@@ -30,6 +33,44 @@ static ERRORS: AtomicU64 = AtomicU64::new(0);
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+}
+
+/// How many connections all listeners may accept in a second.
+#[derive(Debug, Default)]
+pub struct Pace(Mutex<Option<Bucket>>);
+
+impl Pace {
+    /// So many from now on, or as many as come.
+    pub fn set(&self, rate: Option<NonZeroU64>) {
+        *self.bucket() = rate.map(|rate| Bucket::new(rate, now()));
+    }
+
+    /// Returns when another one may be accepted.
+    async fn wait(&self) {
+        loop {
+            let until = self
+                .bucket()
+                .as_ref()
+                .and_then(|bucket| bucket.empty_until(now()));
+            let Some(until) = until else { return };
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// One was accepted. Listeners that waited together may be one ahead each; that is owed then.
+    fn spend(&self) {
+        if let Some(bucket) = &mut *self.bucket() {
+            bucket.spend(now(), 1);
+        }
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Option<Bucket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Binds and listens. Port 0 lets the system choose; [`Listener::address`] tells what it chose.
@@ -55,10 +96,12 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `stop`. A permit of `room` is taken before each accept: without one, connections wait in the kernel.
+    /// Accepts until `stop`. A permit of `room` is taken before each accept, at the pace that is set: until then, connections wait in the
+    /// kernel.
     pub async fn serve(
         self,
         room: Arc<Semaphore>,
+        pace: Arc<Pace>,
         stop: CancellationToken,
         mut on_connection: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
     ) {
@@ -66,6 +109,7 @@ impl Listener {
         loop {
             let next = async {
                 let permit = Arc::clone(&room).acquire_owned().await.ok()?;
+                pace.wait().await;
                 Some((self.socket.accept().await, permit))
             };
             let Some(Some((accepted, permit))) = until(&stop, next).await else {
@@ -74,6 +118,7 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
+                    pace.spend();
                     // What listens on loopback only was told once for all.
                     if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
                         crate::addr::unpace(&stream);

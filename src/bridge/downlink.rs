@@ -268,6 +268,7 @@ mod tests {
                         partial,
                         empty: Both::of(empty),
                         half_close: HalfClose::Never,
+                        rates: crate::bridge::Rates::default(),
                         timeouts: Timeouts::default(),
                     }
                 },

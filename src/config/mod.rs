@@ -19,6 +19,7 @@ mod interpolate;
 mod keys;
 mod listener;
 mod model;
+mod rates;
 mod reader;
 mod render;
 mod route;
@@ -53,6 +54,8 @@ const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_FILE: u64 = 4 << 20;
 /// What a count may be at most. Every session and every connection needs a file descriptor.
 const MOST: usize = 10_000_000;
+/// What sessions may be allowed to hold together.
+const BUDGET: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 
 /// A configuration that can be used, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -171,6 +174,14 @@ fn limits(top: &Section<'_>) -> Option<Limits> {
             item.count(1..=most).and_then(|bits| u8::try_from(bits).ok())
         })
     };
+    let per_second = section
+        .get("handshakes_per_second")
+        .map_or(Some(usual.handshakes_per_second), |item| {
+            item.count_or_off(1..=MOST)
+        });
+    let gather_budget = section
+        .get("gather_budget")
+        .map_or(Some(usual.gather_budget), |item| item.size(BUDGET));
     let v4 = prefix("client_prefix_v4", usual.client_prefix.v4, 32);
     let v6 = prefix("client_prefix_v6", usual.client_prefix.v6, 128);
     Some(Limits {
@@ -178,5 +189,7 @@ fn limits(top: &Section<'_>) -> Option<Limits> {
         max_sessions_per_client: per_client?,
         client_prefix: Prefix { v4: v4?, v6: v6? },
         max_handshakes: max_handshakes?,
+        handshakes_per_second: per_second?,
+        gather_budget: gather_budget?,
     })
 }

@@ -123,6 +123,10 @@ pub struct Limits {
     pub client_prefix: Prefix,
     /// Connections that have not become sessions yet; more wait in the kernel's queue.
     pub max_handshakes: usize,
+    /// Connections accepted in a second; more wait in the kernel's queue.
+    pub handshakes_per_second: Option<usize>,
+    /// Bytes that sessions hold together before those that gather have to wait.
+    pub gather_budget: u64,
 }
 
 impl Default for Limits {
@@ -132,6 +136,8 @@ impl Default for Limits {
             max_sessions_per_client: Some(100),
             client_prefix: Prefix { v4: 32, v6: 64 },
             max_handshakes: 1_000,
+            handshakes_per_second: None,
+            gather_budget: 256 << 20,
         }
     }
 }

@@ -25,6 +25,7 @@ const PURE: &[&str] = &[
     "framing",
     "message",
     "outbox",
+    "rate",
     "route",
     "units",
     "utf8",

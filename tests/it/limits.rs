@@ -1,9 +1,14 @@
 //! How much may happen at once, and how fast: each limit says so in its own words, and what is over it costs nobody else anything.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{Client, Request, Scene, soon};
+use crate::support::{
+    BINARY, CONTINUATION, Client, PING, PONG, Request, Scene, TEXT, connect, frame, read, soon, write,
+};
 
 /// Clients are who they say they are: a test has one address only.
 const TRUSTING: &str = "listener.forwarded_from = [\"127.0.0.0/8\"]";
@@ -100,4 +105,214 @@ async fn a_route_and_a_listener_have_their_own_limits() {
     let again = soon("a place", open(&scene, "192.0.2.2")).await;
     close(&mut scene, again).await;
     scene.done().await;
+}
+
+#[tokio::test]
+async fn an_old_session_is_told_to_come_back() {
+    let mut scene = Scene::start("framing = \"lines\"\nmax_session_age = \"1s\"").await;
+    let (mut client, mut service) = scene.open().await;
+    // Not inside a record, however old it is.
+    write(&mut service, b"only half ").await;
+    scene.program.logged("session begins").await;
+    let clock = Instant::now();
+    while clock.elapsed() < Duration::from_millis(1500) {
+        scene.neighbour().await;
+        tokio::task::yield_now().await;
+    }
+    write(&mut service, b"a line\n").await;
+    assert_eq!(client.message().await, (TEXT, b"only half a line".to_vec()));
+    client
+        .expect_close(1012, "session is old enough: connect again")
+        .await;
+    drop(service);
+    let record = scene
+        .ended(
+            "max_age",
+            json!({"state": "P-", "messages_down": 1, "lost_down": 0}),
+        )
+        .await;
+    assert!(record["duration_ms"].as_u64().unwrap() >= 1500, "{record}");
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_client_is_read_no_faster_than_its_route_allows() {
+    const MESSAGES: u32 = 300;
+    for (rate, tls) in [
+        ("message_rate = \"200/s\"", false),
+        ("message_rate = \"200/s\"", true),
+        ("byte_rate = \"20 kB/s\"", false),
+    ] {
+        let settings = format!("framing = \"u32be\"\n{rate}");
+        let mut scene = Scene::start(&settings).await;
+        let client = if tls {
+            Client::tls(scene.program.tls, "/test").await
+        } else {
+            Client::plain(scene.program.plain, "/test").await
+        };
+        let mut service = scene.backend.accept().await;
+        let (mut client, mut writer) = client.split();
+        let start = Instant::now();
+        let sent: Vec<u8> = (0..MESSAGES)
+            .flat_map(|number| frame(true, BINARY, &[&number.to_be_bytes()[..], &[0; 90]].concat()))
+            .collect();
+        let sender = tokio::spawn(async move {
+            writer.write_all(&sent).await.unwrap();
+            writer.flush().await.unwrap();
+            writer
+        });
+        // The other direction is as fast as ever.
+        write(&mut service, b"\0\0\0\x05hello").await;
+        assert_eq!(client.frame().await.unwrap().payload, b"hello");
+        scene.neighbour().await;
+        for number in 0..MESSAGES {
+            let record = read(&mut service, 98).await;
+            assert_eq!(record[4..8], number.to_be_bytes());
+        }
+        // All but what a full bucket holds; with some slack for what is read in one go.
+        assert!(
+            start.elapsed() >= Duration::from_millis(300),
+            "{:?}",
+            start.elapsed()
+        );
+        drop((service, soon("the sender", sender).await.unwrap()));
+        client.read_to_close(1000, "backend closed").await;
+        let record = scene
+            .ended("backend_closed", json!({"messages_up": MESSAGES, "lost_up": 0}))
+            .await;
+        assert!(record["throttled"].as_u64().unwrap() > 0, "{record}");
+        scene.done().await;
+    }
+}
+
+#[tokio::test]
+async fn a_route_may_end_sessions_that_are_too_fast() {
+    let settings = "framing = \"lines\"\nmessage_rate = \"50/s\"\nrate_policy = \"close\"";
+    let mut scene = Scene::start(settings).await;
+    // As many as a full bucket holds may come at once.
+    let (mut client, mut service) = scene.open().await;
+    client.raw(&frame(true, TEXT, b"x").repeat(50)).await;
+    assert_eq!(read(&mut service, 100).await, b"x\n".repeat(50));
+    client.close(1000, "").await;
+    client.expect_refusal(1000, "").await;
+    drop(service);
+    scene
+        .ended("client_closed", json!({"messages_up": 50, "throttled": null}))
+        .await;
+
+    let (mut client, service) = scene.open().await;
+    client.raw(&frame(true, TEXT, b"x").repeat(500)).await;
+    client
+        .expect_refusal(1008, "more in a second than this service takes")
+        .await;
+    drop(service);
+    scene
+        .ended("too_fast", json!({"state": "CD", "code": 1008, "level": "INFO"}))
+        .await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn who_gathers_waits_for_memory_and_who_gets_none_is_told() {
+    let top = "[limits]\ngather_budget = \"256 KiB\"";
+    let settings = "framing = \"lines\"\nrecord_timeout = \"2s\"";
+    let mut scene = Scene::start_with(top, settings).await;
+    // A line leaves when its end has come: until then it is held.
+    let half = |len: usize| frame(false, TEXT, &vec![b'x'; len]);
+    let (mut first, mut first_service) = scene.open().await;
+    first.raw(&half(200_000)).await;
+    first.send(PING, b"").await;
+    assert_eq!(first.frame().await.unwrap().opcode, PONG);
+    let (mut second, mut second_service) = scene.open().await;
+    second.raw(&half(100_000)).await;
+    second.raw(&frame(true, CONTINUATION, b"end")).await;
+    // Whoever does not gather notices nothing.
+    scene.neighbour().await;
+    first.raw(&frame(true, CONTINUATION, b"end")).await;
+    // One of the two has room when the other has it no longer: so much is held by neither for ever.
+    let record = scene.program.record().await;
+    assert_eq!(record["cause"], "gather_budget", "{record}");
+    assert_eq!((&record["code"], &record["state"]), (&1013.into(), &"PD".into()));
+    drop((first_service.shutdown().await, second_service.shutdown().await));
+    drop((first, second, first_service, second_service));
+    scene.program.record().await;
+
+    // More than all may hold: nothing can make room.
+    let (mut client, service) = scene.open().await;
+    client.raw(&half(300_000)).await;
+    client
+        .expect_refusal(1013, "no memory for more long messages, try again later")
+        .await;
+    drop(service);
+    scene
+        .ended("gather_budget", json!({"code": 1013, "level": "WARN"}))
+        .await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_rate_wait_and_are_served() {
+    let scene = Scene::start_with("[limits]\nhandshakes_per_second = 5", LINES).await;
+    let start = Instant::now();
+    let mut sessions = Vec::new();
+    for _ in 0..12 {
+        sessions.push(scene.open().await);
+    }
+    // Five at once, at most; and two of the listeners may be one ahead.
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn without_descriptors_clients_are_told_and_the_service_recovers() {
+    let mut scene = Scene::start(LINES).await;
+    let pid = scene.program.pid();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    limit_files(pid, open + 4).await;
+    // One session has room; the next connection has none for its backend.
+    let first = scene.open().await;
+    let mut held = vec![first];
+    let refusal = loop {
+        match Request::get("/test").plain(scene.program.plain).await {
+            Ok(client) => held.push((client, scene.backend.accept().await)),
+            Err(refusal) => break refusal,
+        }
+        assert!(held.len() < 4);
+    };
+    assert_eq!(refusal.status, 503);
+    assert_eq!(refusal.body, "too many open files, try again later\n");
+    scene
+        .ended("out_of_descriptors", json!({"state": "PC", "level": "WARN"}))
+        .await;
+    // As many connections as there is no room for at all: they wait.
+    let mut waiting = Vec::new();
+    for _ in 0..6 {
+        waiting.push(connect(scene.program.plain).await);
+    }
+    scene.program.logged("cannot accept connections").await;
+    scene.neighbour().await;
+    drop(waiting);
+    for session in held {
+        close_any(&mut scene, session).await;
+    }
+    limit_files(pid, 1024).await;
+    let session = soon("a session again", scene.open()).await;
+    close_any(&mut scene, session).await;
+    scene.neighbour().await;
+}
+
+/// Ends a session; others may end before its record.
+async fn close_any(scene: &mut Scene, (mut client, service): (Client, TcpStream)) {
+    drop(service);
+    client.expect_close(1000, "backend closed").await;
+    while scene.program.record().await["cause"] != "backend_closed" {}
+}
+
+/// Lowers or raises how many files a process may have open.
+async fn limit_files(pid: u32, limit: usize) {
+    let limits = format!("--nofile={limit}:");
+    let done = tokio::process::Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &limits])
+        .status()
+        .await;
+    assert!(done.unwrap().success());
 }

@@ -17,7 +17,7 @@ use super::buffers::{Inlet, MIN_WINDOW, Scratch, poll_read, with_scratch, write_
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
 use super::live::{Live, Told};
-use super::memory::Charge;
+use super::memory::{Charge, Room};
 use super::uplink::{Mode, Uplink};
 use super::{Counters, Ended, Settings};
 use crate::close::CloseReason;
@@ -29,6 +29,9 @@ use crate::websocket::{CloseCode, CloseFrame, Encoder};
 const TURNS: usize = 8;
 /// Bytes that one session reads before other sessions get their turn: with large reads, that is sooner.
 const MOST: u64 = 1024 * 1024;
+
+/// As much as this of an unfinished record is held for its frame.
+const FRAGMENT: usize = 16 * 1024;
 
 /// A session that runs.
 pub(super) struct Pump<C, B> {
@@ -48,6 +51,8 @@ pub(super) struct Pump<C, B> {
     /// Bytes read in this pass.
     read: u64,
     memory: Charge,
+    /// It gathers, and there is no memory for more.
+    short: bool,
     code: Option<CloseCode>,
     live: Arc<Live>,
     /// When the timer will wake us.
@@ -78,6 +83,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             counters: Counters::default(),
             read: 0,
             memory: Charge::new(),
+            short: false,
             code: None,
             live,
             armed: None,
@@ -132,6 +138,27 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         outboxes + inlets + client + backend + self.up.held()
     }
 
+    /// Looks whether there is memory for what the session gathers.
+    fn look_at_memory(&mut self, now: Instant) {
+        let gathers = self.to_backend.held().len() + self.gathers_down();
+        let room = if gathers == 0 {
+            Room::Enough
+        } else {
+            self.memory.room(gathers)
+        };
+        self.short = room != Room::Enough && self.life.client_input() != Input::Drain;
+        self.life.starve(now, room == Room::Short);
+        if room == Room::Never {
+            self.life.refuse(now, CloseReason::GatherBudget, self.up.is_cut());
+        }
+    }
+
+    /// What is held of a record; a little of it always is, as there are no frames of single bytes.
+    fn gathers_down(&self) -> usize {
+        let held = self.to_client.held().len();
+        if held > FRAGMENT { held } else { 0 }
+    }
+
     fn turns(
         &mut self,
         cx: &mut Context<'_>,
@@ -146,6 +173,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 let (client, backend) = (self.from_client.reading, self.from_backend.reading);
                 self.life.tick(now, client, backend, self.up.is_cut());
             }
+            self.look_at_memory(now);
             let Scratch { input, output } = &mut *scratch;
             self.to_backend.borrow(output);
             let mut progress = self.read_client(cx, now, input);
@@ -237,7 +265,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Input::Drain => return self.drain_client(cx, now, scratch),
             Input::Ended => return false,
         };
-        let reading = self.to_backend.ready().is_empty();
+        let starved = self.short && !self.to_backend.held().is_empty();
+        let reading = self.to_backend.ready().is_empty() && !starved && !self.life.is_throttled();
         if reading && !self.from_client.reading {
             self.life.client_resumed(now);
         }
@@ -253,13 +282,20 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
         let left = self.from_client.left.len();
         scratch[..left].copy_from_slice(&self.from_client.left);
-        let end = scratch.len().min(left + self.from_client.window);
+        let window = self.from_client.window.min(self.life.most_bytes(now));
+        let end = scratch.len().min(left + window);
         match poll_read(self.client.as_mut(), cx, &mut scratch[left..end]) {
             Poll::Pending => false,
             Poll::Ready(Ok(got)) if got > 0 => {
                 self.from_client.adapt(got);
                 self.read += got as u64;
-                self.translate_up(cx, now, mode, &mut scratch[..left + got]);
+                if let Err(reason) = self.spend(now, 0, got as u64) {
+                    self.life.refuse(now, reason, self.up.is_cut());
+                    self.from_client.keep(&[]);
+                    self.counters.lost_up += (left + got) as u64;
+                } else {
+                    self.translate_up(cx, now, mode, &mut scratch[..left + got]);
+                }
                 true
             }
             Poll::Ready(_) => {
@@ -321,7 +357,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Input::Ended => return false,
             Input::Forward | Input::Discard | Input::Drain => return self.drain_backend(cx, scratch),
         }
-        let reading = self.to_client.ready().is_empty() && !self.unflushed;
+        let starved = self.short && self.gathers_down() > 0;
+        let reading = self.to_client.ready().is_empty() && !self.unflushed && !starved;
         if reading && !self.from_backend.reading {
             self.life.backend_resumed(now);
         }
