@@ -1,10 +1,12 @@
 //! How much may happen at once, and how fast: each limit says so in its own words, and what is over it costs nobody else anything.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, interval};
 
 use crate::support::{
     BINARY, CONTINUATION, Client, PING, PONG, Request, Scene, TEXT, connect, frame, read, soon, write,
@@ -107,6 +109,14 @@ async fn a_route_and_a_listener_have_their_own_limits() {
     scene.done().await;
 }
 
+/// Lets time pass, in which the neighbour notices nothing.
+async fn for_a_while(scene: &mut Scene, time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        scene.neighbour().await;
+    }
+}
+
 #[tokio::test]
 async fn an_old_session_is_told_to_come_back() {
     let mut scene = Scene::start("framing = \"lines\"\nmax_session_age = \"1s\"").await;
@@ -114,11 +124,7 @@ async fn an_old_session_is_told_to_come_back() {
     // Not inside a record, however old it is.
     write(&mut service, b"only half ").await;
     scene.program.logged("session begins").await;
-    let clock = Instant::now();
-    while clock.elapsed() < Duration::from_millis(1500) {
-        scene.neighbour().await;
-        tokio::task::yield_now().await;
-    }
+    for_a_while(&mut scene, Duration::from_millis(1500)).await;
     write(&mut service, b"a line\n").await;
     assert_eq!(client.message().await, (TEXT, b"only half a line".to_vec()));
     client
@@ -177,6 +183,7 @@ async fn a_client_is_read_no_faster_than_its_route_allows() {
         );
         drop((service, soon("the sender", sender).await.unwrap()));
         client.read_to_close(1000, "backend closed").await;
+        drop(client);
         let record = scene
             .ended("backend_closed", json!({"messages_up": MESSAGES, "lost_up": 0}))
             .await;
@@ -215,34 +222,56 @@ async fn a_route_may_end_sessions_that_are_too_fast() {
 #[tokio::test]
 async fn who_gathers_waits_for_memory_and_who_gets_none_is_told() {
     let top = "[limits]\ngather_budget = \"256 KiB\"";
-    let settings = "framing = \"lines\"\nrecord_timeout = \"2s\"";
+    let settings = "framing = \"lines\"\nrecord_timeout = \"2s\"\nclose_timeout = \"300ms\"";
     let mut scene = Scene::start_with(top, settings).await;
     // A line leaves when its end has come: until then it is held.
     let half = |len: usize| frame(false, TEXT, &vec![b'x'; len]);
-    let (mut first, mut first_service) = scene.open().await;
-    first.raw(&half(200_000)).await;
+    let gathering = async |scene: &Scene, len| {
+        let (mut client, service) = scene.open().await;
+        client.raw(&half(len)).await;
+        (client, service)
+    };
+    let (mut first, first_service) = gathering(&scene, 200_000).await;
     first.send(PING, b"").await;
     assert_eq!(first.frame().await.unwrap().opcode, PONG);
-    let (mut second, mut second_service) = scene.open().await;
-    second.raw(&half(100_000)).await;
+    let (mut second, mut service) = gathering(&scene, 100_000).await;
     second.raw(&frame(true, CONTINUATION, b"end")).await;
     // Whoever does not gather notices nothing.
     scene.neighbour().await;
+    // The first makes room for the second, whose line comes whole.
+    drop(first_service);
+    first.expect_close(1000, "backend closed").await;
+    scene.ended("backend_closed", json!({"messages_up": 0})).await;
+    assert_eq!(read(&mut service, 100_004).await[99_999..], *b"xend\n");
+    drop(service);
+    second.expect_close(1000, "backend closed").await;
+    scene.ended("backend_closed", json!({"messages_up": 1})).await;
+
+    // Neither of these makes room for the other. Who has waited the longest has to go, and the other goes on.
+    let (mut first, mut first_service) = gathering(&scene, 200_000).await;
+    first.send(PING, b"").await;
+    assert_eq!(first.frame().await.unwrap().opcode, PONG);
+    let (second, mut second_service) = gathering(&scene, 200_000).await;
+    for_a_while(&mut scene, Duration::from_millis(700)).await;
     first.raw(&frame(true, CONTINUATION, b"end")).await;
-    // One of the two has room when the other has it no longer: so much is held by neither for ever.
-    let record = scene.program.record().await;
-    assert_eq!(record["cause"], "gather_budget", "{record}");
-    assert_eq!((&record["code"], &record["state"]), (&1013.into(), &"PD".into()));
-    drop((first_service.shutdown().await, second_service.shutdown().await));
-    drop((first, second, first_service, second_service));
-    scene.program.record().await;
+    let text = "no memory for more long messages, try again later";
+    second.expect_refusal(1013, text).await;
+    scene
+        .ended(
+            "gather_budget",
+            json!({"state": "PD", "code": 1013, "messages_up": 0}),
+        )
+        .await;
+    assert_eq!(second_service.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(read(&mut first_service, 200_004).await[199_999..], *b"xend\n");
+    drop(first_service);
+    first.expect_close(1000, "backend closed").await;
+    scene.ended("backend_closed", json!({"messages_up": 1})).await;
 
     // More than all may hold: nothing can make room.
     let (mut client, service) = scene.open().await;
     client.raw(&half(300_000)).await;
-    client
-        .expect_refusal(1013, "no memory for more long messages, try again later")
-        .await;
+    client.expect_refusal(1013, text).await;
     drop(service);
     scene
         .ended("gather_budget", json!({"code": 1013, "level": "WARN"}))
@@ -315,4 +344,67 @@ async fn limit_files(pid: u32, limit: usize) {
         .status()
         .await;
     assert!(done.unwrap().success());
+}
+
+/// Sends a byte now and then, until it is cut off.
+fn drip(mut stream: TcpStream, start: &'static [u8], byte: u8) {
+    tokio::spawn(async move {
+        let mut pace = interval(Duration::from_millis(50));
+        let mut bytes = start.iter().copied().chain(std::iter::repeat(byte));
+        while stream.write_all(&[bytes.next().unwrap()]).await.is_ok() {
+            pace.tick().await;
+        }
+    });
+}
+
+#[tokio::test]
+async fn whoever_is_slow_is_ended_by_a_deadline_and_costs_others_nothing() {
+    const EACH: usize = 8;
+    let top = "listener.request_timeout = \"1s\"\nlistener.handshake_timeout = \"1s\"";
+    let settings =
+        "framing = \"u32be\"\nrecord_timeout = \"1s\"\nclose_timeout = \"100ms\"\nlinger = \"100ms\"";
+    let mut scene = Scene::start_with(top, settings).await;
+    let mut sessions = Vec::new();
+    for _ in 0..EACH {
+        // Bytes that go on and on are no progress where something has to be complete.
+        drip(
+            connect(scene.program.tls).await,
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            0,
+        );
+        drip(
+            connect(scene.program.plain).await,
+            b"GET /test HTTP/1.1\r\nX: ",
+            b'x',
+        );
+        let (mut in_frame, service) = scene.open().await;
+        in_frame.raw(&frame(true, BINARY, b"hello")[..3]).await;
+        sessions.push((in_frame, service));
+        let (mut in_message, service) = scene.open().await;
+        in_message.raw(&frame(false, BINARY, b"hello")).await;
+        sessions.push((in_message, service));
+        let (client, mut in_record) = scene.open().await;
+        write(&mut in_record, b"\0\0\0\x05he").await;
+        sessions.push((client, in_record));
+    }
+    let mut causes = BTreeMap::new();
+    for _ in 0..5 * EACH {
+        scene.neighbour().await;
+        let record = scene.program.record().await;
+        *causes
+            .entry(record["cause"].as_str().unwrap().to_owned())
+            .or_insert(0) += 1;
+    }
+    let expected = [
+        ("backend_stalled", EACH),
+        ("client_stalled", 2 * EACH),
+        ("request_timeout", EACH),
+        ("tls_timeout", EACH),
+    ];
+    assert_eq!(
+        causes,
+        expected.map(|(cause, count)| (cause.to_owned(), count)).into()
+    );
+    drop(sessions);
+    scene.done().await;
 }

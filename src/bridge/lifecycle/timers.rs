@@ -98,10 +98,7 @@ impl Lifecycle {
                 Timer::Rate,
             ),
             (
-                when(
-                    self.takes_messages(),
-                    self.starved.as_ref().map(|one| one.due(t.record)),
-                ),
+                when(open, self.starved.as_ref().map(|one| one.due(t.record))),
                 Timer::Memory,
             ),
             (

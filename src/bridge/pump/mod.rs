@@ -17,7 +17,7 @@ use super::buffers::{Inlet, MIN_WINDOW, Scratch, poll_read, with_scratch, write_
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
 use super::live::{Live, Told};
-use super::memory::{Charge, Room};
+use super::memory::Charge;
 use super::uplink::{Mode, Uplink};
 use super::{Counters, Ended, Settings};
 use crate::close::CloseReason;
@@ -29,9 +29,6 @@ use crate::websocket::{CloseCode, CloseFrame, Encoder};
 const TURNS: usize = 8;
 /// Bytes that one session reads before other sessions get their turn: with large reads, that is sooner.
 const MOST: u64 = 1024 * 1024;
-
-/// As much as this of an unfinished record is held for its frame.
-const FRAGMENT: usize = 16 * 1024;
 
 /// A session that runs.
 pub(super) struct Pump<C, B> {
@@ -138,27 +135,6 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         outboxes + inlets + client + backend + self.up.held()
     }
 
-    /// Looks whether there is memory for what the session gathers.
-    fn look_at_memory(&mut self, now: Instant) {
-        let gathers = self.to_backend.held().len() + self.gathers_down();
-        let room = if gathers == 0 {
-            Room::Enough
-        } else {
-            self.memory.room(gathers)
-        };
-        self.short = room != Room::Enough && self.life.client_input() != Input::Drain;
-        self.life.starve(now, room == Room::Short);
-        if room == Room::Never {
-            self.life.refuse(now, CloseReason::GatherBudget, self.up.is_cut());
-        }
-    }
-
-    /// What is held of a record; a little of it always is, as there are no frames of single bytes.
-    fn gathers_down(&self) -> usize {
-        let held = self.to_client.held().len();
-        if held > FRAGMENT { held } else { 0 }
-    }
-
     fn turns(
         &mut self,
         cx: &mut Context<'_>,
@@ -168,12 +144,12 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         let now = tokio::time::Instant::now().into_std();
         self.read = 0;
         for _ in 0..TURNS {
+            self.look_at_memory(now);
             if self.armed.is_some_and(|at| at <= now) {
                 self.armed = None;
                 let (client, backend) = (self.from_client.reading, self.from_backend.reading);
                 self.life.tick(now, client, backend, self.up.is_cut());
             }
-            self.look_at_memory(now);
             let Scratch { input, output } = &mut *scratch;
             self.to_backend.borrow(output);
             let mut progress = self.read_client(cx, now, input);

@@ -1,4 +1,4 @@
-//! Between a read and the writes: what was read is translated in steps, so that the results of a large read need no large buffer.
+//! Around a read: whether there is memory for it; and between it and the writes: what was read is translated in steps, so that the results of a large read need no large buffer.
 
 use std::task::Context;
 use std::time::Instant;
@@ -6,15 +6,40 @@ use std::time::Instant;
 use super::super::buffers::{LEAST_STEP, STEP};
 use super::super::delivery;
 use super::super::lifecycle::Input;
+use super::super::memory::Room;
 use super::super::uplink::{Mode, Pass, Stop};
 use super::Pump;
 use crate::close::CloseReason;
 use crate::io::Connection;
 
+/// As much as this of an unfinished record is held for its frame.
+const FRAGMENT: usize = 16 * 1024;
 /// The shortest frame of a client: two bytes, and the mask.
 const SHORTEST: usize = 6;
 
 impl<C: Connection, B: Connection> Pump<C, B> {
+    /// Looks whether there is memory for what the session gathers.
+    pub(super) fn look_at_memory(&mut self, now: Instant) {
+        let gathers = self.to_backend.held().len() + self.gathers_down();
+        // One that ends is read on: its client's Close frame is what frees its memory.
+        let room = if gathers == 0 || self.life.client_input() != Input::Open {
+            Room::Enough
+        } else {
+            self.memory.room(gathers)
+        };
+        self.short = room != Room::Enough;
+        self.life.starve(now, room == Room::Short);
+        if room == Room::Never {
+            self.life.refuse(now, CloseReason::GatherBudget, self.up.is_cut());
+        }
+    }
+
+    /// What is held of a record; a little of it always is, as there are no frames of single bytes.
+    pub(super) fn gathers_down(&self) -> usize {
+        let held = self.to_client.held().len();
+        if held > FRAGMENT { held } else { 0 }
+    }
+
     /// Translates in steps, and writes between them. What the sink has no room for is put off.
     pub(super) fn translate_up(
         &mut self,
