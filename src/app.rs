@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,10 +12,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{self, Inherited, Listener};
+use crate::accept::{self, Inherited, Listener, Pace};
 use crate::addr;
 use crate::backend::{Pool, Secure};
-use crate::bridge::Stop;
+use crate::bridge::{self, Stop};
 use crate::config::{self, BackendTls, Bind, Certificate, Config, OtherCertificate, Tls};
 use crate::io::Connection;
 use crate::reload::Reloader;
@@ -119,10 +120,14 @@ impl App {
             .collect();
         let most_handshakes = generation.config.limits.max_handshakes;
         let handshakes = Arc::new(Semaphore::new(most_handshakes));
+        let pace = Pace::default();
+        put_in_force(&generation.config.limits, &pace);
         let service = Arc::new(Service {
             reload: Reloader::new(generation.since),
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
+            quota: Arc::default(),
+            pace,
             closing: CancellationToken::new(),
             stop,
             tasks,
@@ -218,6 +223,7 @@ impl Next {
 
     /// Puts it in force for the connections to come; sessions go on as they began. Gives what of it has to wait for a restart.
     pub fn put(self, service: &Service) -> Vec<String> {
+        put_in_force(&self.generation.config.limits, &service.pace);
         service.current.store(Arc::new(self.generation));
         self.waiting
     }
@@ -320,6 +326,7 @@ impl Port {
             Tls::Off => None,
         };
         Ok(Self {
+            max_sessions: listener.max_sessions,
             proxies: listener.proxies.clone(),
             proxy_timeout: match tls {
                 Some(_) => listener.handshake_timeout,
@@ -424,10 +431,19 @@ fn listen(listener: &config::Listener, inherited: &mut Inherited) -> Result<Vec<
     }
 }
 
+/// Sets those limits that are no affair of a single connection.
+fn put_in_force(limits: &config::Limits, pace: &Pace) {
+    bridge::set_budget(limits.gather_budget);
+    let rate = limits
+        .handshakes_per_second
+        .and_then(|rate| NonZeroU64::new(rate as u64));
+    pace.set(rate);
+}
+
 async fn serve(listener: Listener, at: usize, service: Arc<Service>, handshakes: Arc<Semaphore>) {
     let closing = service.closing.clone();
     listener
-        .serve(handshakes, closing, |tcp, peer, permit| {
+        .serve(handshakes, &service.pace, closing, |tcp, peer, permit| {
             let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
             session::start(&service, at, id, (tcp, peer), permit);
         })

@@ -32,6 +32,7 @@ pub mod websocket;
 pub mod framing;
 pub mod bridge;
 pub mod close;
+pub mod quota;
 pub mod session;
 pub mod sessions;
 
@@ -54,5 +55,6 @@ pub mod escape;
 pub mod io;
 pub mod message;
 pub mod outbox;
+pub mod rate;
 pub mod units;
 pub mod utf8;

@@ -17,15 +17,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{self, Proxied, ProxyError};
+use crate::accept::{self, Pace, Proxied, ProxyError};
 use crate::addr::Networks;
 use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refused, Target};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::{Config, Route};
+use crate::quota::{Claim, Most, Place, Quota};
 use crate::reload::Reloader;
 use crate::route::RouteTable;
-use crate::sessions::{Place, Session, Sessions};
+use crate::sessions::{Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
 use crate::tls;
 use crate::upgrade::{
@@ -40,6 +41,10 @@ pub struct Service {
     pub reload: Reloader,
     /// The sessions that run.
     pub sessions: Arc<Sessions>,
+    /// Their places.
+    pub quota: Arc<Quota>,
+    /// How many connections are accepted in a second.
+    pub pace: Pace,
     /// No connection is accepted any more, and every session ends as soon as it has begun.
     pub closing: CancellationToken,
     /// Ends every connection that is not a session yet.
@@ -74,6 +79,8 @@ pub struct Generation {
 
 /// What all connections of a listener share.
 pub struct Port {
+    /// The most sessions that began here.
+    pub max_sessions: Option<usize>,
     /// Proxies that send a PROXY header first.
     pub proxies: Networks,
     /// The longest time that one may take.
@@ -133,6 +140,7 @@ pub fn start(
         let visit = Visit {
             service: &service,
             generation: &generation,
+            listener,
             port,
             id,
             ends: Mutex::new(ends),
@@ -308,6 +316,7 @@ fn shown<'a>(reached: &'a Option<SocketAddr>, target: &'a Target) -> &'a dyn Dis
 struct Visit<'a> {
     service: &'a Service,
     generation: &'a Generation,
+    listener: usize,
     port: &'a Port,
     id: u64,
     ends: Mutex<Ends>,
@@ -370,7 +379,7 @@ impl Gate for Visit<'_> {
 
     async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
         let route = Arc::clone(&destination.route);
-        let (reason, detail) = match self.reach(&destination.pool, host).await {
+        let (reason, detail) = match self.reach(&destination, host).await {
             Ok((backend, place)) => {
                 return Ok(Opened {
                     route,
@@ -423,13 +432,29 @@ impl Visit<'_> {
     }
 
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(&self, pool: &Pool, host: &str) -> Result<(Dialled, Place), (CloseReason, String)> {
-        let most = self.generation.config.limits.max_sessions;
-        let place = self.service.sessions.reserve(most);
-        let place = place.ok_or((CloseReason::TooManySessions, String::new()))?;
+    async fn reach(
+        &self,
+        Destination { route, pool }: &Destination,
+        host: &str,
+    ) -> Result<(Dialled, Place), (CloseReason, String)> {
         let Ends {
             client, destination, ..
         } = *self.ends();
+        let limits = &self.generation.config.limits;
+        let most = Most {
+            all: limits.max_sessions,
+            listener: self.port.max_sessions,
+            route: route.max_sessions,
+            client: limits.max_sessions_per_client,
+            prefix: limits.client_prefix,
+        };
+        let claim = Claim {
+            listener: self.listener,
+            route: Arc::clone(route),
+            client: client.ip(),
+        };
+        let place = self.service.quota.reserve(claim, &most);
+        let place = place.map_err(|reason| (reason, String::new()))?;
         let caller = Caller {
             client,
             destination,

@@ -9,8 +9,9 @@ pub use proxy::{Proxied, ProxyError, read_proxy};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use socket2::{SockFilter, SockRef};
@@ -18,6 +19,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+
+use crate::rate::Bucket;
 
 /// Connections that may wait in the kernel; it cuts this to its own limit (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
@@ -40,6 +43,44 @@ pub struct Listener {
     address: SocketAddr,
     /// Other processes may listen on the port with sockets of their own.
     shares_port: bool,
+}
+
+/// How many connections all listeners may accept in a second.
+#[derive(Debug, Default)]
+pub struct Pace(Mutex<Option<Bucket>>);
+
+impl Pace {
+    /// So many from now on, or as many as come.
+    pub fn set(&self, rate: Option<NonZeroU64>) {
+        *self.bucket() = rate.map(|rate| Bucket::new(rate, now()));
+    }
+
+    /// Returns when another one may be accepted.
+    async fn wait(&self) {
+        loop {
+            let until = self
+                .bucket()
+                .as_ref()
+                .and_then(|bucket| bucket.empty_until(now()));
+            let Some(until) = until else { return };
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// One was accepted. Listeners that waited together may be one ahead each; that is owed then.
+    fn spend(&self) {
+        if let Some(bucket) = &mut *self.bucket() {
+            bucket.spend(now(), 1);
+        }
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Option<Bucket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// Binds and listens. Port 0 lets the system choose; [`Listener::address`] tells what it chose. With `reuse_port`, other processes of
@@ -71,17 +112,18 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `stop`. A permit of `room` is taken before each accept: without one, connections wait in the kernel. What waits
-    /// there in the end waits on, if the socket is another process's too; if it is only the port, it is accepted before the socket
-    /// closes.
+    /// Accepts until `stop`. A permit of `room` is taken before each accept, at the pace that is set: until then, connections wait in the
+    /// kernel. What waits there in the end waits on, if the socket is another process's too; if it is only the port, it is accepted
+    /// before the socket closes.
     pub async fn serve(
         self,
         room: Arc<Semaphore>,
+        pace: &Pace,
         stop: CancellationToken,
         mut on_connection: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
     ) {
         let mut pause = BACK_OFF.0;
-        while let Some(Some((accepted, permit))) = until(&stop, self.accept(&room)).await {
+        while let Some(Some((accepted, permit))) = until(&stop, self.accept(&room, pace)).await {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
@@ -108,10 +150,13 @@ impl Listener {
     async fn accept(
         &self,
         room: &Arc<Semaphore>,
+        pace: &Pace,
     ) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
         let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        pace.wait().await;
         let accepted = self.socket.accept().await;
         if let Ok((stream, peer)) = &accepted {
+            pace.spend();
             // What listens on loopback only was told once for all.
             if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
                 crate::addr::unpace(stream);
@@ -131,9 +176,9 @@ impl Listener {
         if let Err(error) = SockRef::from(&self.socket).attach_filter(&NO_SYN) {
             tracing::warn!(%error, listener = %self.address, "connections that begin now may be lost");
         }
-        let end = Instant::now() + OVERLAP;
+        let (end, unlimited) = (Instant::now() + OVERLAP, Pace::default());
         // What is queued is accepted even after the end.
-        while let Ok(Some((accepted, permit))) = timeout_at(end, self.accept(room)).await {
+        while let Ok(Some((accepted, permit))) = timeout_at(end, self.accept(room, &unlimited)).await {
             match accepted {
                 Ok((stream, peer)) => on_connection(stream, peer, permit),
                 Err(error) if is_of_one_connection(&error) => {}
@@ -178,7 +223,8 @@ mod tests {
         let (room, stop) = (Arc::new(Semaphore::new(64)), CancellationToken::new());
         stop.cancel();
         let mut accepted = Vec::new();
-        let serving = listener.serve(room, stop, |_, peer, _| accepted.push(peer));
+        let pace = Pace::default();
+        let serving = listener.serve(room, &pace, stop, |_, peer, _| accepted.push(peer));
         tokio::join!(biased; serving, meanwhile);
         accepted
     }

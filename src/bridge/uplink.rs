@@ -451,6 +451,7 @@ mod tests {
             partial: Partial::Error,
             empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
+            rates: crate::bridge::Rates::default(),
             timeouts: Timeouts::default(),
         }
     }

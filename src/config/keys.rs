@@ -58,8 +58,18 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "route",
         ],
     ),
-    (&[Limits, Backend], &["max_sessions"]),
-    (&[Limits], &["max_handshakes"]),
+    (&[Limits, Listener, Route, Backend], &["max_sessions"]),
+    (
+        &[Limits],
+        &[
+            "max_sessions_per_client",
+            "client_prefix_v4",
+            "client_prefix_v6",
+            "max_handshakes",
+            "handshakes_per_second",
+            "gather_budget",
+        ],
+    ),
     (
         &[Listener, ListenerCertificate, BackendTls],
         &["cert_file", "key_file"],
@@ -130,6 +140,10 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "idle_timeout",
             "ping_interval",
             "pong_timeout",
+            "max_session_age",
+            "message_rate",
+            "byte_rate",
+            "rate_policy",
         ],
     ),
     (
@@ -263,7 +277,9 @@ pub(super) fn belongs(key: &str) -> Option<String> {
         [Route] if key == "subprotocol" => {
             "[[route.subprotocol]] is a table of its own, below its [[route]]".to_owned()
         }
-        [Limits, Backend] => format!("`{key}` is a key of [limits] or `backend`"),
+        [Limits, Listener, ..] => {
+            format!("`{key}` is a key of [limits], [[listener]], [[route]] or `backend`")
+        }
         [Route] => format!("`{key}` is a key of [[route]]; each route has its own"),
         [Route, Subprotocol] => format!("`{key}` is a key of [[route]] or [[route.subprotocol]]"),
         [Route, Subprotocol, Defaults] => {

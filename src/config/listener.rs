@@ -73,11 +73,13 @@ fn read(section: &Section<'_>, binds: &mut Vec<Spanned<Bind>>) -> Option<Listene
         .get("proxy_protocol_from")
         .map_or(Some(Networks::default()), |item| networks(&item));
     let forwarding = forwarding(section);
+    let max_sessions = super::max_sessions(section);
     let (tls, loopback) = tls?;
     Some(Listener {
         bind: bind?,
         reuse_port: reuse_port?,
         loopback,
+        max_sessions: max_sessions?,
         proxies: proxies?,
         forwarding: forwarding?,
         tls,

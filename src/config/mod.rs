@@ -19,6 +19,7 @@ mod interpolate;
 mod keys;
 mod listener;
 mod model;
+mod rates;
 mod reader;
 mod render;
 mod route;
@@ -45,6 +46,7 @@ pub use model::{BackendTls, Bind, Certificate, Config, Limits, Listener, OtherCe
 use reader::{Item, Reader, Section};
 pub use value::{Directions, parse_framing};
 
+use crate::addr::Prefix;
 use crate::telemetry;
 
 const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(10);
@@ -54,6 +56,8 @@ const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 const LONGEST_FILE: u64 = 4 << 20;
 /// What a count may be at most. Every session and every connection needs a file descriptor.
 const MOST: usize = 10_000_000;
+/// What sessions may be allowed to hold together.
+const BUDGET: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 
 /// A configuration that can be used, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -173,6 +177,13 @@ fn log_level(item: &Item<'_>) -> Option<String> {
     Some(text.value)
 }
 
+/// The most sessions of a listener or a route, where it says so.
+fn max_sessions(section: &Section<'_>) -> Option<Option<usize>> {
+    section
+        .get("max_sessions")
+        .map_or(Some(None), |item| item.count(1..=MOST).map(Some))
+}
+
 fn limits(top: &Section<'_>) -> Option<Limits> {
     let usual = Limits::default();
     let Some(item) = top.get("limits") else {
@@ -182,8 +193,32 @@ fn limits(top: &Section<'_>) -> Option<Limits> {
     let count = |key, usual| section.get(key).map_or(Some(usual), |item| item.count(1..=MOST));
     let max_sessions = count("max_sessions", usual.max_sessions);
     let max_handshakes = count("max_handshakes", usual.max_handshakes);
+    let per_client = section
+        .get("max_sessions_per_client")
+        .map_or(Some(usual.max_sessions_per_client), |item| {
+            item.count_or_off(1..=MOST)
+        });
+    let prefix = |key, usual: u8, most| {
+        section.get(key).map_or(Some(usual), |item| {
+            item.count(1..=most).and_then(|bits| u8::try_from(bits).ok())
+        })
+    };
+    let per_second = section
+        .get("handshakes_per_second")
+        .map_or(Some(usual.handshakes_per_second), |item| {
+            item.count_or_off(1..=MOST)
+        });
+    let gather_budget = section
+        .get("gather_budget")
+        .map_or(Some(usual.gather_budget), |item| item.size(BUDGET));
+    let v4 = prefix("client_prefix_v4", usual.client_prefix.v4, 32);
+    let v6 = prefix("client_prefix_v6", usual.client_prefix.v6, 128);
     Some(Limits {
         max_sessions: max_sessions?,
+        max_sessions_per_client: per_client?,
+        client_prefix: Prefix { v4: v4?, v6: v6? },
         max_handshakes: max_handshakes?,
+        handshakes_per_second: per_second?,
+        gather_budget: gather_budget?,
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::addr::Networks;
+use crate::addr::{Networks, Prefix};
 use crate::backend::Plan;
 use crate::bridge::Settings;
 use crate::route::{HostPattern, PathPattern};
@@ -73,6 +73,8 @@ pub struct Listener {
     pub reuse_port: bool,
     /// The file promises that it is on loopback. Of an address this is checked already, of a socket only when it is there.
     pub loopback: bool,
+    /// The most sessions that began here; more are refused with 503.
+    pub max_sessions: Option<usize>,
     /// Proxies that send a PROXY header first.
     pub proxies: Networks,
     /// Proxies that say in the request whom it comes from, and where.
@@ -147,6 +149,8 @@ pub struct Route {
     pub hosts: Vec<HostPattern>,
     /// The path.
     pub path: PathPattern,
+    /// The most sessions; more are refused with 503.
+    pub max_sessions: Option<usize>,
     /// Where its sessions go.
     pub backend: Plan,
     /// How the targets that speak TLS are trusted, where there are any.
@@ -186,15 +190,27 @@ impl Route {
 pub struct Limits {
     /// Sessions in the process; more are refused with 503.
     pub max_sessions: usize,
+    /// Sessions of one client; more are refused with 429.
+    pub max_sessions_per_client: Option<usize>,
+    /// How much of an address says who the client is.
+    pub client_prefix: Prefix,
     /// Connections that have not become sessions yet; more wait in the kernel's queue.
     pub max_handshakes: usize,
+    /// Connections accepted in a second; more wait in the kernel's queue.
+    pub handshakes_per_second: Option<usize>,
+    /// Bytes that sessions hold together before those that gather have to wait.
+    pub gather_budget: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_sessions: 10_000,
+            max_sessions_per_client: None,
+            client_prefix: Prefix { v4: 32, v6: 64 },
             max_handshakes: 1_000,
+            handshakes_per_second: None,
+            gather_budget: 256 << 20,
         }
     }
 }

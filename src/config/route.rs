@@ -66,6 +66,7 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
     if let (Some(hosts), Some((path, span))) = (&hosts, &path) {
         seen.patterns(section.reader, hosts, path, span);
     }
+    let max_sessions = super::max_sessions(section);
     let written = Written::read(section);
     let subprotocols = subprotocols(section, &written, defaults);
     let mut resolved = written.resolve(defaults, section)?;
@@ -77,6 +78,7 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
         name: name?,
         hosts: hosts?.into_iter().map(|(_, host)| host).collect(),
         path: path?.0,
+        max_sessions: max_sessions?,
         backend_tls: backend.tls.clone(),
         backend: backend.plan(section.reader, &resolved.settings, resolved.dial_timeout)?,
         policy: resolved.policy,

@@ -96,6 +96,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
         unmappable_replaced,
         unmappable_escaped,
         outside,
+        throttled,
     } = moved.edges();
     super::in_connection(|| {
         at_level!(
@@ -127,6 +128,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
             unmappable_replaced = met(unmappable_replaced),
             unmappable_escaped = met(unmappable_escaped),
             outside = met(outside),
+            throttled = met(throttled),
             held_max = end.ended.held_max,
             duration_ms = millis(end.duration),
             "session ended: {}",

@@ -19,6 +19,7 @@ const COUNTS: &[&str] = &[
     "unmappable_replaced",
     "unmappable_escaped",
     "outside",
+    "throttled",
 ];
 
 /// Counts of edges.

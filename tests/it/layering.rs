@@ -25,6 +25,7 @@ const PURE: &[&str] = &[
     "framing",
     "message",
     "outbox",
+    "rate",
     "reload::watch",
     "route",
     "units",

@@ -37,6 +37,7 @@ mod handover;
 mod irc;
 mod layering;
 mod lifecycle;
+mod limits;
 mod logs;
 mod lsp;
 mod memory;

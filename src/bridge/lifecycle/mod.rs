@@ -9,6 +9,7 @@
 //! backend:  reads: yes -> no       writes: Open -> Finishing (flush) -> Finished (FIN)
 //! ```
 
+mod throttle;
 mod timers;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 use super::Settings;
 use crate::close::CloseReason;
+use throttle::{Starved, Throttle};
 
 /// What is to be done with what a side sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,14 +114,21 @@ pub(super) struct Lifecycle {
     backend_blocked: Option<Instant>,
     close_sent: Option<Instant>,
     lingering: Option<Instant>,
-    /// For the jitter of pings.
+    /// When it is old.
+    old: Option<Instant>,
+    throttle: Option<Box<Throttle>>,
+    starved: Option<Box<Starved>>,
+    /// For the jitter of pings, and of the age.
     random: fastrand::Rng,
 }
 
 impl Lifecycle {
-    /// `seed` decides the jitter of the pings, so that sessions that began together do not ping together.
+    /// `seed` decides the jitter of the pings and of the age, so that sessions that began together do not ping or end together.
     pub(super) fn new(settings: Arc<Settings>, now: Instant, seed: u64) -> Self {
         let mut life = Self {
+            throttle: Throttle::new(&settings.rates, now),
+            starved: None,
+            old: None,
             settings,
             reason: None,
             client: Client::Open,
@@ -143,6 +152,7 @@ impl Lifecycle {
             random: fastrand::Rng::with_seed(seed),
         };
         life.plan_ping(now);
+        life.plan_end(now);
         life
     }
 
@@ -433,12 +443,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, Timeouts};
+    use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, RatePolicy, Rates, Timeouts};
     use crate::charset::Unmappable;
     use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
 
     fn life(now: Instant) -> Lifecycle {
-        let settings = Settings {
+        Lifecycle::new(Arc::new(settings()), now, 0)
+    }
+
+    fn settings() -> Settings {
+        Settings {
             to_backend: Framing::Raw,
             to_client: Framing::Raw,
             accept: Accept::Any,
@@ -452,12 +466,12 @@ mod tests {
             partial: Partial::Error,
             empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
+            rates: Rates::default(),
             timeouts: Timeouts {
                 ping: None,
                 ..Timeouts::default()
             },
-        };
-        Lifecycle::new(Arc::new(settings), now, 0)
+        }
     }
 
     /// What a drain waits for, on a clock of milliseconds.
@@ -517,5 +531,84 @@ mod tests {
             }
             assert!(answers || told(&mut busy, 6000));
         }
+    }
+
+    #[test]
+    fn sessions_that_began_together_do_not_grow_old_together() {
+        let start = tokio::time::Instant::now().into_std();
+        let mut settings = settings();
+        settings.timeouts.age = Some(Duration::from_secs(1000));
+        let settings = Arc::new(settings);
+        let ages: std::collections::BTreeSet<_> = (0..100)
+            .map(|seed| {
+                let mut life = Lifecycle::new(Arc::clone(&settings), start, seed);
+                let age = life.deadline(true, true).unwrap();
+                assert!((900..=1100).contains(&(age - start).as_secs()));
+                // Then it is drained as for any other reason.
+                life.tick(age, true, true, false);
+                assert!(life.is_draining() && life.take_order().is_none());
+                life.tick(age + Duration::from_millis(100), true, true, false);
+                assert_eq!(life.take_order(), Some(Order::Close(CloseReason::MaxAge)));
+                age
+            })
+            .collect();
+        assert!(ages.len() > 90);
+    }
+
+    #[test]
+    fn a_fast_client_waits_or_is_told_to_go() {
+        let start = tokio::time::Instant::now().into_std();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let rate = |rate| std::num::NonZeroU64::new(rate);
+        for (messages, bytes) in [(rate(100), None), (None, rate(100)), (rate(100), rate(100))] {
+            for policy in [RatePolicy::Delay, RatePolicy::Close] {
+                let rates = Rates {
+                    messages,
+                    bytes,
+                    policy,
+                };
+                let settings = Settings { rates, ..settings() };
+                let mut life = Lifecycle::new(Arc::new(settings), start, 0);
+                assert_eq!(life.spend(at(0), 60, 60), Ok(false));
+                let last = life.spend(at(0), 40, 40);
+                if policy == RatePolicy::Close {
+                    assert_eq!(last, Ok(false));
+                    assert_eq!(life.spend(at(0), 1, 1), Err(CloseReason::TooFast));
+                    continue;
+                }
+                assert_eq!(last, Ok(true));
+                assert!(life.is_throttled());
+                assert_eq!(life.deadline(false, true), Some(at(50)));
+                life.tick(at(50), false, true, false);
+                assert!(!life.is_throttled());
+                let most = [life.most_messages(at(50)), life.most_bytes(at(50))];
+                assert_eq!(most, [messages, bytes].map(|rate| rate.map_or(usize::MAX, |_| 5)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_that_waits_for_memory_looks_again_and_gives_up() {
+        let start = tokio::time::Instant::now().into_std();
+        let mut life = life(start);
+        life.starve(start, true);
+        let mut looks = 0;
+        let last = loop {
+            let now = life.deadline(false, true).unwrap();
+            life.tick(now, false, true, false);
+            match life.take_order() {
+                None => looks += 1,
+                Some(order) => {
+                    assert_eq!(order, Order::Close(CloseReason::GatherBudget));
+                    break now;
+                }
+            }
+        };
+        assert_eq!((last - start, looks), (Duration::from_secs(30), 299));
+
+        let mut other = self::life(start);
+        other.starve(start, true);
+        other.starve(start, false);
+        assert_eq!(other.deadline(true, true), None);
     }
 }

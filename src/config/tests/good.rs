@@ -3,6 +3,7 @@
 use super::*;
 use crate::addr::Networks;
 use crate::backend::{Balance, Check, Exchange, Plan};
+use crate::bridge::RatePolicy;
 use crate::upgrade::ForwardedHeader;
 
 #[test]
@@ -568,4 +569,46 @@ fn files_are_looked_at_now_and_then_or_never() {
     ] {
         assert_eq!(read(top), interval, "{top}");
     }
+}
+
+#[test]
+fn rates_are_a_routes_own_or_the_defaults() {
+    let route = |name: &str, lines: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nbackend = \"tcp://a:1\"\nframing = \"raw\"\n{lines}\n"
+        )
+    };
+    let config = good(&format!(
+        "{LISTENER}[limits]\nmax_sessions_per_client = 100\nclient_prefix_v6 = 48\nhandshakes_per_second = 50\ngather_budget = \"1 GiB\"\n\
+         [defaults]\nmessage_rate = \"100/s\"\nmax_session_age = \"48h\"\n{}{}",
+        route("a", "byte_rate = \"64 KiB/s\"\nrate_policy = \"close\""),
+        route(
+            "b",
+            "message_rate = \"off\"\nmax_session_age = \"off\"\nmax_sessions = 7"
+        ),
+    ));
+    let rate = std::num::NonZeroU64::new;
+    let rates = |messages, bytes, policy| crate::bridge::Rates {
+        messages,
+        bytes,
+        policy,
+    };
+    let [a, b] = [&config.routes[0], &config.routes[1]];
+    assert_eq!(
+        a.settings.rates,
+        rates(rate(100), rate(65_536), RatePolicy::Close)
+    );
+    assert_eq!(b.settings.rates, rates(None, None, RatePolicy::Delay));
+    let ages = [a, b].map(|route| route.settings.timeouts.age);
+    assert_eq!(ages, [Some(Duration::from_hours(48)), None]);
+    assert_eq!([a, b].map(|route| route.max_sessions), [None, Some(7)]);
+    let limits = config.limits;
+    assert_eq!(
+        (limits.max_sessions_per_client, limits.client_prefix.v6),
+        (Some(100), 48)
+    );
+    assert_eq!(
+        (limits.handshakes_per_second, limits.gather_budget),
+        (Some(50), 1 << 30)
+    );
 }
