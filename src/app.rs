@@ -2,16 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{self, Listener};
+use crate::admin::{self, Access};
 use crate::backend::{Pool, Secure};
 use crate::bridge::Stop;
 use crate::config::{self, BackendTls, Certificate, Config, Tls};
@@ -39,6 +40,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    /// The token of the admin listener cannot be read.
+    #[error("the token of the admin listener: {0}")]
+    Token(io::Error),
 }
 
 /// Where listeners take their certificates from.
@@ -52,8 +56,11 @@ pub enum Identities {
 /// A running sealock.
 pub struct App {
     addresses: Vec<Bound>,
+    admin: Option<SocketAddr>,
     service: Arc<Service>,
     identities: Identities,
+    /// Ends the admin listener, after everything else.
+    _admin: DropGuard,
 }
 
 /// A listener that is up.
@@ -88,7 +95,14 @@ impl App {
             let address = listener.bind;
             listeners.push(accept::bind(address).map_err(|error| StartError::Bind { address, error })?);
         }
-        let addresses = listeners
+        let admin = match &generation.config.admin {
+            Some(config::Admin { bind: address, .. }) => {
+                let address = *address;
+                Some(accept::bind(address).map_err(|error| StartError::Bind { address, error })?)
+            }
+            None => None,
+        };
+        let addresses: Vec<Bound> = listeners
             .iter()
             .zip(&generation.ports)
             .map(|(listener, port)| Bound {
@@ -103,16 +117,35 @@ impl App {
             stop,
             tasks,
             pages,
+            draining: AtomicBool::new(false),
+            reload: OnceLock::new(),
         });
         for (at, listener) in listeners.into_iter().enumerate() {
             let serving = serve(listener, at, Arc::clone(&service), Arc::clone(&handshakes));
             service.tasks.spawn(serving);
         }
+        let admin_stop = CancellationToken::new();
+        let admin_address = admin.as_ref().map(Listener::address);
+        if let Some(listener) = admin {
+            admin::start(
+                listener,
+                Arc::clone(&service),
+                addresses.clone(),
+                admin_stop.clone(),
+            );
+        }
         Ok(Self {
             addresses,
+            admin: admin_address,
             service,
             identities,
+            _admin: admin_stop.drop_guard(),
         })
+    }
+
+    /// The admin listener's address, if there is one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// The listeners, in the order of the configuration.
@@ -179,18 +212,26 @@ impl Generation {
             .iter()
             .map(|listener| Port::make(listener, identities))
             .collect::<Result<_, _>>()?;
-        let mut routes = Vec::new();
+        let (mut routes, mut destinations) = (Vec::new(), Vec::new());
         for route in config.routes.iter().cloned() {
             let secure = route.backend_tls.as_ref().map(secure).transpose()?;
             let pool = Pool::new(&route.name, route.backend.clone(), secure, tasks, stop);
             let (hosts, path) = (route.hosts.clone(), route.path.clone());
-            let route = Arc::new(route);
-            routes.push((hosts, path, Arc::new(Destination { route, pool })));
+            let destination = Arc::new(Destination {
+                route: Arc::new(route),
+                pool,
+                draining: AtomicBool::new(false),
+            });
+            destinations.push(Arc::clone(&destination));
+            routes.push((hosts, path, destination));
         }
+        let admin = config.admin.as_ref().map(Access::load).transpose();
         Ok(Self {
             number,
             since: SystemTime::now(),
             routes: RouteTable::new(routes),
+            destinations,
+            admin: admin.map_err(StartError::Token)?,
             ports,
             config,
         })
@@ -225,6 +266,11 @@ impl Generation {
                 .iter()
                 .map(|new| format!("the listener {} is new", new.bind)),
         );
+        let address = |config: &Config| config.admin.as_ref().map(|admin| admin.bind);
+        if address(&config) != address(&old.config) {
+            fixed.push("the address of the admin listener is another".to_owned());
+            config.admin.clone_from(&old.config.admin);
+        }
         if config.limits.max_handshakes != old.config.limits.max_handshakes {
             fixed.push("max_handshakes is another".to_owned());
         }
@@ -237,9 +283,12 @@ impl Generation {
 
 impl Port {
     fn make(listener: &config::Listener, identities: &Identities) -> Result<Self, StartError> {
-        let tls = match &listener.tls {
-            Tls::On(files) => Some(server_config(files, identities)?),
-            Tls::Off => None,
+        let (tls, not_after) = match &listener.tls {
+            Tls::On(files) => {
+                let (config, not_after) = server_config(files, identities)?;
+                (Some(config), not_after)
+            }
+            Tls::Off => (None, None),
         };
         Ok(Self {
             proxies: listener.proxies.clone(),
@@ -255,6 +304,7 @@ impl Port {
                 tls: tls.is_some(),
             },
             tls,
+            not_after,
         })
     }
 }
@@ -263,13 +313,19 @@ impl Port {
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// The TLS of one listener. Each has its own: a ticket of one is worth nothing at another, whose clients may be others.
-fn server_config(files: &Certificate, identities: &Identities) -> Result<Arc<ServerConfig>, StartError> {
+fn server_config(
+    files: &Certificate,
+    identities: &Identities,
+) -> Result<(Arc<ServerConfig>, Option<jiff::Timestamp>), StartError> {
     let identity = match identities {
         Identities::Files => Identity::load(&files.cert_file, &files.key_file)?,
         Identities::Given(identity) => identity.clone(),
     };
     let client_ca = files.client_ca_file.as_deref().map(ClientCa::load).transpose()?;
-    tls::server_config(&identity, client_ca.as_ref()).map_err(|error| StartError::Tls(error.to_string()))
+    match tls::server_config(&identity, client_ca.as_ref()) {
+        Ok(config) => Ok((config, identity.not_after())),
+        Err(error) => Err(StartError::Tls(error.to_string())),
+    }
 }
 
 /// TLS to the targets of a route.
@@ -300,8 +356,8 @@ async fn serve(listener: Listener, at: usize, service: Arc<Service>, handshakes:
 }
 
 /// Checks what [`App::start`] would need, without starting: every certificate with its key, and the authorities of clients and
-/// backends.
-pub fn check(config: &Config) -> Vec<IdentityError> {
+/// backends, and the token of the admin listener.
+pub fn check(config: &Config) -> Vec<StartError> {
     let files = config
         .listeners
         .iter()
@@ -313,6 +369,8 @@ pub fn check(config: &Config) -> Vec<IdentityError> {
         .routes
         .iter()
         .filter_map(|route| secure(route.backend_tls.as_ref()?).err());
+    let token = config.admin.as_ref().and_then(|admin| Access::load(admin).err());
+    let token = token.map(StartError::Token);
     files
         .flat_map(|files| {
             let identity = Identity::load(&files.cert_file, &files.key_file).err();
@@ -320,5 +378,7 @@ pub fn check(config: &Config) -> Vec<IdentityError> {
             identity.into_iter().chain(client_ca.and_then(Result::err))
         })
         .chain(backends)
+        .map(StartError::Identity)
+        .chain(token)
         .collect()
 }

@@ -183,7 +183,9 @@ async fn serve(
     limits::raise_open_files(config.limits.max_sessions);
     let app = match App::start(config, identities, pages) {
         Ok(app) => app,
-        Err(error @ StartError::Identity(_)) => return fail(BAD_CONFIG, &error.to_string()),
+        Err(error @ (StartError::Identity(_) | StartError::Token(_))) => {
+            return fail(BAD_CONFIG, &error.to_string());
+        }
         Err(error @ StartError::Bind { .. }) => {
             return fail(
                 FAILED,
@@ -194,6 +196,9 @@ async fn serve(
     };
     for bound in app.addresses() {
         say(&format!("listening on {bound}"));
+    }
+    if let Some(address) = app.admin() {
+        say(&format!("admin on http://{address}"));
     }
     say_all(&welcome(app.addresses()));
     signals::notify_ready();

@@ -38,6 +38,8 @@ pub mod sessions;
 // Beside it.
 pub mod cli;
 pub mod app;
+pub mod admin;
+pub mod drain;
 pub mod signals;
 pub mod limits;
 pub mod config;

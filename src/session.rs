@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -19,13 +20,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::accept::{self, Proxied, ProxyError};
 use crate::addr::Networks;
+use crate::admin::{Access, Reload};
 use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refused, Target};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::{Config, Route};
 use crate::route::RouteTable;
 use crate::sessions::{Place, Session, Sessions};
-use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
+use crate::telemetry::{self, Refusal, SessionEnd, counts, log_refusal, log_session};
 use crate::tls;
 use crate::upgrade::{
     self, Bounds, ForwardedHeader, Forwarding, Gate, OnDialFailure, Page, Policy, Upgraded,
@@ -43,6 +45,10 @@ pub struct Service {
     pub tasks: TaskTracker,
     /// Pages beside the routes.
     pub pages: fn(&str) -> Option<Page>,
+    /// No sessions are begun, though connections are accepted: [`Service::drain`].
+    pub draining: AtomicBool,
+    /// Reads the configuration again, where there is a file.
+    pub reload: OnceLock<Reload>,
 }
 
 /// A route, and the way to its backend. Sessions keep the route alone, so that the pool can be replaced under them.
@@ -51,6 +57,8 @@ pub struct Destination {
     pub route: Arc<Route>,
     /// Its targets, with what is known of them.
     pub pool: Pool,
+    /// No sessions are begun: [`Service::drain`].
+    pub draining: AtomicBool,
 }
 
 /// What one reading of the configuration gave. It is replaced as a whole.
@@ -63,6 +71,10 @@ pub struct Generation {
     pub config: Config,
     /// Where requests go.
     pub routes: RouteTable<Arc<Destination>>,
+    /// The same, each once, in the order of the file.
+    pub destinations: Vec<Arc<Destination>>,
+    /// Who may use the admin listener, where there is one.
+    pub admin: Option<Access>,
     /// What connections of each listener share, in the order of the listeners.
     pub ports: Vec<Port>,
 }
@@ -77,6 +89,8 @@ pub struct Port {
     pub forwarding: Option<Forwarding>,
     /// TLS, or none.
     pub tls: Option<Arc<tls::ServerConfig>>,
+    /// When its certificate ends, where it has one that says so.
+    pub not_after: Option<jiff::Timestamp>,
     /// Longest TLS handshake.
     pub handshake_timeout: Duration,
     /// The bounds of the HTTP stage.
@@ -85,7 +99,7 @@ pub struct Port {
 
 /// What the gate gives to a connection that is upgraded.
 struct Opened {
-    route: Arc<Route>,
+    destination: Arc<Destination>,
     way: Way,
 }
 
@@ -103,7 +117,7 @@ struct Ready {
     early: Vec<u8>,
     client: SocketAddr,
     subprotocol: Option<String>,
-    route: Arc<Route>,
+    destination: Arc<Destination>,
     backend: Dialled,
     place: Place,
 }
@@ -151,6 +165,7 @@ async fn open(
     _handshake: OwnedSemaphorePermit,
 ) -> Option<Ready> {
     let start = Instant::now();
+    let _opening = counts::opening();
     let port = visit.port;
     let opening = async {
         if port.proxies.contains(peer.ip()) {
@@ -158,12 +173,16 @@ async fn open(
         }
         let stream = match &port.tls {
             None => tls::Stream::plain(tcp),
-            Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
-                .await
-                .map_err(|failure| upgrade::Refused {
+            Some(config) => {
+                let begin = Instant::now();
+                let accepted = tls::accept(tcp, Arc::clone(config), port.handshake_timeout).await;
+                let stream = accepted.map_err(|failure| upgrade::Refused {
                     reason: failure.reason,
                     detail: failure.detail,
-                })?,
+                })?;
+                counts::tls_handshakes().observe(begin.elapsed());
+                stream
+            }
         };
         upgrade::serve(stream, port.bounds, visit).await
     };
@@ -171,7 +190,7 @@ async fn open(
         Some(Ok(Upgraded {
             stream,
             early,
-            opened: Opened { route, way },
+            opened: Opened { destination, way },
             subprotocol,
         })) => {
             match way {
@@ -181,12 +200,13 @@ async fn open(
                         early,
                         client: visit.client(),
                         subprotocol,
-                        route,
+                        destination,
                         backend,
                         place,
                     });
                 }
                 Way::Refuse { reason, detail } => {
+                    let route = &destination.route;
                     let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
                     let ended = bridge::refuse(stream, early, reason, settings, Arc::default()).await;
                     let end = SessionEnd {
@@ -233,7 +253,7 @@ fn bridge(
         early,
         client,
         subprotocol,
-        route,
+        destination,
         backend:
             Dialled {
                 reached:
@@ -245,7 +265,7 @@ fn bridge(
             },
         place,
     } = ready;
-    let target = Arc::clone(at_backend.target());
+    let (route, target) = (Arc::clone(&destination.route), Arc::clone(at_backend.target()));
     tracing::debug!(
         route = route.name,
         backend = %shown(&address, &target),
@@ -271,6 +291,8 @@ fn bridge(
     // Asked to end before it was listed: nobody else would tell it.
     if service.stop.is_cancelled() {
         listed.session().live.drain(Stop::Shutdown);
+    } else if service.is_draining(&destination) {
+        listed.session().live.drain(Stop::Drain);
     }
     // Not awaited in an `async` block, which would keep room for it twice.
     session.map(move |ended| {
@@ -364,19 +386,18 @@ impl Gate for Visit<'_> {
     }
 
     async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
-        let route = Arc::clone(&destination.route);
-        let (reason, detail) = match self.reach(&destination.pool, host).await {
+        let (reason, detail) = match self.reach(&destination, host).await {
             Ok((backend, place)) => {
                 return Ok(Opened {
-                    route,
+                    destination,
                     way: Way::Backend { backend, place },
                 });
             }
             Err(failure) => failure,
         };
-        match route.policy.on_dial_failure {
+        match destination.route.policy.on_dial_failure {
             OnDialFailure::Close => Ok(Opened {
-                route,
+                destination,
                 way: Way::Refuse { reason, detail },
             }),
             OnDialFailure::Status => {
@@ -418,21 +439,29 @@ impl Visit<'_> {
     }
 
     /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(&self, pool: &Pool, host: &str) -> Result<(Dialled, Place), (CloseReason, String)> {
+    async fn reach(
+        &self,
+        destination: &Destination,
+        host: &str,
+    ) -> Result<(Dialled, Place), (CloseReason, String)> {
+        if self.service.is_draining(destination) {
+            return Err((CloseReason::Drain, String::new()));
+        }
         let most = self.generation.config.limits.max_sessions;
         let place = self.service.sessions.reserve(most);
         let place = place.ok_or((CloseReason::TooManySessions, String::new()))?;
-        let Ends {
-            client, destination, ..
-        } = *self.ends();
+        let ends = *self.ends();
         let caller = Caller {
-            client,
-            destination,
+            client: ends.client,
+            destination: ends.destination,
             host,
             id: self.id,
         };
-        let opened = pool.open(caller).await;
+        let begin = Instant::now();
+        let opened = destination.pool.open(caller).await;
         let backend = opened.map_err(|refused| (reason(&refused), refused.to_string()))?;
+        let times = counts::route(&destination.route.name);
+        times.dial.observe(begin.elapsed());
         Ok((backend, place))
     }
 }

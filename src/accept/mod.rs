@@ -25,6 +25,11 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 /// Failed accepts of the process.
 static ERRORS: AtomicU64 = AtomicU64::new(0);
 
+/// How often accepting has failed, on all listeners.
+pub fn errors() -> u64 {
+    ERRORS.load(Ordering::Relaxed)
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct Listener {

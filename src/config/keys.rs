@@ -7,6 +7,7 @@ use super::suggest::closest;
 pub(super) enum Place {
     Top,
     Limits,
+    Admin,
     Listener,
     Defaults,
     Route,
@@ -36,7 +37,7 @@ pub(super) enum Place {
 }
 
 use Place::{
-    Backend, BackendTls, Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed,
+    Admin, Backend, BackendTls, Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed,
     FramingPair, Health, JsonSeq, LengthPrefix, Limits, Listener, MessagePair, Netstring, OctetCounting,
     OversizedPair, Preset, Raw, Replacement, Route, Slip, Subprotocol, Top, Varint,
 };
@@ -49,6 +50,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "drain_window",
             "shutdown_timeout",
             "limits",
+            "admin",
             "listener",
             "defaults",
             "route",
@@ -56,11 +58,13 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
     ),
     (&[Limits, Backend], &["max_sessions"]),
     (&[Limits], &["max_handshakes"]),
+    (&[Listener, Admin], &["bind"]),
+    (&[Admin], &["token", "token_file"]),
+    (&[Route, Admin], &["hosts"]),
     (&[Listener, BackendTls], &["cert_file", "key_file"]),
     (
         &[Listener],
         &[
-            "bind",
             "client_ca_file",
             "plaintext",
             "proxy_protocol_from",
@@ -71,7 +75,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "max_head",
         ],
     ),
-    (&[Route], &["hosts", "path", "backend", "subprotocol"]),
+    (&[Route], &["path", "backend", "subprotocol"]),
     (
         &[Backend],
         &[
@@ -200,6 +204,7 @@ impl Place {
         match self {
             Top => "the top level",
             Limits => "[limits]",
+            Admin => "[admin]",
             Listener => "[[listener]]",
             Defaults => "[defaults]",
             Route => "[[route]]",
@@ -237,7 +242,7 @@ pub(super) fn belongs(key: &str) -> Option<String> {
         [Top] => {
             let header = match key {
                 "listener" | "route" => format!("[[{key}]]"),
-                "limits" | "defaults" => format!("[{key}]"),
+                "limits" | "admin" | "defaults" => format!("[{key}]"),
                 _ => {
                     return Some(format!(
                         "`{key}` stands at the top of the file, above the first table"
@@ -250,6 +255,8 @@ pub(super) fn belongs(key: &str) -> Option<String> {
             "[[route.subprotocol]] is a table of its own, below its [[route]]".to_owned()
         }
         [Limits, Backend] => format!("`{key}` is a key of [limits] or `backend`"),
+        [Listener, Admin] => format!("`{key}` is a key of [[listener]] or [admin]"),
+        [Route, Admin] => format!("`{key}` is a key of [[route]] or [admin]"),
         [Route] => format!("`{key}` is a key of [[route]]; each route has its own"),
         [Route, Subprotocol] => format!("`{key}` is a key of [[route]] or [[route.subprotocol]]"),
         [Route, Subprotocol, Defaults] => {

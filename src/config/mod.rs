@@ -12,6 +12,7 @@
 //!
 //! [`parse`] touches nothing but its arguments; [`load`] reads the file and the environment. Certificates are not read here.
 
+mod admin;
 mod backend;
 mod diagnostic;
 mod framing;
@@ -41,7 +42,7 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
-pub use model::{BackendTls, Certificate, Config, Limits, Listener, Route, Tls};
+pub use model::{Admin, BackendTls, Certificate, Config, Limits, Listener, Route, Tls, Token};
 use reader::{Reader, Section};
 pub use value::{Directions, parse_framing};
 
@@ -132,12 +133,14 @@ fn read(top: &Section<'_>) -> Option<Config> {
     let drain_window = span("drain_window", DEFAULT_DRAIN_WINDOW);
     let shutdown_timeout = span("shutdown_timeout", DEFAULT_SHUTDOWN_TIMEOUT);
     let limits = limits(top);
+    let admin = admin::read(top);
     let listeners = listener::read_all(top);
     let routes = route::read_all(top);
     Some(Config {
         listeners,
         routes,
         limits: limits?,
+        admin: admin?,
         drain_window: drain_window?,
         shutdown_timeout: shutdown_timeout?,
     })

@@ -3,6 +3,7 @@
 pub mod client;
 mod connection;
 mod connector;
+mod expiry;
 mod handshake;
 mod identity;
 mod sealed;

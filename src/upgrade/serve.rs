@@ -297,6 +297,7 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
         CloseReason::TooManySessions
+        | CloseReason::Drain
         | CloseReason::OutOfDescriptors
         | CloseReason::BackendDown
         | CloseReason::BackendFull

@@ -29,12 +29,14 @@ static CERTS: LazyLock<(tempfile::TempDir, DevelopmentCa)> = LazyLock::new(|| {
     (dir, made)
 });
 
-/// A running sealock with two listeners, one in the clear and one with TLS. Killed when dropped.
+/// A running sealock with two listeners, one in the clear and one with TLS, and perhaps one for its operator. Killed when dropped.
 pub struct Program {
     /// The listener in the clear, where there is one.
     pub plain: SocketAddr,
     /// The listener with TLS.
     pub tls: SocketAddr,
+    /// The admin listener, where the file has one.
+    pub admin: Option<SocketAddr>,
     child: Child,
     records: mpsc::UnboundedReceiver<Value>,
     log: watch::Receiver<String>,
@@ -84,17 +86,17 @@ impl Program {
             .args(["run", "--log-format", log_format, "-c"])
             .arg(&path)
             .envs(environment.iter().copied());
-        Self::spawn(command, 2, dir).await
+        Self::spawn(command, 2, file.contains("[admin]"), dir).await
     }
 
     /// Starts the demo, whose one listener has TLS.
     pub async fn demo() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
         command.args(["demo", "--bind", "127.0.0.1:0", "--log-format", "json"]);
-        Self::spawn(command, 1, tempfile::tempdir().unwrap()).await
+        Self::spawn(command, 1, false, tempfile::tempdir().unwrap()).await
     }
 
-    async fn spawn(mut command: Command, listeners: usize, dir: tempfile::TempDir) -> Self {
+    async fn spawn(mut command: Command, listeners: usize, admin: bool, dir: tempfile::TempDir) -> Self {
         let mut child = command
             .args(["--log-level", "debug"])
             .stdout(Stdio::piped())
@@ -118,7 +120,7 @@ impl Program {
         });
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut addresses = Vec::new();
-        while addresses.len() < listeners {
+        while addresses.len() < listeners + usize::from(admin) {
             let line = soon("sealock's addresses", said.next_line()).await.unwrap();
             let Some(line) = line else {
                 panic!("sealock did not start:\n{}", *log.borrow())
@@ -130,6 +132,7 @@ impl Program {
         Self {
             plain: addresses[0],
             tls: addresses[listeners - 1],
+            admin: admin.then(|| addresses[listeners]),
             child,
             records,
             log,

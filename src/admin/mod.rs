@@ -1,0 +1,50 @@
+//! The admin listener: health, metrics, what runs, and the few things that an operator may change. Off the public port.
+//!
+//! Each connection carries one request, and has one deadline for all of it. `access` decides whether it is answered, `api` and
+//! `change` what the answer is. Nothing that is asked for with GET changes anything.
+
+mod access;
+mod api;
+mod change;
+mod metrics;
+mod process;
+mod query;
+mod serve;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::Listener;
+use crate::app::Bound;
+use crate::session::Service;
+
+pub use access::Access;
+
+/// Puts the configuration in force as it is now. Gives what there is to say about that, or why all stayed as it was.
+pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+
+/// What the admin listener tells of.
+struct Admin {
+    service: Arc<Service>,
+    /// The other listeners.
+    listeners: Vec<Bound>,
+    started: SystemTime,
+}
+
+/// Serves until `stop`: it is still there while sessions are told that the process ends.
+pub(crate) fn start(
+    listener: Listener,
+    service: Arc<Service>,
+    listeners: Vec<Bound>,
+    stop: CancellationToken,
+) {
+    let admin = Admin {
+        service,
+        listeners,
+        started: SystemTime::now(),
+    };
+    tokio::spawn(serve::serve(listener, Arc::new(admin), stop));
+}
