@@ -46,20 +46,19 @@ fn token(section: &Section<'_>) -> Option<Option<Token>> {
         [Some(item), None] => {
             let token = item.text("\"${ADMIN_TOKEN}\"")?.value;
             if let Some(problem) = Token::problem(&token) {
-                item.wrong(
-                    problem,
-                    "",
-                    "write a random one, such as `openssl rand -hex 32` gives",
-                );
+                // Not at its line, which would be shown: it may be a secret all the same.
+                let bad = Diagnostic::error(problem)
+                    .at(section.span.clone(), "its `token` is another")
+                    .help("write a random one, such as `openssl rand -hex 32` gives");
+                item.report(bad);
                 return None;
             }
             Some(Some(Token::Here(token)))
         }
         [None, Some(item)] => file(&item).map(|file| Some(Token::File(file))),
-        [Some(token), Some(file)] => {
+        [Some(_), Some(file)] => {
             let both = Diagnostic::error("there is one token")
-                .at(token.key_span, "here")
-                .at(file.key_span, "and here")
+                .at(file.key_span, "beside `token`")
                 .help("remove one of them");
             section.reader.report(both);
             None

@@ -52,19 +52,19 @@ fn mistakes_are_told() {
         ),
         (
             &format!("{bind}token = \"short\""),
-            "\"short\"",
+            "[admin]",
             "16 to 512",
             "openssl rand",
         ),
         (
             &format!("{bind}token = \"0123456789 abcdef\""),
-            "\"0123456789 abcdef\"",
+            "[admin]",
             "no spaces",
             "",
         ),
         (
             &format!("{bind}token = \"0123456789abcdef\"\ntoken_file = \"t\""),
-            "token",
+            "token_file",
             "one token",
             "remove",
         ),
@@ -84,5 +84,7 @@ fn mistakes_are_told() {
         (&format!("{bind}port = 1"), "port", "not a key of [admin]", "bind"),
     ] {
         problem(&file(lines), marked, title, help);
+        let told = bad(&file(lines)).render(false);
+        assert!(!told.contains("0123456789"), "{told}");
     }
 }
