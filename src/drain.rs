@@ -51,13 +51,16 @@ impl Service {
     }
 
     /// Refuses new sessions, of one route or of all, and tells those that run to come back (1012), spread over `drain_window`. Those
-    /// that have not ended `shutdown_timeout` later are ended wherever they are. Gives how many run.
+    /// that have not ended `shutdown_timeout` later are ended wherever they are. Gives how many run. Asked again, it does nothing more.
     pub fn drain(&self, route: Option<&str>) -> Result<usize, NoSuchRoute> {
         // First, so that a session is either refused, or listed and found, or finds this itself when it is listed.
-        self.refuse(route, true)?;
+        let again = self.refuse(route, true)?;
         let only = route.map(str::to_owned);
         let chosen = move |session: &Session| only.as_ref().is_none_or(|only| *only == session.route.name);
         let running = self.sessions.all().iter().filter(|one| chosen(one)).count();
+        if again {
+            return Ok(running);
+        }
         let sessions = Arc::clone(&self.sessions);
         let config = &self.current.load().config;
         let (window, timeout) = (config.drain_window, config.shutdown_timeout);
@@ -81,10 +84,11 @@ impl Service {
 
     /// Takes sessions again. Those that were told to end do so all the same.
     pub fn undrain(&self, route: Option<&str>) -> Result<(), NoSuchRoute> {
-        self.refuse(route, false)
+        self.refuse(route, false).map(|_| ())
     }
 
-    fn refuse(&self, route: Option<&str>, refuse: bool) -> Result<(), NoSuchRoute> {
+    /// Gives whether they were refused before.
+    fn refuse(&self, route: Option<&str>, refuse: bool) -> Result<bool, NoSuchRoute> {
         let generation = self.current.load();
         let flag = match route {
             None => &self.draining,
@@ -94,7 +98,6 @@ impl Service {
                 &found.ok_or(NoSuchRoute)?.draining
             }
         };
-        flag.store(refuse, Ordering::SeqCst);
-        Ok(())
+        Ok(flag.swap(refuse, Ordering::SeqCst))
     }
 }

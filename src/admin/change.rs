@@ -43,9 +43,11 @@ pub(super) async fn reload(reload: Option<&Reload>) -> Answer {
     let Some(reload) = reload else {
         return Answer::error(StatusCode::NOT_FOUND, "there is no file to read again");
     };
-    match reload().await {
-        Ok(said) => Answer::json(StatusCode::OK, &json!({ "reloaded": true, "message": said })),
-        Err(problem) => Answer::error(StatusCode::UNPROCESSABLE_ENTITY, &problem),
+    // A task of its own: whoever asks may leave, and nothing stays half done.
+    match tokio::spawn(reload()).await {
+        Ok(Ok(said)) => Answer::json(StatusCode::OK, &json!({ "reloaded": true, "message": said })),
+        Ok(Err(problem)) => Answer::error(StatusCode::UNPROCESSABLE_ENTITY, &problem),
+        Err(_) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
     }
 }
 
