@@ -10,9 +10,10 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::accept::Inherited;
-use crate::app::{self, App, Identities, StartError};
+use crate::app::{self, App, StartError};
 use crate::config::{self, Config, Diagnostics};
 use crate::decode::{self, Decode};
+use crate::generation::{self, Identities};
 use crate::probe::{self, Probe};
 use crate::session::Service;
 use crate::telemetry::{self, InitError, Log, LogFormat, LogLevel};
@@ -233,7 +234,7 @@ async fn serve(
     limits::raise_open_files(config.limits.max_sessions);
     let app = match start(config) {
         Ok(app) => app,
-        Err(error @ StartError::Identity(_)) => return fail(BAD_CONFIG, &error.to_string()),
+        Err(error @ StartError::Make(_)) => return fail(BAD_CONFIG, &error.to_string()),
         Err(error @ StartError::Bind { .. }) => {
             return fail(
                 FAILED,
@@ -244,6 +245,9 @@ async fn serve(
     };
     for bound in app.addresses() {
         say(&format!("listening on {bound}"));
+    }
+    if let Some(address) = app.admin() {
+        say(&format!("admin on http://{address}"));
     }
     say_all(&welcome(app.addresses()));
     signals::notify_ready();
@@ -279,7 +283,7 @@ fn check(args: &CheckArgs) -> ExitCode {
     let Some(config) = load(&args.config) else {
         return BAD_CONFIG.into();
     };
-    let problems = app::check(&config);
+    let problems = generation::check(&config);
     for problem in &problems {
         report(&format!("error: {problem}"));
     }

@@ -39,6 +39,9 @@ pub mod sessions;
 // Beside it.
 pub mod cli;
 pub mod app;
+pub mod admin;
+pub mod drain;
+pub mod generation;
 pub mod reload;
 pub mod signals;
 pub mod limits;

@@ -6,8 +6,8 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -18,20 +18,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{self, Pace, Proxied, ProxyError};
-use crate::addr::Networks;
-use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refused, Target};
+use crate::backend::{Caller, DialError, Opened as Dialled, Reached, Refused, Target};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
-use crate::config::{Config, Route};
+use crate::config::Route;
+use crate::generation::{Destination, Generation, Port};
 use crate::quota::{Claim, Most, Place, Quota};
 use crate::reload::Reloader;
-use crate::route::RouteTable;
 use crate::sessions::{Session, Sessions};
-use crate::telemetry::{self, Refusal, SessionEnd, log_refusal, log_session};
+use crate::telemetry::{self, Refusal, SessionEnd, counts, log_refusal, log_session};
 use crate::tls;
-use crate::upgrade::{
-    self, Bounds, ForwardedHeader, Forwarding, Gate, OnDialFailure, Page, Policy, Upgraded,
-};
+use crate::upgrade::{self, ForwardedHeader, Gate, OnDialFailure, Page, Policy, Upgraded};
 
 /// What all connections share.
 pub struct Service {
@@ -53,51 +50,13 @@ pub struct Service {
     pub tasks: TaskTracker,
     /// Pages beside the routes.
     pub pages: fn(&str) -> Option<Page>,
-}
-
-/// A route, and the way to its backend. Sessions keep the route alone, so that the pool can be replaced under them.
-pub struct Destination {
-    /// What the configuration says.
-    pub route: Arc<Route>,
-    /// Its targets, with what is known of them.
-    pub pool: Arc<Pool>,
-}
-
-/// What one reading of the configuration gave. It is replaced as a whole.
-pub struct Generation {
-    /// How many there were before it.
-    pub number: u64,
-    /// When it came into force.
-    pub since: SystemTime,
-    /// What it was made of.
-    pub config: Config,
-    /// Where requests go.
-    pub routes: RouteTable<Arc<Destination>>,
-    /// What connections of each listener share, in the order of the listeners.
-    pub ports: Vec<Port>,
-}
-
-/// What all connections of a listener share.
-pub struct Port {
-    /// The most sessions that began here.
-    pub max_sessions: Option<usize>,
-    /// Proxies that send a PROXY header first.
-    pub proxies: Networks,
-    /// The longest time that one may take.
-    pub proxy_timeout: Duration,
-    /// Proxies that say in the request whom it comes from, and where.
-    pub forwarding: Option<Forwarding>,
-    /// TLS, or none.
-    pub tls: Option<Arc<tls::ServerConfig>>,
-    /// Longest TLS handshake.
-    pub handshake_timeout: Duration,
-    /// The bounds of the HTTP stage.
-    pub bounds: Bounds,
+    /// No sessions are begun, though connections are accepted: [`Service::drain`].
+    pub draining: AtomicBool,
 }
 
 /// What the gate gives to a connection that is upgraded.
 struct Opened {
-    route: Arc<Route>,
+    destination: Arc<Destination>,
     way: Way,
 }
 
@@ -115,7 +74,7 @@ struct Ready {
     early: Vec<u8>,
     client: SocketAddr,
     subprotocol: Option<String>,
-    route: Arc<Route>,
+    destination: Arc<Destination>,
     backend: Dialled,
     place: Place,
 }
@@ -164,6 +123,7 @@ async fn open(
     _handshake: OwnedSemaphorePermit,
 ) -> Option<Ready> {
     let start = Instant::now();
+    let _opening = counts::opening();
     let port = visit.port;
     let opening = async {
         if port.proxies.contains(peer.ip()) {
@@ -171,12 +131,16 @@ async fn open(
         }
         let stream = match &port.tls {
             None => tls::Stream::plain(tcp),
-            Some(config) => tls::accept(tcp, Arc::clone(config), port.handshake_timeout)
-                .await
-                .map_err(|failure| upgrade::Refused {
+            Some(config) => {
+                let begin = Instant::now();
+                let accepted = tls::accept(tcp, Arc::clone(config), port.handshake_timeout).await;
+                let stream = accepted.map_err(|failure| upgrade::Refused {
                     reason: failure.reason,
                     detail: failure.detail,
-                })?,
+                })?;
+                counts::tls_handshakes().observe(begin.elapsed());
+                stream
+            }
         };
         upgrade::serve(stream, port.bounds, visit).await
     };
@@ -184,7 +148,7 @@ async fn open(
         Some(Ok(Upgraded {
             stream,
             early,
-            opened: Opened { route, way },
+            opened: Opened { destination, way },
             subprotocol,
         })) => {
             match way {
@@ -194,12 +158,13 @@ async fn open(
                         early,
                         client: visit.client(),
                         subprotocol,
-                        route,
+                        destination,
                         backend,
                         place,
                     });
                 }
                 Way::Refuse { reason, detail } => {
+                    let route = &destination.route;
                     let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
                     let ended = bridge::refuse(stream, early, reason, settings, Arc::default()).await;
                     let end = SessionEnd {
@@ -246,7 +211,7 @@ fn bridge(
         early,
         client,
         subprotocol,
-        route,
+        destination,
         backend:
             Dialled {
                 reached:
@@ -258,7 +223,7 @@ fn bridge(
             },
         place,
     } = ready;
-    let target = Arc::clone(at_backend.target());
+    let (route, target) = (Arc::clone(&destination.route), Arc::clone(at_backend.target()));
     tracing::debug!(
         route = route.name,
         backend = %shown(&address, &target),
@@ -284,6 +249,8 @@ fn bridge(
     // Asked to end before it was listed: nobody else would tell it.
     if service.closing.is_cancelled() {
         listed.session().live.drain(Stop::Shutdown);
+    } else if service.is_draining(&destination) {
+        listed.session().live.drain(Stop::Drain);
     }
     // Not awaited in an `async` block, which would keep room for it twice.
     session.map(move |ended| {
@@ -378,19 +345,18 @@ impl Gate for Visit<'_> {
     }
 
     async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
-        let route = Arc::clone(&destination.route);
         let (reason, detail) = match self.reach(&destination, host).await {
             Ok((backend, place)) => {
                 return Ok(Opened {
-                    route,
+                    destination,
                     way: Way::Backend { backend, place },
                 });
             }
             Err(failure) => failure,
         };
-        match route.policy.on_dial_failure {
+        match destination.route.policy.on_dial_failure {
             OnDialFailure::Close => Ok(Opened {
-                route,
+                destination,
                 way: Way::Refuse { reason, detail },
             }),
             OnDialFailure::Status => {
@@ -434,35 +400,39 @@ impl Visit<'_> {
     /// A place and the backend, or why not, with what is only for the log.
     async fn reach(
         &self,
-        Destination { route, pool }: &Destination,
+        destination: &Destination,
         host: &str,
     ) -> Result<(Dialled, Place), (CloseReason, String)> {
-        let Ends {
-            client, destination, ..
-        } = *self.ends();
+        if self.service.is_draining(destination) {
+            return Err((CloseReason::Drain, String::new()));
+        }
+        let ends = *self.ends();
         let limits = &self.generation.config.limits;
         let most = Most {
             all: limits.max_sessions,
             listener: self.port.max_sessions,
-            route: route.max_sessions,
+            route: destination.route.max_sessions,
             client: limits.max_sessions_per_client,
             prefix: limits.client_prefix,
         };
         let claim = Claim {
             listener: self.listener,
-            route: Arc::clone(route),
-            client: client.ip(),
+            route: Arc::clone(&destination.route),
+            client: ends.client.ip(),
         };
         let place = self.service.quota.reserve(claim, &most);
         let place = place.map_err(|reason| (reason, String::new()))?;
         let caller = Caller {
-            client,
-            destination,
+            client: ends.client,
+            destination: ends.destination,
             host,
             id: self.id,
         };
-        let opened = pool.open(caller).await;
+        let begin = Instant::now();
+        let opened = destination.pool.open(caller).await;
         let backend = opened.map_err(|refused| (reason(&refused), refused.to_string()))?;
+        let times = counts::route(&destination.route.name);
+        times.dial.observe(begin.elapsed());
         Ok((backend, place))
     }
 }

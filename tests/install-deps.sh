@@ -19,12 +19,13 @@ readonly needed=(
   ngircd:ngircd           # an IRC server
   openssl:openssl         # TLS clients and servers that are not ours
   ssh:openssh-client      # an SSH client
+  promtool:prometheus     # checks the form of our metrics
   python3:python3         # the conformance and browser scripts, and what comes from PyPI
   redis-server:redis-server
   rsyslogd:rsyslog        # a syslog receiver
 )
 # Those that Debian starts as services when they are installed, some on every address; the tests start their own on loopback.
-readonly services=(haproxy mosquitto ngircd postgresql redis-server rsyslog)
+readonly services=(haproxy mosquitto ngircd postgresql prometheus redis-server rsyslog)
 
 say() {
   echo "install-deps: $*" >&2

@@ -36,6 +36,11 @@ static ERRORS: AtomicU64 = AtomicU64::new(0);
 /// first packet is not answered meanwhile sends it again after a second (RFC 6298).
 const OVERLAP: Duration = Duration::from_millis(500);
 
+/// How often accepting has failed, on all listeners.
+pub fn errors() -> u64 {
+    ERRORS.load(Ordering::Relaxed)
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct Listener {

@@ -114,6 +114,26 @@ impl std::ops::AddAssign<&Self> for Counters {
     }
 }
 
+impl Edges {
+    /// All of them, each with its name in metrics. A direction stands in the name where an edge has one in each.
+    pub fn named(&self) -> [(&'static str, u64); 12] {
+        [
+            ("embedded", self.embedded),
+            ("oversized_up", self.oversized_up),
+            ("oversized_down", self.oversized_down),
+            ("empty_up", self.empty_up),
+            ("empty_down", self.empty_down),
+            ("partial_delivered", self.partial_delivered),
+            ("partial_dropped", self.partial_dropped),
+            ("invalid_replaced", self.invalid_replaced),
+            ("invalid_binary", self.invalid_binary),
+            ("unmappable_replaced", self.unmappable_replaced),
+            ("unmappable_escaped", self.unmappable_escaped),
+            ("outside", self.outside),
+        ]
+    }
+}
+
 impl std::ops::AddAssign for Edges {
     fn add_assign(&mut self, other: Self) {
         let Self {

@@ -7,6 +7,7 @@ use super::suggest::closest;
 pub(super) enum Place {
     Top,
     Limits,
+    Admin,
     Listener,
     ListenerCertificate,
     Defaults,
@@ -37,7 +38,7 @@ pub(super) enum Place {
 }
 
 use Place::{
-    Backend, BackendTls, Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed,
+    Admin, Backend, BackendTls, Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed,
     FramingPair, Health, JsonSeq, LengthPrefix, Limits, Listener, ListenerCertificate, MessagePair,
     Netstring, OctetCounting, OversizedPair, Preset, Raw, Replacement, Route, Slip, Subprotocol, Top, Varint,
 };
@@ -53,6 +54,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "log_level",
             "log_file",
             "limits",
+            "admin",
             "listener",
             "defaults",
             "route",
@@ -75,10 +77,12 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &["cert_file", "key_file"],
     ),
     (&[ListenerCertificate], &["names"]),
+    (&[Listener, Admin], &["bind"]),
+    (&[Admin], &["token", "token_file"]),
+    (&[Route, Admin], &["hosts"]),
     (
         &[Listener],
         &[
-            "bind",
             "certificate",
             "reuse_port",
             "client_ca_file",
@@ -91,7 +95,7 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "max_head",
         ],
     ),
-    (&[Route], &["hosts", "path", "backend", "subprotocol"]),
+    (&[Route], &["path", "backend", "subprotocol"]),
     (
         &[Backend],
         &[
@@ -224,6 +228,7 @@ impl Place {
         match self {
             Top => "the top level",
             Limits => "[limits]",
+            Admin => "[admin]",
             Listener => "[[listener]]",
             ListenerCertificate => "[[listener.certificate]]",
             Defaults => "[defaults]",
@@ -262,7 +267,7 @@ pub(super) fn belongs(key: &str) -> Option<String> {
         [Top] => {
             let header = match key {
                 "listener" | "route" => format!("[[{key}]]"),
-                "limits" | "defaults" => format!("[{key}]"),
+                "limits" | "admin" | "defaults" => format!("[{key}]"),
                 _ => {
                     return Some(format!(
                         "`{key}` stands at the top of the file, above the first table"
@@ -277,6 +282,8 @@ pub(super) fn belongs(key: &str) -> Option<String> {
         [Route] if key == "subprotocol" => {
             "[[route.subprotocol]] is a table of its own, below its [[route]]".to_owned()
         }
+        [Listener, Admin] => format!("`{key}` is a key of [[listener]] or [admin]"),
+        [Route, Admin] => format!("`{key}` is a key of [[route]] or [admin]"),
         [Limits, Listener, ..] => {
             format!("`{key}` is a key of [limits], [[listener]], [[route]] or `backend`")
         }

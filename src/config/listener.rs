@@ -89,7 +89,7 @@ fn read(section: &Section<'_>, binds: &mut Vec<Spanned<Bind>>) -> Option<Listene
     })
 }
 
-fn bind(item: &Item<'_>) -> Option<Bind> {
+pub(super) fn bind(item: &Item<'_>) -> Option<Bind> {
     const HELP: &str = "write an address and a port: \"127.0.0.1:8443\" for this machine only, \"0.0.0.0:8443\" or \"[::]:8443\" for every interface";
     if let toml::de::DeValue::Integer(port) = item.value {
         item.mismatch(
@@ -450,7 +450,7 @@ pub(super) fn file(item: &Item<'_>) -> Option<PathBuf> {
     Some(item.reader.base_dir.join(text.value))
 }
 
-fn is_loopback(address: SocketAddr) -> bool {
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 

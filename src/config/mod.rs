@@ -12,6 +12,7 @@
 //!
 //! [`parse`] touches nothing but its arguments; [`load`] reads the file and the environment. Certificates are not read here.
 
+mod admin;
 mod backend;
 mod diagnostic;
 mod framing;
@@ -42,7 +43,9 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
-pub use model::{BackendTls, Bind, Certificate, Config, Limits, Listener, OtherCertificate, Route, Tls};
+pub use model::{
+    Admin, BackendTls, Bind, Certificate, Config, Limits, Listener, OtherCertificate, Route, Tls, Token,
+};
 use reader::{Item, Reader, Section};
 pub use value::{Directions, parse_framing};
 
@@ -148,12 +151,14 @@ fn read(top: &Section<'_>) -> Option<Config> {
         .get("log_file")
         .map_or(Some(None), |item| listener::file(&item).map(Some));
     let limits = limits(top);
+    let admin = admin::read(top);
     let listeners = listener::read_all(top);
     let routes = route::read_all(top);
     Some(Config {
         listeners,
         routes,
         limits: limits?,
+        admin: admin?,
         drain_window: drain_window?,
         shutdown_timeout: shutdown_timeout?,
         reload_interval: reload_interval?,

@@ -21,6 +21,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// How much may happen at once.
     pub limits: Limits,
+    /// Where an operator looks at it, if anywhere.
+    pub admin: Option<Admin>,
     /// Within how much time sessions are told to end, at shutdown or when they are drained.
     pub drain_window: Duration,
     /// How long sessions may take to end at shutdown.
@@ -59,6 +61,9 @@ impl Config {
         {
             files.extend(ca_file.as_deref());
             files.extend(certificate.iter().flat_map(|(cert, key)| [&**cert, &**key]));
+        }
+        if let Some(Token::File(file)) = self.admin.as_ref().and_then(|admin| admin.token.as_ref()) {
+            files.insert(file);
         }
         files
     }
@@ -182,6 +187,49 @@ impl Route {
             .iter()
             .find(|(name, _)| Some(name.as_str()) == subprotocol);
         own.map_or(&self.settings, |(_, settings)| settings)
+    }
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Address and port; port 0 lets the system choose. On loopback, unless there is a token.
+    pub bind: SocketAddr,
+    /// What every request has to show. None: whoever can connect may do everything.
+    pub token: Option<Token>,
+    /// Names that it is reached by, besides those of loopback and its address; as [`crate::addr::normalize_host`] gives them.
+    pub hosts: Vec<String>,
+}
+
+/// A secret, or the file that it stands in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Token {
+    /// It stands in the configuration.
+    Here(String),
+    /// The file holds it, and perhaps the end of a line.
+    File(PathBuf),
+}
+
+impl Token {
+    /// What is wrong with a token, if anything: it has to be long enough not to be guessed, and to fit into a header.
+    pub fn problem(token: &str) -> Option<&'static str> {
+        const LENGTHS: std::ops::RangeInclusive<usize> = 16..=512;
+        if !LENGTHS.contains(&token.len()) {
+            Some("a token has 16 to 512 characters")
+        } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Some("a token has letters, digits and signs of ASCII, and no spaces")
+        } else {
+            None
+        }
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Here(_) => f.write_str("Here(…)"),
+            Self::File(file) => f.debug_tuple("File").field(file).finish(),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::files::Look;
 use super::watch::{Prints, Step, Watch};
 use super::{Ask, Cause, Outcome};
-use crate::app::{self, Next};
 use crate::config::{self, Config};
+use crate::generation::{self, Next};
 use crate::limits;
 use crate::session::Service;
 use crate::signals::{self, Hangups};
@@ -230,7 +230,7 @@ fn read(service: &Service, path: &Path, look: &Look) -> Read {
 }
 
 fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), String> {
-    let problems = app::check(&loaded.config);
+    let problems = generation::check(&loaded.config);
     if !problems.is_empty() {
         let lines = problems.iter().map(|problem| format!("error: {problem}\n"));
         return Err(lines.collect());
@@ -249,7 +249,8 @@ fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), Str
 mod tests {
     use super::*;
     use crate::accept::Inherited;
-    use crate::app::{App, Identities};
+    use crate::app::App;
+    use crate::generation::Identities;
     use std::future::{Future, ready};
 
     /// Runs something beside the driver of a sealock whose file stands in this folder.

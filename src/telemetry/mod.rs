@@ -1,8 +1,9 @@
-//! Logs: one span per connection, one record at its end.
+//! Logs: one span per connection, one record at its end. Beside them, what the process counts.
 //!
 //! A session idles for hours, and has at most two lines to log. So it keeps the number of its connection, and no span: that is made
 //! anew around what is logged.
 
+pub mod counts;
 mod level;
 mod log;
 mod record;

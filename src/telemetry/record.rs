@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::counts;
 use crate::addr::Shown;
 use crate::bridge::{Edges, Ended};
 use crate::close::{CloseReason, Level};
@@ -61,9 +62,10 @@ macro_rules! at_level {
     };
 }
 
-/// Writes the record of a connection that did not become a session.
+/// Writes the record of a connection that did not become a session, and counts it.
 pub fn log_refusal(refusal: &Refusal<'_>) {
     let row = refusal.reason.row();
+    counts::refused(row.label);
     at_level!(
         row.level,
         cause = row.label,
@@ -79,9 +81,13 @@ pub fn log_refusal(refusal: &Refusal<'_>) {
     );
 }
 
-/// Writes the record of a session.
+/// Writes the record of a session, and counts how long it was. One without a backend was a refusal.
 pub fn log_session(end: &SessionEnd<'_>) {
     let row = end.ended.reason.row();
+    match end.backend {
+        Some(_) => counts::route(end.route).session.observe(end.duration),
+        None => counts::refused(row.label),
+    }
     let moved = &end.ended.counters;
     let Edges {
         embedded,

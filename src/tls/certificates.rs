@@ -20,14 +20,22 @@ pub struct Certificates {
     first: Arc<CertifiedKey>,
     /// By name, and by `*.` and a domain.
     named: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    not_after: Option<jiff::Timestamp>,
 }
 
 impl Certificates {
     /// Adds one for these names, in lower case.
-    pub fn add(&mut self, Identity(key): &Identity, names: Vec<String>) {
+    pub fn add(&mut self, identity: &Identity, names: Vec<String>) {
         for name in names {
-            self.named.entry(name).or_default().push(Arc::clone(key));
+            self.named.entry(name).or_default().push(Arc::clone(&identity.0));
         }
+        let ends = [self.not_after, identity.not_after()];
+        self.not_after = ends.into_iter().flatten().min();
+    }
+
+    /// When the first of them ends, where they say so.
+    pub fn not_after(&self) -> Option<jiff::Timestamp> {
+        self.not_after
     }
 
     /// Those for a name, the best first.
@@ -44,6 +52,7 @@ impl From<&Identity> for Certificates {
         let mut certificates = Self {
             first: Arc::clone(&first.0),
             named: HashMap::new(),
+            not_after: None,
         };
         certificates.add(first, first.all_names());
         certificates

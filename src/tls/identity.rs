@@ -16,7 +16,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use super::{Certificates, ServerConfig};
+use super::{Certificates, ServerConfig, expiry};
 
 /// A certificate chain with the key that belongs to it.
 #[derive(Clone, Debug)]
@@ -78,6 +78,11 @@ impl Identity {
                 format!("this certificate cannot be used: {error}"),
             )),
         }
+    }
+
+    /// When the leaf's validity ends.
+    pub fn not_after(&self) -> Option<jiff::Timestamp> {
+        expiry::not_after(self.0.cert.first()?)
     }
 }
 

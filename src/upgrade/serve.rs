@@ -300,6 +300,7 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
         | CloseReason::TooManyOnListener
         | CloseReason::TooManyOnRoute
         | CloseReason::TooManyOfClient
+        | CloseReason::Drain
         | CloseReason::OutOfDescriptors
         | CloseReason::BackendDown
         | CloseReason::BackendFull

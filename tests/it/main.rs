@@ -14,6 +14,7 @@
 
 mod support;
 
+mod admin;
 mod backend_tls;
 mod backends;
 mod bad_backend;

@@ -1,5 +1,6 @@
 //! Tests of the reader. Here: what is wrong with a file, and how it is told.
 
+mod admin;
 mod documents;
 mod good;
 mod properties;

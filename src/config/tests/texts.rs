@@ -58,6 +58,7 @@ fn every_key_is_read() {
             let source = match place {
                 Place::Top => format!("{key} = {DATE}"),
                 Place::Limits => format!("[limits]\n{key} = {DATE}"),
+                Place::Admin => format!("[admin]\n{key} = {DATE}"),
                 Place::Listener => format!("[[listener]]\n{key} = {DATE}"),
                 Place::ListenerCertificate => {
                     format!("[[listener]]\n[[listener.certificate]]\n{key} = {DATE}")

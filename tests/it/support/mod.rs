@@ -14,7 +14,7 @@ pub use authority::Authority;
 pub use backend::{Backend, flood, read, read_to_end, reset, write};
 pub use chromium::{Chromium, Tab, empty_page};
 pub use client::{
-    BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Request, Stream, TEXT, answer, frame,
+    BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Refusal, Request, Stream, TEXT, answer, frame,
 };
 pub use gate::Gate;
 pub use program::{Output, Program, certificate, connect, sealock, tls_connect, tls_connect_over};

@@ -29,12 +29,14 @@ static CERTS: LazyLock<(tempfile::TempDir, DevelopmentCa)> = LazyLock::new(|| {
     (dir, made)
 });
 
-/// A running sealock with two listeners, one in the clear and one with TLS. Killed when dropped.
+/// A running sealock with two listeners, one in the clear and one with TLS, and perhaps one for its operator. Killed when dropped.
 pub struct Program {
     /// The listener in the clear, where there is one.
     pub plain: SocketAddr,
     /// The listener with TLS.
     pub tls: SocketAddr,
+    /// The admin listener, where the file has one.
+    pub admin: Option<SocketAddr>,
     child: Child,
     records: mpsc::UnboundedReceiver<Value>,
     log: watch::Receiver<String>,
@@ -84,7 +86,7 @@ impl Program {
             .args(["run", "--log-level", "debug", "--log-format", log_format, "-c"])
             .arg(&path)
             .envs(environment.iter().copied());
-        Self::spawn(command, 2, dir).await
+        Self::spawn(command, 2, file.contains("[admin]"), dir).await
     }
 
     /// Starts sealock with the file `sealock.toml` of a folder, which must have two listeners. The file, or what is usual, says what is
@@ -95,7 +97,10 @@ impl Program {
             .args(["run", "-c"])
             .arg(dir.path().join("sealock.toml"))
             .envs(environment.iter().copied());
-        Self::spawn(command, 2, dir).await
+        let admin = std::fs::read_to_string(dir.path().join("sealock.toml"))
+            .unwrap()
+            .contains("[admin]");
+        Self::spawn(command, 2, admin, dir).await
     }
 
     /// Starts sealock with a whole file as the last arguments of another command, which becomes it. This many listeners come up; the
@@ -107,7 +112,7 @@ impl Program {
         command
             .args([env!("CARGO_BIN_EXE_sealock"), "run", "--log-format", "json", "-c"])
             .arg(&path);
-        Self::spawn(command, listeners, dir).await
+        Self::spawn(command, listeners, file.contains("[admin]"), dir).await
     }
 
     /// Starts the demo, whose one listener has TLS.
@@ -122,10 +127,10 @@ impl Program {
             "debug",
         ];
         command.arg("demo").args(words);
-        Self::spawn(command, 1, tempfile::tempdir().unwrap()).await
+        Self::spawn(command, 1, false, tempfile::tempdir().unwrap()).await
     }
 
-    async fn spawn(mut command: Command, listeners: usize, dir: tempfile::TempDir) -> Self {
+    async fn spawn(mut command: Command, listeners: usize, admin: bool, dir: tempfile::TempDir) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -148,7 +153,7 @@ impl Program {
         });
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut addresses = Vec::new();
-        while addresses.len() < listeners {
+        while addresses.len() < listeners + usize::from(admin) {
             let line = soon("sealock's addresses", said.next_line()).await.unwrap();
             let Some(line) = line else {
                 panic!("sealock did not start:\n{}", *log.borrow())
@@ -160,6 +165,7 @@ impl Program {
         Self {
             plain: addresses[0],
             tls: addresses[listeners - 1],
+            admin: admin.then(|| addresses[listeners]),
             child,
             records,
             log,

@@ -1,0 +1,89 @@
+//! What an operator may change.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde_json::json;
+
+use super::serve::Answer;
+use crate::bridge::Stop;
+use crate::drain::NoSuchRoute;
+use crate::reload::Outcome;
+use crate::session::Service;
+use crate::sessions::Sessions;
+
+/// Ends a session, wherever it is: an operator who does that may have to do with one that no longer comes to a good moment.
+pub(super) fn close(sessions: &Sessions, id: &str) -> Answer {
+    match id.parse().ok().and_then(|id| sessions.get(id)) {
+        Some(session) => {
+            session.live.end(Stop::Operator);
+            Answer::json(StatusCode::ACCEPTED, &json!({ "closing": session.id }))
+        }
+        None => Answer::error(StatusCode::NOT_FOUND, "there is no such session"),
+    }
+}
+
+/// Takes a route, or everything, out of service or back.
+pub(super) fn drain(service: &Service, route: Option<&str>, drain: bool) -> Answer {
+    let done = if drain {
+        service
+            .drain(route)
+            .map(|running| json!({ "draining": true, "route": route, "sessions": running }))
+    } else {
+        service
+            .undrain(route)
+            .map(|()| json!({ "draining": false, "route": route }))
+    };
+    match done {
+        Ok(done) => Answer::json(StatusCode::ACCEPTED, &done),
+        Err(NoSuchRoute) => Answer::error(StatusCode::NOT_FOUND, "there is no such route"),
+    }
+}
+
+/// Reads the configuration again.
+pub(super) async fn reload(service: &Arc<Service>) -> Answer {
+    let service = Arc::clone(service);
+    // A task of its own: whoever asks may leave, and what it asked for is done all the same.
+    let asked = tokio::spawn(async move { service.reload.request().await }).await;
+    answer(asked.unwrap_or(Outcome::Unavailable))
+}
+
+fn answer(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Done { generation, waiting } => Answer::json(
+            StatusCode::OK,
+            &json!({ "generation": generation, "waits_for_restart": waiting }),
+        ),
+        Outcome::Refused(problem) => Answer::error(StatusCode::UNPROCESSABLE_ENTITY, &problem),
+        Outcome::Unavailable => Answer::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there is no file to read again, or the process is about to begin or to end",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_says_how_it_went() {
+        let done = Outcome::Done {
+            generation: 3,
+            waiting: vec!["max_handshakes is another".to_owned()],
+        };
+        for (outcome, status, body) in [
+            (
+                done,
+                200,
+                json!({ "generation": 3, "waits_for_restart": ["max_handshakes is another"] }),
+            ),
+            (Outcome::Refused("bad".into()), 422, json!({ "error": "bad" })),
+        ] {
+            let answer = answer(outcome);
+            assert_eq!(answer.status.as_u16(), status);
+            assert_eq!(answer.body, format!("{body}\n"));
+        }
+        assert_eq!(answer(Outcome::Unavailable).status.as_u16(), 503);
+    }
+}

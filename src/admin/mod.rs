@@ -1,0 +1,47 @@
+//! The admin listener: health, metrics, what runs, and the few things that an operator may change. Off the public port.
+//!
+//! Each connection carries one request, and has one deadline for all of it. `access` decides whether it is answered, `api` and
+//! `change` what the answer is. Nothing that is asked for with GET changes anything.
+
+mod access;
+mod api;
+mod change;
+mod metrics;
+mod process;
+mod query;
+mod serve;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::Listener;
+use crate::app::Bound;
+use crate::session::Service;
+
+pub use access::Access;
+
+/// What the admin listener tells of.
+struct Admin {
+    service: Arc<Service>,
+    /// The other listeners.
+    listeners: Vec<Bound>,
+    started: SystemTime,
+}
+
+/// Serves. Accepts no more after the first of the stops, answers no more after the second. Unless the port is another process's too, that
+/// is one moment: it is still there while sessions are told that the process ends.
+pub(crate) fn start(
+    listener: Listener,
+    service: Arc<Service>,
+    listeners: Vec<Bound>,
+    stops: (CancellationToken, CancellationToken),
+) {
+    let admin = Admin {
+        service,
+        listeners,
+        started: SystemTime::now(),
+    };
+    tokio::spawn(serve::serve(listener, Arc::new(admin), stops));
+}

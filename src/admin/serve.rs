@@ -1,0 +1,282 @@
+//! Answers requests: one on each connection.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::access::{Denied, check_site};
+use super::query::Query;
+use super::{Admin, api, change, metrics};
+use crate::accept::{Listener, Pace};
+use crate::drain::State;
+
+/// Connections at once; more wait in the kernel.
+const MOST_CONNECTIONS: usize = 64;
+/// The longest that one may take, from its first byte to the last of its answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest request head.
+const MAX_HEAD: usize = 16 << 10;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What is asked for.
+enum Endpoint<'a> {
+    Health,
+    Ready,
+    Metrics,
+    Status,
+    Routes,
+    Sessions,
+    Close(&'a str),
+    Drain,
+    Undrain,
+    Reload,
+}
+
+/// An answer, but for what all of them have in common.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) fn text(status: StatusCode, text: &str) -> Self {
+        Self {
+            status,
+            content_type: TEXT,
+            body: format!("{text}\n"),
+        }
+    }
+
+    pub(super) fn json(status: StatusCode, value: &Value) -> Self {
+        Self {
+            status,
+            content_type: "application/json",
+            body: format!("{value}\n"),
+        }
+    }
+
+    pub(super) fn error(status: StatusCode, text: &str) -> Self {
+        Self::json(status, &json!({ "error": text }))
+    }
+}
+
+/// Accepts and answers until these stops.
+pub(super) async fn serve(
+    listener: Listener,
+    admin: Arc<Admin>,
+    (accepting, answering): (CancellationToken, CancellationToken),
+) {
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    listener
+        .serve(room, &Pace::default(), accepting, |tcp, peer, permit| {
+            let (admin, stop) = (Arc::clone(&admin), answering.clone());
+            tokio::spawn(async move {
+                let _permit = permit;
+                let answered = timeout(DEADLINE, answer_one(tcp, peer, &admin));
+                // A client that is too slow for its answer does without.
+                let _in_time = stop.run_until_cancelled(answered).await;
+            });
+        })
+        .await;
+}
+
+/// Answers the request of a connection, and ends it so that the answer arrives.
+async fn answer_one(tcp: TcpStream, peer: SocketAddr, admin: &Arc<Admin>) {
+    let Ok(local) = tcp.local_addr() else {
+        return;
+    };
+    let service = service_fn(|request: Request<Incoming>| {
+        Box::pin(async move {
+            // No request needs a body; what comes of one is dropped at the end.
+            let (head, _body) = request.into_parts();
+            Ok::<_, Infallible>(respond(&head, local, peer, admin).await)
+        })
+    });
+    let mut connection = http1::Builder::new()
+        .keep_alive(false)
+        .half_close(false)
+        .max_buf_size(MAX_HEAD)
+        .max_header_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(tcp), service);
+    // What is wrong with a request hyper has told the client itself.
+    drop(poll_fn(|cx| connection.poll_without_shutdown(cx)).await);
+    let mut tcp = connection.into_parts().io.into_inner();
+    crate::io::linger(&mut tcp).await;
+}
+
+/// The whole answer to a request.
+async fn respond(
+    head: &Parts,
+    local: SocketAddr,
+    peer: SocketAddr,
+    admin: &Arc<Admin>,
+) -> Response<Full<Bytes>> {
+    let endpoint = Endpoint::of(head.uri.path());
+    let changes = endpoint.as_ref().is_some_and(Endpoint::changes);
+    let mut allow = None;
+    let answer = match (admit(head, local, endpoint.as_ref(), admin), endpoint) {
+        (Err(denied), _) => {
+            tracing::info!(%peer, status = denied.status().as_u16(), "admin: denied: {}", denied.text());
+            Answer::error(denied.status(), denied.text())
+        }
+        (Ok(()), None) => Answer::error(StatusCode::NOT_FOUND, "there is nothing here"),
+        (Ok(()), Some(_)) if !fits(&head.method, changes) => {
+            allow = Some(HeaderValue::from_static(if changes {
+                "POST"
+            } else {
+                "GET, HEAD"
+            }));
+            Answer::error(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
+        }
+        (Ok(()), Some(endpoint)) => {
+            let answer = endpoint.answer(head, admin).await;
+            if changes {
+                let (path, status) = (head.uri.path(), answer.status.as_u16());
+                tracing::info!(%peer, path, status, "admin: asked for a change");
+            }
+            answer
+        }
+    };
+    let denied = answer.status == StatusCode::UNAUTHORIZED;
+    let mut response = Response::new(Full::from(answer.body));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(answer.content_type),
+    );
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if denied {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(allow) = allow {
+        headers.insert(header::ALLOW, allow);
+    }
+    response
+}
+
+fn fits(method: &Method, changes: bool) -> bool {
+    match *method {
+        Method::GET | Method::HEAD => !changes,
+        Method::POST => changes,
+        _ => false,
+    }
+}
+
+/// Whether a request is answered at all. What is nowhere needs a token too: who has none learns nothing of what there is.
+fn admit(
+    head: &Parts,
+    local: SocketAddr,
+    endpoint: Option<&Endpoint<'_>>,
+    admin: &Admin,
+) -> Result<(), Denied> {
+    let generation = admin.service.current.load();
+    // A reload leaves an admin listener that runs as it is.
+    let access = generation.admin.as_ref().ok_or(Denied::NoToken)?;
+    access.check_host(head, local)?;
+    if !endpoint.is_some_and(Endpoint::is_open) {
+        access.check_token(&head.headers)?;
+    }
+    if endpoint.is_some_and(Endpoint::changes) {
+        check_site(head)?;
+    }
+    Ok(())
+}
+
+impl<'a> Endpoint<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        Some(match path {
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            "/api/v1/status" => Self::Status,
+            "/api/v1/routes" => Self::Routes,
+            "/api/v1/sessions" => Self::Sessions,
+            "/-/drain" => Self::Drain,
+            "/-/undrain" => Self::Undrain,
+            "/-/reload" => Self::Reload,
+            path => Self::Close(path.strip_prefix("/api/v1/sessions/")?.strip_suffix("/close")?),
+        })
+    }
+
+    /// Answers with one word, and to everybody: those who ask for health have no place to keep a secret.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Health | Self::Ready)
+    }
+
+    fn changes(&self) -> bool {
+        matches!(self, Self::Close(_) | Self::Drain | Self::Undrain | Self::Reload)
+    }
+
+    async fn answer(&self, head: &Parts, admin: &Arc<Admin>) -> Answer {
+        let Some(mut query) = Query::parse(head.uri.query().unwrap_or_default()) else {
+            return Answer::error(StatusCode::BAD_REQUEST, "the query cannot be read");
+        };
+        let service = &admin.service;
+        let state = service.state();
+        let unknown = |query: &Query| {
+            let unknown = query
+                .rest()
+                .map(|name| format!("there is no parameter {name:?} here"));
+            unknown.map(|text| Answer::error(StatusCode::BAD_REQUEST, &text))
+        };
+        // Those with parameters say themselves when one is wrong.
+        match self {
+            Self::Sessions => return api::sessions(&service.sessions, &mut query, unknown),
+            Self::Drain | Self::Undrain => {
+                let route = query.take("route");
+                let (drain, route) = (matches!(self, Self::Drain), route.as_deref());
+                return unknown(&query).unwrap_or_else(|| change::drain(service, route, drain));
+            }
+            _ => {}
+        }
+        if let Some(wrong) = unknown(&query) {
+            return wrong;
+        }
+        match self {
+            Self::Ready if state != State::Ready => {
+                Answer::text(StatusCode::SERVICE_UNAVAILABLE, state.name())
+            }
+            Self::Ready => Answer::text(StatusCode::OK, state.name()),
+            Self::Metrics => metrics::answer(admin, head.headers.get(header::ACCEPT)),
+            Self::Status => api::status(admin),
+            Self::Routes => api::routes(service),
+            Self::Close(id) => change::close(&service.sessions, id),
+            Self::Reload => change::reload(service).await,
+            Self::Health | Self::Sessions | Self::Drain | Self::Undrain => Answer::text(StatusCode::OK, "ok"),
+        }
+    }
+}

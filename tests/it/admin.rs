@@ -1,0 +1,566 @@
+//! The admin listener, over plain sockets: who is answered, what is told, and what changes.
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::support::{
+    BINARY, Client, Program, Refusal, Request, Scene, answer, certificate, connect, missing, soon, write,
+};
+
+const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
+const TOKEN: &str = "correct-horse-battery-staple";
+
+/// Sends a request line with these header lines to the admin listener, and gives the answer.
+async fn ask(sealock: &Program, line: &str, headers: &str) -> Refusal {
+    let mut stream = connect(sealock.admin.unwrap()).await;
+    let request = format!("{line} HTTP/1.1\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    match answer(Box::new(stream)).await {
+        Ok(_) => panic!("nothing is upgraded here"),
+        Err(answer) => answer,
+    }
+}
+
+/// The same with a good host, and the status that is expected.
+async fn text(sealock: &Program, line: &str, status: u16) -> String {
+    let answer = ask(sealock, line, "Host: localhost\r\n").await;
+    assert_eq!(answer.status, status, "{line}: {answer:?}");
+    answer.body
+}
+
+async fn json(sealock: &Program, line: &str, status: u16) -> Value {
+    let body = text(sealock, line, status).await;
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
+
+async fn scene() -> Scene {
+    // The backends of these tests do not end their streams.
+    Scene::start_with(ADMIN, "framing = \"u32be\"\nlinger = \"10ms\"").await
+}
+
+/// The value of a sample, by its whole name with labels.
+fn sample(metrics: &str, name: &str) -> f64 {
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in:\n{metrics}"))
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn health_and_readiness_follow_the_process() {
+    let mut scene = scene().await;
+    assert_eq!(text(&scene.program, "GET /healthz", 200).await, "ok\n");
+    assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
+    assert_eq!(text(&scene.program, "HEAD /readyz", 200).await, "");
+    // A session inside a record holds the shutdown up.
+    let (_client, mut service) = scene.open().await;
+    write(&mut service, b"\0\0\0\x04ab").await;
+    scene.program.signal("TERM").await;
+    scene.program.logged("shutting down").await;
+    assert_eq!(text(&scene.program, "GET /readyz", 503).await, "stopping\n");
+    assert_eq!(text(&scene.program, "GET /healthz", 200).await, "ok\n");
+    write(&mut service, b"cd").await;
+    drop(service);
+    assert_eq!(scene.program.exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn only_requests_for_a_host_of_ours_are_answered() {
+    let hosts = format!("{ADMIN}hosts = [\"sealock.internal\"]\n");
+    let scene = Scene::start_with(&hosts, "framing = \"u32be\"").await;
+    for (headers, status) in [
+        ("Host: localhost:9901\r\n", 200),
+        ("Host: 127.0.0.1\r\n", 200),
+        ("Host: SEALOCK.internal:80\r\n", 200),
+        ("Host: rebound.example\r\n", 421),
+        ("Host: localhost.rebound.example\r\n", 421),
+        ("Host: 192.0.2.1\r\n", 421),
+        ("Host: localhost\r\nHost: localhost\r\n", 400),
+        ("", 400),
+    ] {
+        for line in [
+            "GET /healthz",
+            "GET /metrics",
+            "GET /nothing",
+            "POST /-/drain?route=none",
+        ] {
+            let answer = ask(&scene.program, line, headers).await;
+            let status = match line {
+                _ if status != 200 => status,
+                "GET /nothing" | "POST /-/drain?route=none" => 404,
+                _ => 200,
+            };
+            assert_eq!(answer.status, status, "{line} {headers:?}");
+        }
+    }
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn every_answer_forbids_to_be_kept_or_shown_elsewhere() {
+    let scene = scene().await;
+    for line in [
+        "GET /healthz",
+        "GET /api/v1/status",
+        "GET /nothing",
+        "GET /-/drain",
+    ] {
+        let answer = ask(&scene.program, line, "Host: localhost\r\n").await;
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("referrer-policy", "no-referrer"),
+            ("connection", "close"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{line}");
+        }
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(
+            policy.contains("default-src 'none'; frame-ancestors 'none'"),
+            "{policy}"
+        );
+    }
+    let long = format!("Host: localhost\r\nX: {}\r\n", "x".repeat(20_000));
+    assert_eq!(ask(&scene.program, "GET /healthz", &long).await.status, 431);
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_keeps_nobody_away() {
+    let scene = scene().await;
+    let mut silent = Vec::new();
+    for at in 0..64 {
+        let mut stream = connect(scene.program.admin.unwrap()).await;
+        let begun = if at % 2 == 0 {
+            ""
+        } else {
+            "GET /healthz HTTP/1.1\r\nHost: loc"
+        };
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    // All that are served at once; the next waits until their time is up.
+    assert_eq!(text(&scene.program, "GET /healthz", 200).await, "ok\n");
+    for mut stream in silent {
+        let rest = crate::support::read_to_end(&mut stream).await.unwrap();
+        assert_eq!(rest, b"");
+    }
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn the_token_is_asked_for_but_not_by_those_who_ask_for_health() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    for token in [format!("token = \"{TOKEN}\""), format!("token_file = {file:?}")] {
+        let top = format!("{ADMIN}{token}\n");
+        let scene = Scene::start_with(&top, "framing = \"u32be\"").await;
+        for line in ["GET /healthz", "GET /readyz"] {
+            assert_eq!(text(&scene.program, line, 200).await.lines().count(), 1);
+        }
+        for line in [
+            "GET /metrics",
+            "GET /api/v1/sessions",
+            "GET /nothing",
+            "POST /-/drain",
+        ] {
+            for shown in [
+                "",
+                "Authorization: Bearer correct-horse\r\n",
+                "Authorization: Basic x\r\n",
+            ] {
+                let answer = ask(&scene.program, line, &format!("Host: localhost\r\n{shown}")).await;
+                assert_eq!(answer.status, 401, "{line} {shown}");
+                assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            }
+        }
+        let right = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+        assert_eq!(
+            ask(&scene.program, "GET /api/v1/status", &right).await.status,
+            200
+        );
+        assert!(!scene.program.log().contains(TOKEN));
+        scene.done().await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_used_is_told_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("sealock.toml");
+    for (token, says) in [("short", "16 to 512 characters"), ("", "No such file")] {
+        let file = dir.path().join(format!("token-{}", token.len()));
+        if !token.is_empty() {
+            std::fs::write(&file, token).unwrap();
+        }
+        let route =
+            "[[route]]\nname = \"a\"\npath = \"/\"\nbackend = \"tcp://127.0.0.1:1\"\nframing = \"raw\"\n";
+        let top = format!("{ADMIN}token_file = {file:?}\n");
+        std::fs::write(&config, Program::file(&top, route)).unwrap();
+        for command in ["check", "run"] {
+            let args = [command, "-c", config.to_str().unwrap()];
+            let output = crate::support::sealock(args, "").await;
+            assert_eq!(output.code, Some(78), "{output:?}");
+            assert!(output.stderr.contains(says), "{output:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn get_changes_nothing_and_pages_of_other_sites_neither() {
+    let mut scene = scene().await;
+    let (mut client, _service) = scene.open().await;
+    let sessions = json(&scene.program, "GET /api/v1/sessions?route=test", 200).await;
+    let close = format!("/api/v1/sessions/{}/close", sessions["sessions"][0]["id"]);
+    let changes = [
+        close.as_str(),
+        "/-/drain",
+        "/-/drain?route=test",
+        "/-/undrain",
+        "/-/reload",
+    ];
+    for path in changes {
+        for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
+            let answer = ask(&scene.program, &format!("{method} {path}"), "Host: localhost\r\n").await;
+            assert_eq!(answer.status, 405, "{method} {path}");
+            assert_eq!(answer.header("allow"), Some("POST"));
+        }
+        for header in [
+            "Origin: https://evil.example",
+            "Origin: http://localhost:3000",
+            "Origin: null",
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Site: same-site",
+        ] {
+            let headers = format!("Host: localhost\r\n{header}\r\n");
+            let answer = ask(&scene.program, &format!("POST {path}"), &headers).await;
+            assert_eq!(answer.status, 403, "{header} {path}");
+        }
+    }
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/v1/status",
+        "/api/v1/routes",
+        "/api/v1/sessions",
+    ] {
+        let answer = ask(&scene.program, &format!("POST {path}"), "Host: localhost\r\n").await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+    }
+    // All is as it was.
+    assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
+    let after = json(&scene.program, "GET /api/v1/sessions?route=test", 200).await;
+    assert_eq!(after["sessions"][0]["id"], sessions["sessions"][0]["id"]);
+    assert_eq!(after["sessions"][0]["ending"], false);
+    client.close(1000, "").await;
+    client.expect_close(1000, "").await;
+    scene.ended("client_closed", serde_json::json!({})).await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn closing_one_session_ends_that_session_only() {
+    let mut scene = scene().await;
+    let (mut first, _first) = scene.open().await;
+    let (mut second, _second) = scene.open().await;
+    let listed = json(&scene.program, "GET /api/v1/sessions?route=test", 200).await;
+    assert_eq!(listed["found"], 2);
+    let id = &listed["sessions"][1]["id"];
+    for bad in ["0", "none", "-1", "99999999999999999999"] {
+        json(&scene.program, &format!("POST /api/v1/sessions/{bad}/close"), 404).await;
+    }
+    // As people do it.
+    let url = format!(
+        "http://{}/api/v1/sessions/{id}/close",
+        scene.program.admin.unwrap()
+    );
+    let mut curl = Command::new("curl");
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--request",
+        "POST",
+        "--data",
+        "x=1",
+        &url,
+    ]);
+    let output = soon("curl", curl.output())
+        .await
+        .unwrap_or_else(|error| missing(&curl, &error));
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{{\"closing\":{id}}}\n")
+    );
+    second.expect_close(1001, "ended by an operator").await;
+    let record = scene
+        .ended("operator", serde_json::json!({ "route": "test", "code": 1001 }))
+        .await;
+    assert_eq!(&record["span"]["id"], id, "{record}");
+    first.close(1000, "").await;
+    first.expect_close(1000, "").await;
+    scene
+        .ended("client_closed", serde_json::json!({ "route": "test" }))
+        .await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_drained_route_sends_its_sessions_away_and_the_others_go_on() {
+    let mut scene = scene().await;
+    let (mut client, _service) = scene.open().await;
+    json(&scene.program, "POST /-/drain?route=none", 404).await;
+    json(&scene.program, "POST /-/drain?rout=test", 400).await;
+    let drained = json(&scene.program, "POST /-/drain?route=%74est", 202).await;
+    assert_eq!(
+        drained,
+        serde_json::json!({ "draining": true, "route": "test", "sessions": 1 })
+    );
+    client.expect_close(1012, "service restarts: connect again").await;
+    scene
+        .ended("drain", serde_json::json!({ "route": "test", "code": 1012 }))
+        .await;
+    let refusal = Request::get("/test")
+        .plain(scene.program.plain)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!((refusal.status, refusal.header("retry-after")), (503, Some("1")));
+    scene
+        .ended("drain", serde_json::json!({ "route": "test", "status": 503 }))
+        .await;
+    // One route is not the process.
+    assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
+    let routes = json(&scene.program, "GET /api/v1/routes", 200).await;
+    let draining = |at: usize| (&routes["routes"][at]["name"], &routes["routes"][at]["draining"]);
+    assert_eq!(draining(0), (&"neighbour".into(), &false.into()));
+    assert_eq!(draining(1), (&"test".into(), &true.into()));
+    json(&scene.program, "POST /-/undrain?route=test", 202).await;
+    let (mut client, _service) = scene.open().await;
+    client.close(1000, "").await;
+    client.expect_close(1000, "").await;
+    scene
+        .ended("client_closed", serde_json::json!({ "route": "test" }))
+        .await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_drained_process_takes_no_sessions_until_it_is_told_to() {
+    let top = format!("shutdown_timeout = \"1ms\"\ndrain_window = \"0s\"\n{ADMIN}");
+    let mut scene = Scene::start_with(&top, "framing = \"u32be\"\non_dial_failure = \"close\"").await;
+    let (mut client, mut service) = scene.open().await;
+    // Inside a record, which never ends: the deadline decides.
+    write(&mut service, b"\0\0\0\x04ab").await;
+    assert_eq!(json(&scene.program, "POST /-/drain", 202).await["sessions"], 2);
+    assert_eq!(text(&scene.program, "GET /readyz", 503).await, "draining\n");
+    client
+        .read_to_close(1012, "service restarts: connect again")
+        .await;
+    for _ in 0..2 {
+        scene.program.ended("drain").await;
+    }
+    let refused = Client::plain(scene.program.plain, "/test").await;
+    refused
+        .expect_refusal(1012, "service restarts: connect again")
+        .await;
+    assert_eq!(
+        json(&scene.program, "GET /api/v1/status", 200).await["state"],
+        "draining"
+    );
+    json(&scene.program, "POST /-/undrain", 202).await;
+    assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
+    let (_client, _service) = scene.open().await;
+}
+
+#[tokio::test]
+async fn sessions_are_listed_as_they_are_asked_for() {
+    let scene = scene().await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(scene.open().await);
+    }
+    let listed = async |query: &str| json(&scene.program, &format!("GET /api/v1/sessions{query}"), 200).await;
+    let all = listed("").await;
+    let ids: Vec<u64> = (0..4)
+        .map(|at| all["sessions"][at]["id"].as_u64().unwrap())
+        .collect();
+    assert!(ids.is_sorted() && all["found"] == 4, "{all}");
+    for (query, found, shown) in [
+        ("?route=test".to_owned(), 3, 3),
+        ("?route=test&limit=2".to_owned(), 3, 2),
+        (format!("?after={}", ids[2]), 1, 1),
+        ("?route=nothing".to_owned(), 0, 0),
+        ("?client=127.0.0.1".to_owned(), 4, 4),
+        ("?client=%3A%3Affff%3A127.0.0.1".to_owned(), 4, 4),
+        ("?client=::1".to_owned(), 0, 0),
+    ] {
+        let some = listed(&query).await;
+        let len = some["sessions"].as_array().unwrap().len();
+        assert_eq!((&some["found"], len), (&found.into(), shown), "{query}");
+    }
+    let (client, service) = &mut clients[0];
+    client.send(BINARY, b"abc").await;
+    assert_eq!(crate::support::read(service, 7).await, b"\0\0\0\x03abc");
+    write(service, b"\0\0\0\x01x").await;
+    client.expect(BINARY, b"x").await;
+    // A message arrives a moment before it is counted.
+    let counted = async {
+        loop {
+            let one = listed("?route=test&limit=1").await["sessions"][0].take();
+            if one["moved"]["messages_down"] == 1 {
+                return one;
+            }
+        }
+    };
+    let one = soon("the message to be counted", counted).await;
+    assert_eq!(one["target"], format!("tcp://{}", scene.backend.address), "{one}");
+    assert_eq!(one["backend"], scene.backend.address.to_string());
+    assert_eq!(
+        (&one["moved"]["messages_up"], &one["moved"]["bytes_up"]),
+        (&1.into(), &3.into())
+    );
+    assert_eq!(
+        (&one["moved"]["messages_down"], &one["moved"]["bytes_down"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(one["held_bytes"], 0);
+    for bad in [
+        "?limit=0",
+        "?limit=1001",
+        "?limit=x",
+        "?client=host",
+        "?after=x",
+        "?rout=test",
+        "?route=a&route=b",
+        "?a=%",
+    ] {
+        json(&scene.program, &format!("GET /api/v1/sessions{bad}"), 400).await;
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_are_well_formed_and_count_what_happens() {
+    let mut scene = scene().await;
+    let (mut client, mut service) = scene.open().await;
+    client.send(BINARY, b"abc").await;
+    assert_eq!(crate::support::read(&mut service, 7).await, b"\0\0\0\x03abc");
+    write(&mut service, b"\0\0\0\x02xy").await;
+    client.expect(BINARY, b"xy").await;
+    client.close(1000, "").await;
+    client.expect_close(1000, "").await;
+    scene
+        .ended("client_closed", serde_json::json!({ "route": "test" }))
+        .await;
+    let refused = Request::get("/nowhere").plain(scene.program.plain).await;
+    assert_eq!(refused.err().unwrap().status, 404);
+    scene.ended("not_found", serde_json::json!({})).await;
+
+    // The refused connection is told of a moment before it is gone.
+    let metrics = soon("the end of what was opening", async {
+        loop {
+            let metrics = text(&scene.program, "GET /metrics", 200).await;
+            if metrics.contains("\nsealock_connections_opening 0") {
+                return metrics;
+            }
+        }
+    })
+    .await;
+    for (name, value) in [
+        ("sealock_ready", 1.0),
+        ("sealock_sessions{route=\"neighbour\"}", 1.0),
+        ("sealock_sessions{route=\"test\"}", 0.0),
+        (
+            "sealock_session_ends_total{route=\"test\",cause=\"client_closed\"}",
+            1.0,
+        ),
+        ("sealock_messages_total{route=\"test\",direction=\"up\"}", 1.0),
+        (
+            "sealock_message_bytes_total{route=\"test\",direction=\"up\"}",
+            3.0,
+        ),
+        ("sealock_messages_total{route=\"test\",direction=\"down\"}", 1.0),
+        (
+            "sealock_message_bytes_total{route=\"test\",direction=\"down\"}",
+            2.0,
+        ),
+        ("sealock_refusals_total{cause=\"not_found\"}", 1.0),
+        ("sealock_refusals_total{cause=\"dial_failed\"}", 0.0),
+        ("sealock_connections_total", 3.0),
+        ("sealock_tls_handshake_seconds_count", 1.0),
+        ("sealock_dial_seconds_count{route=\"test\"}", 1.0),
+        ("sealock_session_seconds_bucket{le=\"+Inf\",route=\"test\"}", 1.0),
+        ("sealock_backend_targets{route=\"test\",condition=\"up\"}", 1.0),
+        ("sealock_buffer_bytes", 0.0),
+        ("sealock_generation", 0.0),
+    ] {
+        assert!((sample(&metrics, name) - value).abs() < 0.5, "{name}:\n{metrics}");
+    }
+    assert!(sample(&metrics, "process_open_fds") > 5.0);
+    let listener = format!(
+        "sealock_certificate_expiry_timestamp_seconds{{listener=\"{}\"}}",
+        scene.program.tls
+    );
+    let expires = sample(&metrics, &listener);
+    let openssl = Command::new("openssl")
+        .args(["x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in"])
+        .arg(certificate("dev.pem"))
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(openssl.stdout).unwrap();
+    let end: jiff::Timestamp = said.trim().trim_start_matches("notAfter=").parse().unwrap();
+    assert!((expires - end.as_second() as f64).abs() < 0.5, "{said}");
+
+    let mut promtool = crate::support::program("promtool");
+    promtool.args(["check", "metrics"]);
+    let mut child = promtool
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| missing(&promtool, &error));
+    let mut input = child.stdin.take().unwrap();
+    soon("promtool to read", input.write_all(metrics.as_bytes()))
+        .await
+        .unwrap();
+    drop(input);
+    let output = soon("promtool", child.wait_with_output()).await.unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.is_empty(), "{said}");
+
+    let accept = "Host: localhost\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let openmetrics = ask(&scene.program, "GET /metrics", accept).await;
+    assert_eq!(
+        openmetrics.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(openmetrics.body.ends_with("\n# EOF\n"));
+    assert!(openmetrics.body.contains("\n# TYPE sealock_messages counter\n"));
+
+    // The page names exactly these.
+    let page = include_str!("../../docs/OPERATIONS.md");
+    let named = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut named: Vec<&str> = named
+        .filter(|name| name.starts_with("sealock_") || name.starts_with("process_"))
+        .collect();
+    let real = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let mut real: Vec<&str> = real.collect();
+    named.sort_unstable();
+    real.sort_unstable();
+    assert_eq!(named, real);
+    scene.done().await;
+}
