@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin;
 use crate::support::{Backend, CLOSE, Client, Frame, Program, TEXT, frame, program, sealock, soon};
 
 /// A listener in the clear, and a route to an echo.
@@ -136,14 +137,9 @@ async fn no_client_is_refused_while_a_socket_outlives_its_processes() {
 #[tokio::test]
 async fn no_client_is_refused_while_processes_share_a_port() {
     let echo = Backend::echo().await;
-    // Holds the port and never listens.
-    let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    holder.set_reuse_port(true).unwrap();
-    holder
-        .bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
-        .unwrap();
-    let address = holder.local_addr().unwrap().as_socket().unwrap();
+    let [(address, _held), (admin, _held_too)] = [held_port(), held_port()];
     let file = file(&format!("bind = \"{address}\"\nreuse_port = true"), echo);
+    let file = format!("[admin]\nbind = \"{admin}\"\n{file}");
     let start = async || Program::start_by(Command::new("env"), &file, 1).await;
     let mut running = start().await;
     let mut crowd = Crowd::start(address);
@@ -153,10 +149,21 @@ async fn no_client_is_refused_while_processes_share_a_port() {
         crowd.expect_visits().await;
         stop(&mut running).await;
         running = next;
+        let now = admin::json(&running, "GET /api/v1/status", 200).await;
+        assert_eq!(now["pid"], running.pid());
     }
     crowd.expect_visits().await;
     crowd.end().await;
     stop(&mut running).await;
+}
+
+/// A port that is kept for others to share, by a socket that never listens.
+fn held_port() -> (SocketAddr, Socket) {
+    let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    holder.set_reuse_port(true).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    holder.bind(&any.into()).unwrap();
+    (holder.local_addr().unwrap().as_socket().unwrap(), holder)
 }
 
 #[tokio::test]

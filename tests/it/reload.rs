@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::Stdio;
 
 use sealock::tls::DevelopmentCa;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
 
+use crate::admin;
 use crate::support::{Backend, Client, Program, Request, TEXT, certificate, missing, sealock, soon};
 
 /// A file with a listener in the clear and one with TLS, whose certificate lies beside it.
@@ -390,6 +391,55 @@ async fn the_log_level_of_the_file_is_followed_unless_the_command_line_has_one()
         program.logged("\"cause\":\"client_closed\"").await;
         assert_eq!(program.log().contains("session begins"), !fixed);
     }
+}
+
+#[tokio::test]
+async fn who_asks_over_the_admin_listener_is_told_how_it_went() {
+    let echo = Backend::echo().await;
+    let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
+    let both = [route("a", echo, ""), route("b", echo, "")].concat();
+    let program = Program::start_in(folder(&file(&top, &both)), &[]).await;
+    let path = program.path("sealock.toml");
+    admin::json(&program, "POST /-/drain?route=a", 202).await;
+
+    std::fs::write(&path, file(&format!("{top}[limits]\nmax_handshakes = 7"), &both)).unwrap();
+    let told = admin::json(&program, "POST /-/reload", 200).await;
+    assert_eq!(
+        told,
+        json!({ "generation": 1, "waits_for_restart": ["max_handshakes is another"] })
+    );
+    // What was drained stays so.
+    assert_eq!(status(program.plain, Request::get("/a")).await, 503);
+    assert_eq!(status(program.plain, Request::get("/b")).await, 101);
+
+    std::fs::write(&path, file(&top, &route("a", echo, "framign = 1"))).unwrap();
+    let told = admin::json(&program, "POST /-/reload", 422).await;
+    assert!(
+        told["error"]
+            .as_str()
+            .unwrap()
+            .contains("did you mean `framing`?"),
+        "{told}"
+    );
+    assert_eq!(status(program.plain, Request::get("/b")).await, 101);
+    let now = admin::json(&program, "GET /api/v1/status", 200).await;
+    assert_eq!(now["generation"]["number"], 1);
+    assert_eq!([&now["reloads"]["succeeded"], &now["reloads"]["failed"]], [1, 1]);
+    assert_eq!(now["reloads"]["last"]["problem"], told["error"]);
+    let metrics = admin::ask(&program, "GET /metrics", "Host: localhost\r\n")
+        .await
+        .body;
+    for line in [
+        "sealock_reload_failed 1.0",
+        "sealock_reload_waiting 1.0",
+        "sealock_reloads_total{outcome=\"success\"} 1",
+        "sealock_reloads_total{outcome=\"failure\"} 1",
+    ] {
+        assert!(metrics.lines().any(|one| one == line), "{line} in:\n{metrics}");
+    }
+
+    admin::json(&program, "POST /-/undrain?route=a", 202).await;
+    assert_eq!(status(program.plain, Request::get("/a")).await, 101);
 }
 
 #[tokio::test]
