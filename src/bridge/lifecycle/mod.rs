@@ -19,6 +19,11 @@ use super::Settings;
 use crate::close::CloseReason;
 use throttle::{Starved, Throttle};
 
+/// So many bytes of a message that has begun, or its end, have to come within `record_timeout`. A client that sends single bytes would
+/// else keep a message, and the memory that it is gathered in, for ever. A backend may take its time: it is one of ours, and lines do
+/// grow by a dot a second.
+const TRICKLE: usize = 1 << 10;
+
 /// What is to be done with what a side sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
@@ -108,7 +113,10 @@ pub(super) struct Lifecycle {
     last_message: Instant,
     /// The last of it came from the backend, or nothing has come yet.
     answered: bool,
+    /// Since when the client is inside a message and has not sent [`TRICKLE`] of it.
     inside_up: Option<Instant>,
+    /// How much it has sent since then.
+    trickle: usize,
     inside_down: Option<Instant>,
     client_blocked: Option<Instant>,
     backend_blocked: Option<Instant>,
@@ -144,6 +152,7 @@ impl Lifecycle {
             last_message: now,
             answered: true,
             inside_up: None,
+            trickle: 0,
             inside_down: None,
             client_blocked: None,
             backend_blocked: None,
@@ -231,10 +240,22 @@ impl Lifecycle {
 
     // What happened.
 
-    /// Bytes came from the client; `inside`: they end inside a message; `message`: they held data of one.
-    pub(super) fn client_received(&mut self, now: Instant, inside: bool, message: bool) {
+    /// So many bytes came from the client; `inside`: they end inside a message; `ended`: inside another one than before; `message`: they
+    /// held data of one.
+    pub(super) fn client_received(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        inside: bool,
+        ended: bool,
+        message: bool,
+    ) {
         self.ping_sent = None;
-        self.inside_up = inside.then_some(now);
+        self.trickle += bytes;
+        if !inside || ended || self.inside_up.is_none() || self.trickle >= TRICKLE {
+            self.inside_up = inside.then_some(now);
+            self.trickle = 0;
+        }
         if message {
             self.last_message = now;
             self.answered = false;
@@ -494,7 +515,7 @@ mod tests {
 
         // A question waits for its answer, and the answer for what may belong to it.
         let mut asked = life(start);
-        asked.client_received(at(900), false, true);
+        asked.client_received(at(900), 9, false, true, true);
         asked.drain(at(1000), CloseReason::Drain);
         assert_eq!(due(&asked), Some(3000));
         asked.backend_received(at(1500), false);
@@ -511,7 +532,7 @@ mod tests {
         assert!(told(&mut inside, 20_110));
         let mut inside = life(start);
         inside.drain(at(1000), CloseReason::Drain);
-        inside.client_received(at(1010), true, true);
+        inside.client_received(at(1010), 9, true, false, true);
         assert!(!told(&mut inside, 20_000));
 
         // Never quiet: behind an answer, or between any two records in the end.
@@ -519,7 +540,7 @@ mod tests {
             let mut busy = life(start);
             busy.drain(at(1000), CloseReason::Drain);
             for ms in (1000..6000).step_by(50) {
-                busy.client_received(at(ms), false, true);
+                busy.client_received(at(ms), 9, false, true, true);
                 assert!(!told(&mut busy, ms + 49), "{ms}");
                 if answers {
                     busy.backend_received(at(ms + 49), false);

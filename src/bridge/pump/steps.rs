@@ -94,8 +94,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         };
         let message = self.counters.heard() != before;
         let inside = self.up.is_inside() || (stop.is_none() && used < input.len());
-        self.life.client_received(now, inside, message);
-        let fast = self.spend(now, self.counters.taken() - counted, 0);
+        let taken = self.counters.taken() - counted;
+        self.life.client_received(now, used, inside, taken > 0, message);
+        let fast = self.spend(now, taken, 0);
         match stop {
             Some(Stop::Close(code)) => {
                 if mode == Mode::Open {
