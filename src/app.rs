@@ -115,7 +115,9 @@ impl App {
                 tls: generation.ports.get(*at).is_some_and(|port| port.tls.is_some()),
             })
             .collect();
-        let most_handshakes = generation.config.limits.max_handshakes;
+        // Each listener holds one while it waits for a connection: the others must not be kept from accepting by that.
+        let waiting = listeners.len().saturating_sub(1);
+        let most_handshakes = generation.config.limits.max_handshakes + waiting;
         let handshakes = Arc::new(Semaphore::new(most_handshakes));
         let pace = Pace::default();
         put_in_force(&generation.config.limits, &pace);
@@ -173,6 +175,11 @@ impl App {
         &self.service
     }
 
+    /// Accepts no more, and is no longer ready.
+    pub fn close(&self) {
+        self.service.closing.cancel();
+    }
+
     /// Stops accepting, asks every session to end with 1001 within `drain_window`, and waits for them, but not longer than
     /// `shutdown_timeout` nor than `hurry`. Connections that were accepted have a moment to become sessions, which end as well. Then those that are left get their Close frame wherever they are, and a moment for it.
     /// Returns false when some had not ended by then.
@@ -180,14 +187,13 @@ impl App {
         let Service {
             sessions,
             tasks,
-            closing,
             stop,
             ..
         } = &*self.service;
         let generation = self.service.current.load();
         let timeout = generation.config.shutdown_timeout;
         let window = generation.config.drain_window.min(timeout);
-        closing.cancel();
+        self.close();
         self.listening.close();
         tasks.close();
         let orderly = async {

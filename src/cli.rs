@@ -261,6 +261,7 @@ async fn serve(
         signal = signals.next() => signal,
         never = reloading(app.service()) => match never {},
     };
+    app.close();
     tracing::info!(signal, "shutting down");
     let ended = app.shutdown(async {
         signals.next().await;

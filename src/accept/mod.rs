@@ -50,9 +50,13 @@ pub struct Listener {
     shares_port: bool,
 }
 
-/// How many connections all listeners may accept in a second.
+/// How many connections all listeners may accept in a second, and how often they had to wait.
 #[derive(Debug, Default)]
-pub struct Pace(Mutex<Option<Bucket>>);
+pub struct Pace {
+    bucket: Mutex<Option<Bucket>>,
+    waited_for_room: AtomicU64,
+    waited_for_pace: AtomicU64,
+}
 
 impl Pace {
     /// So many from now on, or as many as come.
@@ -62,12 +66,16 @@ impl Pace {
 
     /// Returns when another one may be accepted.
     async fn wait(&self) {
+        let mut waits = false;
         loop {
             let until = self
                 .bucket()
                 .as_ref()
                 .and_then(|bucket| bucket.empty_until(now()));
             let Some(until) = until else { return };
+            if !std::mem::replace(&mut waits, true) {
+                self.waited_for_pace.fetch_add(1, Ordering::Relaxed);
+            }
             tokio::time::sleep_until(until.into()).await;
         }
     }
@@ -80,7 +88,16 @@ impl Pace {
     }
 
     fn bucket(&self) -> MutexGuard<'_, Option<Bucket>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the listeners have stopped accepting for a while, by the limit that was reached.
+    pub fn waits(&self) -> [(&'static str, u64); 2] {
+        [
+            ("max_handshakes", &self.waited_for_room),
+            ("handshakes_per_second", &self.waited_for_pace),
+        ]
+        .map(|(limit, count)| (limit, count.load(Ordering::Relaxed)))
     }
 }
 
@@ -157,7 +174,13 @@ impl Listener {
         room: &Arc<Semaphore>,
         pace: &Pace,
     ) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        let permit = match Arc::clone(room).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                pace.waited_for_room.fetch_add(1, Ordering::Relaxed);
+                Arc::clone(room).acquire_owned().await.ok()?
+            }
+        };
         pace.wait().await;
         let accepted = self.socket.accept().await;
         if let Ok((stream, peer)) = &accepted {

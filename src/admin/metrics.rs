@@ -183,6 +183,15 @@ impl Metrics {
             [([], crate::accept::errors())],
         )?;
         page.counters(
+            "sealock_accept_waits",
+            "How often the listeners stopped accepting for a while, by the limit that was reached.",
+            self.0
+                .service
+                .pace
+                .waits()
+                .map(|(limit, count)| ([("limit", limit)], count)),
+        )?;
+        page.counters(
             "sealock_refusals",
             "Connections that did not become sessions, by cause.",
             counts::refusals().map(|(cause, count)| ([("cause", cause)], count)),

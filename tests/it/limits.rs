@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval};
 
+use crate::admin;
 use crate::support::{
     BINARY, CONTINUATION, Client, PING, PONG, Request, Scene, TEXT, connect, frame, read, soon, write,
 };
@@ -289,6 +290,31 @@ async fn connections_beyond_the_rate_wait_and_are_served() {
     }
     // Five at once, at most; and two of the listeners may be one ahead.
     assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn connections_wait_while_as_many_as_may_be_are_not_sessions_yet() {
+    let top = "[limits]\nmax_handshakes = 1\n[admin]\nbind = \"127.0.0.1:0\"";
+    let scene = Scene::start_with(top, LINES).await;
+    let silent = connect(scene.program.plain).await;
+    let request = Request::get("/test");
+    let mut more = Box::pin(request.plain(scene.program.plain));
+    let mut opened = None;
+    // It waits, and the listener has stopped to accept because of that.
+    let waits = "sealock_accept_waits_total{limit=\"max_handshakes\"} ";
+    while opened.is_none() {
+        let metrics = tokio::select! {
+            early = &mut more => panic!("it was let in: {}", early.is_ok()),
+            metrics = admin::ask(&scene.program, "GET /metrics", "Host: localhost\r\n") => metrics.body,
+        };
+        let count = metrics.lines().find_map(|line| line.strip_prefix(waits)).unwrap();
+        opened = (count != "0").then_some(count.to_owned());
+    }
+    // The other listener goes on.
+    drop(Client::tls(scene.program.tls, "/test").await);
+    drop(silent);
+    let session = soon("its turn", more).await.unwrap();
+    drop(session);
 }
 
 #[tokio::test]
