@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,6 +16,7 @@ use crate::addr;
 use crate::admin;
 use crate::bridge::Stop;
 use crate::config::{self, Bind, Config};
+use crate::drain::Switch;
 use crate::generation::{Generation, Identities, MakeError, put_in_force};
 use crate::reload::Reloader;
 use crate::session::{self, Service};
@@ -131,7 +132,7 @@ impl App {
             stop,
             tasks,
             pages,
-            draining: AtomicBool::default(),
+            draining: Switch::default(),
         });
         let listening = TaskTracker::new();
         for (at, listener) in listeners {
@@ -181,9 +182,9 @@ impl App {
     }
 
     /// Stops accepting, asks every session to end with 1001 within `drain_window`, and waits for them, but not longer than
-    /// `shutdown_timeout` nor than `hurry`. Connections that were accepted have a moment to become sessions, which end as well. Then those that are left get their Close frame wherever they are, and a moment for it.
-    /// Returns false when some had not ended by then.
-    pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> bool {
+    /// `shutdown_timeout` nor than `hurry`. Connections that were accepted have a moment to become sessions, which end as well. Then those
+    /// that are left get their Close frame wherever they are, and a moment for it; then they are cut. Returns how many were left.
+    pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> usize {
         let Service {
             sessions,
             tasks,
@@ -204,14 +205,19 @@ impl App {
             tasks.wait().await;
         };
         tokio::select! {
-            () = orderly => return true,
+            () = orderly => return 0,
             () = tokio::time::sleep(timeout) => {}
             () = hurry => {}
         }
         stop.cancel();
+        let left = sessions.count();
         sessions.end(Stop::Shutdown);
-        drop(tokio::time::timeout(LAST_MOMENT, tasks.wait()).await);
-        false
+        if tokio::time::timeout(LAST_MOMENT, tasks.wait()).await.is_err() {
+            // So that each leaves its record.
+            sessions.cut(Stop::Shutdown);
+            drop(tokio::time::timeout(LAST_MOMENT, tasks.wait()).await);
+        }
+        left
     }
 
     /// Waits until no connection is on its way to become a session, but not longer than `patience`; ends what is left.

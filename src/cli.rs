@@ -266,16 +266,15 @@ async fn serve(
     let ended = app.shutdown(async {
         signals.next().await;
     });
-    let clean = tokio::select! {
+    let left = tokio::select! {
         // In this order: it is told before anything ends.
         biased;
-        () = signals::notify_stopping(|| sessions.count()) => false,
-        clean = ended => clean,
+        () = signals::notify_stopping(|| sessions.count()) => 0,
+        left = ended => left,
     };
-    if clean {
-        tracing::info!("all sessions have ended");
-    } else {
-        tracing::warn!("sessions were cut: they had not ended in time");
+    match left {
+        0 => tracing::info!("all sessions have ended"),
+        left => tracing::warn!(sessions = left, "sessions were cut: they had not ended in time"),
     }
     ExitCode::SUCCESS
 }

@@ -1,10 +1,12 @@
 //! Takes the whole process, or one route, out of service and back, while it runs.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::bridge::Stop;
-use crate::generation::Destination;
+use crate::generation::{Destination, Generation};
 use crate::session::Service;
 use crate::sessions::Session;
 
@@ -39,7 +41,7 @@ impl Service {
     pub fn state(&self) -> State {
         if self.closing.is_cancelled() {
             State::Stopping
-        } else if self.draining.load(Ordering::SeqCst) {
+        } else if self.draining.is_on() {
             State::Draining
         } else {
             State::Ready
@@ -48,53 +50,85 @@ impl Service {
 
     /// True when no sessions are begun there.
     pub(crate) fn is_draining(&self, destination: &Destination) -> bool {
-        self.draining.load(Ordering::SeqCst) || destination.draining.load(Ordering::SeqCst)
+        self.draining.is_on() || destination.draining.is_on()
     }
 
-    /// Refuses new sessions, of one route or of all, and tells those that run to come back (1012), spread over `drain_window`. Those
-    /// that have not ended `shutdown_timeout` later are ended wherever they are. Gives how many run. Asked again, it does nothing more.
+    /// Refuses new sessions, of one route or of all, and tells those that run to come back (1012), spread over `drain_window`. Each has
+    /// its own time for that, and is ended wherever it is when that is over. Gives how many run. Asked again, it does nothing more.
     pub fn drain(&self, route: Option<&str>) -> Result<usize, NoSuchRoute> {
+        let generation = self.current.load();
+        let switch = self.switch(&generation, route)?;
         // First, so that a session is either refused, or listed and found, or finds this itself when it is listed.
-        let again = self.refuse(route, true)?;
+        let begun = switch.turn_on();
         let only = route.map(str::to_owned);
         let chosen = move |session: &Session| only.as_ref().is_none_or(|only| *only == session.route.name);
         let running = self.sessions.all().iter().filter(|one| chosen(one)).count();
-        if again {
-            return Ok(running);
-        }
-        let sessions = Arc::clone(&self.sessions);
-        let config = &self.current.load().config;
-        let (window, timeout) = (config.drain_window, config.shutdown_timeout);
-        let closing = self.closing.clone();
-        self.tasks.spawn(async move {
-            let drain = async {
-                sessions.drain(Stop::Drain, window, &chosen).await;
-                tokio::time::sleep(timeout).await;
-                // Those that were told; others may have come since.
-                for session in sessions.all().iter().filter(|one| chosen(one)) {
-                    if session.live.state().ending {
-                        session.live.end(Stop::Drain);
-                    }
+        if let Some(until) = begun {
+            let sessions = Arc::clone(&self.sessions);
+            let window = generation.config.drain_window;
+            let closing = self.closing.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = sessions.drain(Stop::Drain, window, chosen) => {}
+                    () = until.cancelled() => {}
+                    // The shutdown has its own window for all that are left.
+                    () = closing.cancelled() => {}
                 }
-            };
-            // The shutdown has its own window for all that are left.
-            closing.run_until_cancelled(drain).await
-        });
+            });
+        }
         Ok(running)
     }
 
-    /// Takes sessions again. Those that were told to end do so all the same.
+    /// Takes sessions again. Those that were told to end do so all the same; others are not told any more.
     pub fn undrain(&self, route: Option<&str>) -> Result<(), NoSuchRoute> {
-        self.refuse(route, false).map(|_| ())
+        let generation = self.current.load();
+        self.switch(&generation, route)?.turn_off();
+        Ok(())
     }
 
-    /// Gives whether they were refused before.
-    fn refuse(&self, route: Option<&str>, refuse: bool) -> Result<bool, NoSuchRoute> {
-        let generation = self.current.load();
-        let flag = match route {
-            None => &self.draining,
-            Some(name) => &generation.destination(name).ok_or(NoSuchRoute)?.draining,
-        };
-        Ok(flag.swap(refuse, Ordering::SeqCst))
+    fn switch<'a>(
+        &'a self,
+        generation: &'a Generation,
+        route: Option<&str>,
+    ) -> Result<&'a Switch, NoSuchRoute> {
+        match route {
+            None => Ok(&self.draining),
+            Some(name) => Ok(&generation.destination(name).ok_or(NoSuchRoute)?.draining),
+        }
+    }
+}
+
+/// Whether something is drained.
+#[derive(Debug, Default)]
+pub struct Switch {
+    on: AtomicBool,
+    /// Ends the drain that is under way.
+    under_way: Mutex<CancellationToken>,
+}
+
+impl Switch {
+    /// True while it is drained.
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::SeqCst)
+    }
+
+    /// What ends the drain that begins with this, unless it was drained already.
+    fn turn_on(&self) -> Option<CancellationToken> {
+        let mut under_way = self.under_way();
+        if self.on.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        *under_way = CancellationToken::new();
+        Some(under_way.clone())
+    }
+
+    fn turn_off(&self) {
+        let under_way = self.under_way();
+        self.on.store(false, Ordering::SeqCst);
+        under_way.cancel();
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, CancellationToken> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
@@ -15,6 +14,7 @@ use crate::admin::Access;
 use crate::backend::{Pool, Secure};
 use crate::bridge;
 use crate::config::{self, BackendTls, Certificate, Config, OtherCertificate, Route, Tls};
+use crate::drain::Switch;
 use crate::io::Connection;
 use crate::route::RouteTable;
 use crate::session::Service;
@@ -29,7 +29,7 @@ pub struct Destination {
     /// Its targets, with what is known of them.
     pub pool: Arc<Pool>,
     /// No sessions are begun: [`Service::drain`].
-    pub draining: Arc<AtomicBool>,
+    pub draining: Arc<Switch>,
 }
 
 /// What one reading of the configuration gave. It is replaced as a whole.

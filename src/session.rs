@@ -6,7 +6,6 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -22,6 +21,7 @@ use crate::backend::{Caller, DialError, Opened as Dialled, Reached, Refused, Tar
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::Route;
+use crate::drain::Switch;
 use crate::generation::{Destination, Generation, Port};
 use crate::quota::{Claim, Most, Place, Quota};
 use crate::reload::Reloader;
@@ -51,7 +51,7 @@ pub struct Service {
     /// Pages beside the routes.
     pub pages: fn(&str) -> Option<Page>,
     /// No sessions are begun, though connections are accepted: [`Service::drain`].
-    pub draining: AtomicBool,
+    pub draining: Switch,
 }
 
 /// What the gate gives to a connection that is upgraded.

@@ -140,6 +140,13 @@ impl Sessions {
         }
     }
 
+    /// Ends all sessions without waiting for anybody.
+    pub fn cut(&self, stop: Stop) {
+        for session in self.all() {
+            session.live.cut(stop);
+        }
+    }
+
     fn shard(&self, id: u64) -> MutexGuard<'_, Shard> {
         lock(&self.shards[id as usize % SHARDS])
     }

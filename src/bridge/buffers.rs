@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::ReadBuf;
 
+use super::memory::is_tight;
 use super::{downlink, uplink};
 use crate::io::Connection;
 use crate::outbox::Outbox;
@@ -110,6 +111,15 @@ impl Inlet {
             return 0;
         }
         std::mem::take(&mut self.left).len() as u64
+    }
+
+    /// How much may be read at once.
+    pub(super) fn room(&self) -> usize {
+        if is_tight() {
+            self.window.min(MIN_WINDOW)
+        } else {
+            self.window
+        }
     }
 
     /// Sets the window by what a read gave: who was in bulk transfer once must not claim large buffers for a chat.

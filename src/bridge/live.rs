@@ -50,12 +50,22 @@ pub enum Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) stop: Stop,
-    /// At once, and not at the next good moment.
-    pub(super) at_once: bool,
+    pub(super) haste: Haste,
 }
 
-/// Marks an order to end at once.
-const AT_ONCE: u8 = 0x80;
+/// How soon a session is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Haste {
+    /// At the next good moment.
+    None = 0,
+    /// Now: its client is told, and has a while to answer.
+    Now = 0x40,
+    /// Without waiting for anybody.
+    Cut = 0x80,
+}
+
+/// The bits of an order that tell the haste.
+const HASTE: u8 = 0xC0;
 
 impl Stop {
     const ALL: [Self; 4] = [Self::Shutdown, Self::Drain, Self::MaxAge, Self::Operator];
@@ -81,11 +91,22 @@ impl Live {
         self.waker.wake();
     }
 
-    /// Ends the session now, wherever it is.
+    /// Ends the session now, wherever it is: its client is told, and has `close_timeout` to answer.
     pub fn end(&self, stop: Stop) {
-        let told =
-            |order| (order & AT_ONCE == 0).then_some(if order == 0 { stop as u8 } else { order } | AT_ONCE);
-        let _news = self
+        self.hasten(stop, Haste::Now);
+    }
+
+    /// Ends the session without waiting for anybody: both connections are reset.
+    pub fn cut(&self, stop: Stop) {
+        self.hasten(stop, Haste::Cut);
+    }
+
+    fn hasten(&self, stop: Stop, haste: Haste) {
+        let told = |order: u8| {
+            let cause = if order == 0 { stop as u8 } else { order & !HASTE };
+            Some(cause | (order & HASTE).max(haste as u8))
+        };
+        let _order = self
             .order
             .fetch_update(Ordering::Release, Ordering::Relaxed, told)
             .is_ok();
@@ -110,13 +131,13 @@ impl Live {
     pub(super) fn told(&self, waker: &Waker) -> Option<Told> {
         self.waker.register(waker);
         let order = self.order.load(Ordering::Acquire);
-        let stop = Stop::ALL
-            .into_iter()
-            .find(|stop| *stop as u8 == order & !AT_ONCE)?;
-        Some(Told {
-            stop,
-            at_once: order & AT_ONCE != 0,
-        })
+        let stop = Stop::ALL.into_iter().find(|stop| *stop as u8 == order & !HASTE)?;
+        let haste = match order & HASTE {
+            0 => Haste::None,
+            0x40 => Haste::Now,
+            _ => Haste::Cut,
+        };
+        Some(Told { stop, haste })
     }
 }
 
@@ -129,12 +150,15 @@ mod tests {
         let live = Live::default();
         let told = || live.told(Waker::noop());
         assert_eq!(told(), None);
-        for (at_once, tell) in [
-            (false, Live::drain as fn(&Live, Stop)),
-            (false, Live::drain),
-            (true, Live::end),
-            (true, Live::drain),
-            (true, Live::end),
+        for (haste, tell) in [
+            (Haste::None, Live::drain as fn(&Live, Stop)),
+            (Haste::None, Live::drain),
+            (Haste::Now, Live::end),
+            (Haste::Now, Live::drain),
+            (Haste::Now, Live::end),
+            (Haste::Cut, Live::cut),
+            (Haste::Cut, Live::end),
+            (Haste::Cut, Live::drain),
         ] {
             let stop = if told().is_none() {
                 Stop::MaxAge
@@ -144,7 +168,7 @@ mod tests {
             tell(&live, stop);
             let expected = Told {
                 stop: Stop::MaxAge,
-                at_once,
+                haste,
             };
             assert_eq!(told(), Some(expected));
         }
@@ -153,7 +177,7 @@ mod tests {
         assert!(
             other
                 .told(Waker::noop())
-                .is_some_and(|told| told.at_once && told.stop == Stop::Operator)
+                .is_some_and(|told| told.haste == Haste::Now && told.stop == Stop::Operator)
         );
     }
 }

@@ -142,6 +142,8 @@ pub struct Timeouts {
     pub pong: Duration,
     /// How old a session becomes, ±10 %.
     pub age: Option<Duration>,
+    /// How long a session that is asked to end may look for a good moment.
+    pub drain: Duration,
 }
 
 impl Default for Timeouts {
@@ -155,6 +157,7 @@ impl Default for Timeouts {
             ping: Some(Duration::from_secs(25)),
             pong: Duration::from_secs(20),
             age: None,
+            drain: Duration::from_secs(20),
         }
     }
 }

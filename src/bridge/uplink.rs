@@ -96,6 +96,16 @@ impl Uplink {
         self.decoder.is_inside_message()
     }
 
+    /// How much of a message that has begun has come.
+    pub(super) fn received(&self) -> Option<u64> {
+        self.decoder.received()
+    }
+
+    /// How many bytes may be read without reading beyond the frame that is being read.
+    pub(super) fn rest_of_frame(&self) -> usize {
+        self.decoder.rest_of_frame()
+    }
+
     /// True when the backend has part of a record whose rest has not come.
     pub(super) fn is_cut(&self) -> bool {
         self.encode.is_cut()

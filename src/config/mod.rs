@@ -153,14 +153,18 @@ fn read(top: &Section<'_>) -> Option<Config> {
     let limits = limits(top);
     let admin = admin::read(top);
     let listeners = listener::read_all(top);
-    let routes = route::read_all(top);
+    let mut routes = route::read_all(top);
+    let (drain_window, shutdown_timeout) = (drain_window?, shutdown_timeout?);
+    // Who is told last must have time as well; but a window of the whole time leaves half of it.
+    let drain = shutdown_timeout - drain_window.min(shutdown_timeout / 2);
+    routes.iter_mut().for_each(|route| route.set_drain(drain));
     Some(Config {
         listeners,
         routes,
         limits: limits?,
         admin: admin?,
-        drain_window: drain_window?,
-        shutdown_timeout: shutdown_timeout?,
+        drain_window,
+        shutdown_timeout,
         reload_interval: reload_interval?,
         log_level: log_level?,
         log_file: log_file?,

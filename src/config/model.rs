@@ -188,6 +188,14 @@ impl Route {
             .find(|(name, _)| Some(name.as_str()) == subprotocol);
         own.map_or(&self.settings, |(_, settings)| settings)
     }
+
+    /// Sets how long its sessions may look for a good moment when they are asked to end.
+    pub(super) fn set_drain(&mut self, drain: Duration) {
+        let others = self.subprotocols.iter_mut().map(|(_, settings)| settings);
+        for settings in others.chain([&mut self.settings]) {
+            Arc::make_mut(settings).timeouts.drain = drain;
+        }
+    }
 }
 
 /// The admin listener.

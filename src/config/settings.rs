@@ -247,6 +247,7 @@ impl Written {
                     ping: all.ping_interval.unwrap_or(usual.ping),
                     pong: all.pong_timeout.unwrap_or(usual.pong),
                     age: all.pace.age(),
+                    ..usual
                 },
                 to_backend: to_backend.framing,
                 to_client: to_client.framing,

@@ -169,6 +169,18 @@ impl Decoder {
         self.message.is_some()
     }
 
+    /// How much payload of a message that has begun has been read.
+    pub fn received(&self) -> Option<u64> {
+        let missing = self.payload.as_ref().map_or(0, |payload| payload.remaining);
+        self.message.as_ref().map(|message| message.len - missing)
+    }
+
+    /// How many bytes of the input are sure to belong to the frame that is being read, or to its header: one at least.
+    pub fn rest_of_frame(&self) -> usize {
+        let rest = self.payload.as_ref().map_or(1, |payload| payload.remaining);
+        usize::try_from(rest).unwrap_or(usize::MAX)
+    }
+
     /// Recognises what most of the input is: an unfragmented message of up to 64 KiB, all of it there, between others, within the
     /// limit. Nothing but a shortcut past [`Decoder::decode`], which has to look at everything else, broken frames included.
     #[inline]

@@ -108,6 +108,12 @@ async fn sessions_that_do_not_end_are_cut_at_the_deadline_or_by_a_second_signal(
             program.signal("TERM").await;
         }
         assert_eq!(program.exit().await, Some(0));
+        // It has a record all the same.
+        let record = program.ended("shutdown").await;
+        assert_eq!(
+            (&record["route"], &record["code"]),
+            (&"echo".into(), &1001.into())
+        );
         program.logged("sessions were cut").await;
         assert_eq!(client.frame().await, None);
     }

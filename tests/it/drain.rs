@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::{BINARY, CLOSE, Client, Frame, Program, Scene, write};
+use crate::admin;
+use crate::support::{BINARY, Backend, CLOSE, Client, Frame, Program, Scene, frame, write};
 
 /// Records that the backend has read, by session.
 type Books = Arc<Mutex<HashMap<u32, u32>>>;
@@ -155,4 +157,79 @@ async fn a_record_that_has_begun_is_finished_first() {
         (&record["messages_down"], &record["lost_down"]),
         (&1.into(), &0.into())
     );
+}
+
+const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
+
+/// A client that takes nothing cannot be told anything.
+#[tokio::test]
+async fn who_does_not_read_is_cut_all_the_same() {
+    let mut scene = Scene::start_with(
+        ADMIN,
+        "framing = \"raw\"\nclose_timeout = \"300ms\"\nping_interval = \"off\"",
+    )
+    .await;
+    let (client, mut service) = scene.open().await;
+    let flood = tokio::spawn(async move { while service.write_all(&[b'x'; 64 << 10]).await.is_ok() {} });
+    let listed = loop {
+        let listed = admin::json(&scene.program, "GET /api/v1/sessions?route=test", 200).await;
+        if listed["sessions"][0]["client_blocked"] == true {
+            break listed;
+        }
+    };
+    let close = format!("POST /api/v1/sessions/{}/close", listed["sessions"][0]["id"]);
+    admin::json(&scene.program, &close, 202).await;
+    scene
+        .ended("operator", json!({"route": "test", "code": 1001}))
+        .await;
+    flood.await.unwrap();
+    drop(client);
+    scene.done().await;
+}
+
+/// It looks for a good moment, but not for ever.
+#[tokio::test]
+async fn an_old_session_ends_inside_a_message_too() {
+    let settings =
+        "framing = \"u32be\"\nmax_session_age = \"1s\"\nclose_timeout = \"100ms\"\nping_interval = \"off\"";
+    let mut scene = Scene::start_with("shutdown_timeout = \"500ms\"", settings).await;
+    let (mut client, _service) = scene.open().await;
+    client.raw(&frame(true, BINARY, b"hello")[..8]).await;
+    client
+        .read_to_close(1012, "session is old enough: connect again")
+        .await;
+    scene
+        .ended(
+            "max_age",
+            json!({"route": "test", "code": 1012, "messages_up": 0}),
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn who_was_not_told_yet_stays_when_the_drain_is_called_off() {
+    const SESSIONS: usize = 200;
+    let echo = Backend::echo().await;
+    let route = |name: &str, ping: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nbackend = \"tcp://{echo}\"\nframing = \"lines\"\nping_interval = \"{ping}\"\n"
+        )
+    };
+    let routes = [route("echo", "off"), route("clock", "100ms")].concat();
+    let sealock = Program::start_with(ADMIN, &routes).await;
+    let mut clients = Vec::new();
+    for _ in 0..SESSIONS {
+        clients.push(Client::plain(sealock.plain, "/echo").await);
+    }
+    let mut clock = Client::plain(sealock.plain, "/clock").await;
+    // They are told one after another, within two seconds.
+    let drained = admin::json(&sealock, "POST /-/drain?route=echo", 202).await;
+    assert_eq!(drained["sessions"], SESSIONS);
+    admin::json(&sealock, "POST /-/undrain?route=echo", 202).await;
+    clock.pings(30).await;
+    let listed = admin::json(&sealock, "GET /api/v1/sessions?route=echo&limit=1000", 200).await;
+    let listed = listed["sessions"].as_array().unwrap();
+    let stay = listed.iter().filter(|one| one["ending"] == false).count();
+    assert!(stay > 0, "all of them were told");
+    println!("{stay} of {SESSIONS} stay");
 }

@@ -9,6 +9,7 @@
 //! backend:  reads: yes -> no       writes: Open -> Finishing (flush) -> Finished (FIN)
 //! ```
 
+mod drain;
 mod throttle;
 mod timers;
 
@@ -17,12 +18,13 @@ use std::time::Instant;
 
 use super::Settings;
 use crate::close::CloseReason;
+use drain::Drain;
 use throttle::{Starved, Throttle};
 
-/// So many bytes of a message that has begun, or its end, have to come within `record_timeout`. A client that sends single bytes would
-/// else keep a message, and the memory that it is gathered in, for ever. A backend may take its time: it is one of ours, and lines do
-/// grow by a dot a second.
-const TRICKLE: usize = 1 << 10;
+/// So many bytes of a message that has begun, or its end, have to come within `record_timeout`; so many bytes of what waits for a side, or
+/// all of it, have to be taken within `write_timeout`. Who sends or takes single bytes would else keep the memory of a message, or of
+/// what waits, for ever. A backend may take its time for a record: it is one of ours, and lines do grow by a dot a second.
+const TRICKLE: u64 = 1 << 10;
 
 /// What is to be done with what a side sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +90,15 @@ pub(super) enum Side {
     Backend,
 }
 
+/// A side does not take what waits for it.
+#[derive(Debug)]
+struct Blocked {
+    /// Since when it has not taken [`TRICKLE`].
+    since: Instant,
+    /// How much it has taken since then.
+    taken: u64,
+}
+
 /// The life of one session.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
@@ -104,8 +115,12 @@ pub(super) struct Lifecycle {
     reset_backend: bool,
     order: Option<Order>,
 
-    /// The end that was asked for, and since when: it comes at the next good moment.
-    drain: Option<(CloseReason, Instant)>,
+    /// The end that was asked for: it comes at the next good moment.
+    drain: Option<Drain>,
+    /// When both connections are cut, wherever they are.
+    cut: Option<Instant>,
+    /// Messages that came from the client, less those that came from the backend.
+    balance: i64,
 
     // Moments from which deadlines run.
     next_ping: Option<Instant>,
@@ -115,11 +130,11 @@ pub(super) struct Lifecycle {
     answered: bool,
     /// Since when the client is inside a message and has not sent [`TRICKLE`] of it.
     inside_up: Option<Instant>,
-    /// How much it has sent since then.
-    trickle: usize,
+    /// How much of it had come then.
+    reached: u64,
     inside_down: Option<Instant>,
-    client_blocked: Option<Instant>,
-    backend_blocked: Option<Instant>,
+    client_blocked: Option<Blocked>,
+    backend_blocked: Option<Blocked>,
     close_sent: Option<Instant>,
     lingering: Option<Instant>,
     /// When it is old.
@@ -147,12 +162,14 @@ impl Lifecycle {
             reset_backend: false,
             order: None,
             drain: None,
+            cut: None,
+            balance: 0,
             next_ping: None,
             ping_sent: None,
             last_message: now,
             answered: true,
             inside_up: None,
-            trickle: 0,
+            reached: 0,
             inside_down: None,
             client_blocked: None,
             backend_blocked: None,
@@ -240,30 +257,29 @@ impl Lifecycle {
 
     // What happened.
 
-    /// So many bytes came from the client; `inside`: they end inside a message; `ended`: inside another one than before; `message`: they
-    /// held data of one.
-    pub(super) fn client_received(
-        &mut self,
-        now: Instant,
-        bytes: usize,
-        inside: bool,
-        ended: bool,
-        message: bool,
-    ) {
+    /// Bytes came from the client, with the ends of so many messages. They end between two, or so far `inside` one. `heard`: they held
+    /// something of a message.
+    pub(super) fn client_received(&mut self, now: Instant, messages: u64, inside: Option<u64>, heard: bool) {
         self.ping_sent = None;
-        self.trickle += bytes;
-        if !inside || ended || self.inside_up.is_none() || self.trickle >= TRICKLE {
-            self.inside_up = inside.then_some(now);
-            self.trickle = 0;
+        let same = messages == 0 && self.inside_up.is_some();
+        match inside {
+            None => self.inside_up = None,
+            Some(received) if same && received < self.reached.saturating_add(TRICKLE) => {}
+            Some(received) => {
+                self.inside_up = Some(now);
+                self.reached = received;
+            }
         }
-        if message {
+        if heard {
             self.last_message = now;
             self.answered = false;
+            self.balance = self.balance.saturating_add_unsigned(messages);
         }
     }
 
-    /// Bytes came from the backend; `inside`: they end inside a record.
-    pub(super) fn backend_received(&mut self, now: Instant, inside: bool) {
+    /// Bytes came from the backend, with the ends of so many records; `inside`: they end inside one.
+    pub(super) fn backend_received(&mut self, now: Instant, records: u64, inside: bool) {
+        self.balance = self.balance.saturating_sub_unsigned(records);
         self.inside_down = inside.then_some(now);
         self.last_message = now;
         self.answered = true;
@@ -280,16 +296,16 @@ impl Lifecycle {
         self.inside_down = self.inside_down.map(|_| now);
     }
 
-    /// A write to `side`: `waiting` bytes could not be written; `progress`: some could.
-    pub(super) fn wrote(&mut self, side: Side, now: Instant, waiting: bool, progress: bool) {
+    /// A write to `side` took so many bytes; others have to wait.
+    pub(super) fn wrote(&mut self, side: Side, now: Instant, taken: usize, waiting: bool) {
         let blocked = match side {
             Side::Client => &mut self.client_blocked,
             Side::Backend => &mut self.backend_blocked,
         };
-        if !waiting {
-            *blocked = None;
-        } else if progress || blocked.is_none() {
-            *blocked = Some(now);
+        match blocked {
+            _ if !waiting => *blocked = None,
+            Some(blocked) if blocked.taken + (taken as u64) < TRICKLE => blocked.taken += taken as u64,
+            _ => *blocked = Some(Blocked { since: now, taken: 0 }),
         }
     }
 
@@ -351,21 +367,6 @@ impl Lifecycle {
         }
         self.client = Client::Refused;
         self.finish_uplink(now, cut);
-    }
-
-    /// The session is to end as soon as both sides are between messages and records and nothing seems to be on its way.
-    pub(super) fn drain(&mut self, now: Instant, reason: CloseReason) {
-        self.drain.get_or_insert((reason, now));
-    }
-
-    /// True while it was asked to end and has not begun to.
-    pub(super) fn is_draining(&self) -> bool {
-        self.drain.is_some() && self.client == Client::Open
-    }
-
-    /// True from when it was asked to end.
-    pub(super) fn is_ending(&self) -> bool {
-        self.drain.is_some() || self.client != Client::Open
     }
 
     /// True while something waits for this side, which does not take it.
@@ -468,6 +469,9 @@ mod tests {
     use crate::charset::Unmappable;
     use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
 
+    /// How long the sessions of these tests may look for a good moment.
+    const DRAIN: Duration = Duration::from_secs(20);
+
     fn life(now: Instant) -> Lifecycle {
         Lifecycle::new(Arc::new(settings()), now, 0)
     }
@@ -490,6 +494,7 @@ mod tests {
             rates: Rates::default(),
             timeouts: Timeouts {
                 ping: None,
+                drain: DRAIN,
                 ..Timeouts::default()
             },
         }
@@ -515,42 +520,150 @@ mod tests {
 
         // A question waits for its answer, and the answer for what may belong to it.
         let mut asked = life(start);
-        asked.client_received(at(900), 9, false, true, true);
+        asked.client_received(at(900), 1, None, true);
         asked.drain(at(1000), CloseReason::Drain);
-        assert_eq!(due(&asked), Some(3000));
-        asked.backend_received(at(1500), false);
+        assert_eq!(
+            asked.good_moment(asked.drain.as_ref().unwrap()),
+            at(900) + DRAIN / 3
+        );
+        asked.backend_received(at(1500), 1, false);
         assert!(!told(&mut asked, 1599) && told(&mut asked, 1600));
 
-        // Never inside a record, however long it takes (which has its own deadline), nor with one that could not be delivered yet.
+        // Never inside a record, unless it is overdue, nor with one that could not be delivered yet.
         let mut inside = life(start);
         inside.drain(at(1000), CloseReason::Drain);
-        inside.backend_received(at(1010), true);
-        assert_eq!(due(&inside), Some(31_010));
+        inside.backend_received(at(1010), 0, true);
         assert!(!told(&mut inside, 20_000));
-        inside.backend_received(at(20_010), false);
-        assert_eq!(inside.deadline(true, false), None);
+        inside.backend_received(at(20_010), 1, false);
+        inside.tick(at(20_010), true, false, false);
+        assert_eq!(inside.take_order(), None);
         assert!(told(&mut inside, 20_110));
-        let mut inside = life(start);
-        inside.drain(at(1000), CloseReason::Drain);
-        inside.client_received(at(1010), 9, true, false, true);
-        assert!(!told(&mut inside, 20_000));
+        for up in [true, false] {
+            let mut inside = life(start);
+            inside.drain(at(1000), CloseReason::Drain);
+            for ms in (1000..22_000).step_by(100) {
+                match up {
+                    true => inside.client_received(at(ms), 0, Some(5 * ms), true),
+                    false => inside.backend_received(at(ms), 0, true),
+                }
+                assert_eq!(told(&mut inside, ms), ms == 21_000, "{ms}");
+            }
+        }
 
-        // Never quiet: behind an answer, or between any two records in the end.
-        for answers in [true, false] {
+        // A question without an answer, long ago, is none any more.
+        let mut silent = life(start);
+        silent.client_received(at(0), 1, None, true);
+        silent.drain(at(60_000), CloseReason::Drain);
+        assert!(!told(&mut silent, 60_099) && told(&mut silent, 60_100));
+
+        // Never quiet: the client is asked no more, and what it has asked is answered first.
+        for asked in [1, 3] {
             let mut busy = life(start);
             busy.drain(at(1000), CloseReason::Drain);
-            for ms in (1000..6000).step_by(50) {
-                busy.client_received(at(ms), 9, false, true, true);
+            let mut ms = 1000;
+            while !busy.is_holding() {
+                busy.client_received(at(ms), asked, None, true);
                 assert!(!told(&mut busy, ms + 49), "{ms}");
-                if answers {
-                    busy.backend_received(at(ms + 49), false);
-                    if told(&mut busy, ms + 49) {
-                        assert_eq!(ms, 2950 + 50);
-                        break;
-                    }
+                if busy.is_holding() {
+                    break;
                 }
+                busy.backend_received(at(ms + 49), asked, false);
+                ms += 50;
             }
-            assert!(answers || told(&mut busy, 6000));
+            assert_eq!(ms, 1000 + 2000);
+            for answer in 1..asked {
+                busy.backend_received(at(ms + 500 * answer), 1, false);
+                assert!(!told(&mut busy, ms + 500 * answer + 499), "{answer}");
+            }
+            let last = ms + 500 * asked;
+            busy.backend_received(at(last), 1, false);
+            assert!(told(&mut busy, last), "right behind the last answer");
+        }
+
+        // Lines that nobody has asked for never end: between any two of them.
+        let mut chatty = life(start);
+        chatty.drain(at(1000), CloseReason::Drain);
+        for ms in (1000..).step_by(50) {
+            chatty.backend_received(at(ms), 1, false);
+            if told(&mut chatty, ms) {
+                assert_eq!(ms, 1000 + 13_350);
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_told_to_end_now_has_a_while_and_is_cut_then() {
+        let start = tokio::time::Instant::now().into_std();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        // Also where it was asked to end before, and when the client takes what there is byte by byte.
+        for drained in [false, true] {
+            let mut life = life(start);
+            if drained {
+                life.drain(at(0), CloseReason::MaxAge);
+            }
+            life.end(at(50), CloseReason::Operator);
+            life.end(at(3000), CloseReason::Shutdown);
+            let first = if drained {
+                CloseReason::MaxAge
+            } else {
+                CloseReason::Operator
+            };
+            assert_eq!(life.take_order(), Some(Order::Close(first)));
+            for ms in (50..5050).step_by(50) {
+                life.wrote(Side::Client, at(ms), 2000, true);
+                life.tick(at(ms), true, true, false);
+                assert_eq!(life.over(), None, "{ms}");
+            }
+            life.tick(at(5050), true, true, false);
+            assert_eq!(life.over(), Some(first));
+            assert!(life.reset(Side::Client) && life.reset(Side::Backend));
+        }
+    }
+
+    #[test]
+    fn single_bytes_are_no_progress_inside_a_message() {
+        let start = tokio::time::Instant::now().into_std();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut life = life(start);
+        let due = |life: &Lifecycle| life.deadline(true, true).map(|at| (at - start).as_millis());
+        for (ms, messages, inside, expected) in [
+            (0, 0, Some(1), Some(30_000)),
+            (1000, 0, Some(2), Some(30_000)),
+            // Pings and empty fragments are none either.
+            (2000, 0, Some(2), Some(30_000)),
+            (3000, 0, Some(1024), Some(30_000)),
+            (4000, 0, Some(1025), Some(34_000)),
+            (5000, 0, Some(1026), Some(34_000)),
+            (6000, 0, Some(9000), Some(36_000)),
+            (7000, 1, Some(1), Some(37_000)),
+            (8000, 0, Some(2), Some(37_000)),
+            (9000, 1, None, None),
+        ] {
+            life.client_received(at(ms), messages, inside, true);
+            assert_eq!(due(&life), expected, "{ms}");
+        }
+    }
+
+    #[test]
+    fn single_bytes_are_no_progress_of_what_waits() {
+        let start = tokio::time::Instant::now().into_std();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        for side in [Side::Client, Side::Backend] {
+            let mut life = life(start);
+            let due = |life: &Lifecycle| life.deadline(true, true).map(|at| (at - start).as_millis());
+            for (ms, taken, waiting, expected) in [
+                (0, 5000, true, Some(60_000)),
+                (1000, 1, true, Some(60_000)),
+                (2000, 1022, true, Some(60_000)),
+                (3000, 1, true, Some(63_000)),
+                (4000, 5000, true, Some(64_000)),
+                (5000, 1, false, None),
+                (6000, 0, true, Some(66_000)),
+            ] {
+                life.wrote(side, at(ms), taken, waiting);
+                assert_eq!(due(&life), expected, "{ms}");
+            }
         }
     }
 

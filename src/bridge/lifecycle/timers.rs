@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::drain::Drain;
 use super::{Client, Lifecycle, Order};
 use crate::close::CloseReason;
 
@@ -10,7 +11,10 @@ enum Timer {
     Ping,
     Pong,
     Idle,
+    Hold,
     Drain,
+    Overdue,
+    Cut,
     Age,
     Rate,
     Memory,
@@ -21,14 +25,6 @@ enum Timer {
     Close,
     Linger,
 }
-
-/// A session that is to end does so when neither side has sent anything for this long, the backend having had the last word.
-const QUIET: Duration = Duration::from_millis(100);
-/// Otherwise the client may have asked something, and the answer is waited for, so long. And a session that is not quiet for this long
-/// ends right behind what the backend says next, which may well be an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// After this long, it ends between any two records.
-const LAST: Duration = Duration::from_secs(5);
 
 impl Lifecycle {
     pub(super) fn plan_ping(&mut self, now: Instant) {
@@ -104,18 +100,26 @@ impl Lifecycle {
             (
                 // Only between records, and with all of them delivered.
                 when(
-                    open && reading_client && reading_backend && between,
-                    self.drain.map(|(_, since)| {
-                        let (quiet, patience) = if self.answered {
-                            (QUIET, PATIENCE)
-                        } else {
-                            (PATIENCE, LAST)
-                        };
-                        (self.last_message.max(since) + quiet).min(since + patience)
-                    }),
+                    open && (reading_client || self.is_holding()) && reading_backend && between,
+                    self.drain.as_ref().map(|drain| self.good_moment(drain)),
                 ),
                 Timer::Drain,
             ),
+            (
+                when(
+                    open,
+                    self.drain
+                        .as_ref()
+                        .filter(|drain| !drain.holding)
+                        .map(|drain| drain.since + t.drain / 10),
+                ),
+                Timer::Hold,
+            ),
+            (
+                when(open, self.drain.as_ref().map(|drain| drain.since + t.drain)),
+                Timer::Overdue,
+            ),
+            (self.cut, Timer::Cut),
             (
                 when(open && reading_client, after(self.inside_up, t.record)),
                 Timer::RecordUp,
@@ -125,11 +129,17 @@ impl Lifecycle {
                 Timer::RecordDown,
             ),
             (
-                when(!self.client_is_closed(), after(self.client_blocked, t.write)),
+                when(
+                    !self.client_is_closed(),
+                    after(self.client_blocked.as_ref().map(|one| one.since), t.write),
+                ),
                 Timer::ClientWrite,
             ),
             (
-                when(!self.backend_is_closed(), after(self.backend_blocked, t.write)),
+                when(
+                    !self.backend_is_closed(),
+                    after(self.backend_blocked.as_ref().map(|one| one.since), t.write),
+                ),
                 Timer::BackendWrite,
             ),
             (when(waiting, after(self.close_sent, t.close)), Timer::Close),
@@ -158,10 +168,20 @@ impl Lifecycle {
                 self.finish_uplink(now, cut);
             }
             Timer::Idle => self.stop(CloseReason::Idle),
+            Timer::Hold => {
+                if let Some(drain) = &mut self.drain {
+                    drain.holding = true;
+                }
+            }
             Timer::Drain => {
-                if let Some((reason, _)) = self.drain {
+                if let Some(Drain { reason, .. }) = self.drain {
                     self.stop(reason);
                 }
+            }
+            Timer::Overdue => self.end(now, CloseReason::Internal),
+            Timer::Cut => {
+                self.cut = None;
+                self.cut(CloseReason::Internal);
             }
             Timer::Age => self.drain(now, CloseReason::MaxAge),
             Timer::Rate => self.unthrottle(),

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use super::buffers::{Inlet, MIN_WINDOW, Scratch, poll_read, with_scratch, write_out};
 use super::downlink::Downlink;
 use super::lifecycle::{Input, Lifecycle, Order, Side};
-use super::live::{Live, Told};
+use super::live::{Haste, Live, Told};
 use super::memory::Charge;
 use super::uplink::{Mode, Uplink};
 use super::{Counters, Ended, Settings};
@@ -89,13 +89,14 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// Passes on what the session was told from outside.
     fn listen(&mut self, cx: &mut Context<'_>) {
-        if let Some(Told { stop, at_once }) = self.live.told(cx.waker()) {
-            if at_once {
-                self.life.stop(stop.reason());
-            } else {
-                self.life
-                    .drain(tokio::time::Instant::now().into_std(), stop.reason());
-            }
+        let Some(Told { stop, haste }) = self.live.told(cx.waker()) else {
+            return;
+        };
+        let (now, reason) = (tokio::time::Instant::now().into_std(), stop.reason());
+        match haste {
+            Haste::None => self.life.drain(now, reason),
+            Haste::Now => self.life.end(now, reason),
+            Haste::Cut => self.life.cut(reason),
         }
     }
 
@@ -115,7 +116,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         let window = self.from_client.window.max(self.from_backend.window);
         let polled = with_scratch(window, |scratch| self.turns(cx, timer, scratch));
         let held = self.held();
-        self.memory.set(held);
+        let gathered = self.to_backend.held().len() + self.gathers_down();
+        self.memory.set(held, gathered);
         self.live.publish(|state| {
             state.counters.copy_from(&self.counters);
             state.held = held as u64;
@@ -242,7 +244,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Input::Ended => return false,
         };
         let starved = self.short && !self.to_backend.held().is_empty();
-        let reading = self.to_backend.ready().is_empty() && !starved && !self.life.is_throttled();
+        let inside = self.up.is_inside() || !self.from_client.left.is_empty();
+        let held = !inside && self.life.is_holding();
+        let reading = self.to_backend.ready().is_empty() && !starved && !held && !self.life.is_throttled();
         if reading && !self.from_client.reading {
             self.life.client_resumed(now);
         }
@@ -258,7 +262,11 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
         let left = self.from_client.left.len();
         scratch[..left].copy_from_slice(&self.from_client.left);
-        let window = self.from_client.window.min(self.life.most_bytes(now));
+        let mut window = self.from_client.room().min(self.life.most_bytes(now));
+        if self.life.is_holding() {
+            // To the end of the message that has begun, and no further.
+            window = window.min(self.up.rest_of_frame());
+        }
         let end = scratch.len().min(left + window);
         match poll_read(self.client.as_mut(), cx, &mut scratch[left..end]) {
             Poll::Pending => false,
@@ -312,7 +320,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         if waiting > 0 {
             self.from_client.window = MIN_WINDOW;
         }
-        self.life.wrote(Side::Backend, now, waiting > 0, progress);
+        let taken = before.saturating_sub(waiting);
+        self.life.wrote(Side::Backend, now, taken, waiting > 0);
         if waiting == 0 && last {
             // Half a message never leaves.
             self.up.abandon(&mut self.counters);
@@ -350,7 +359,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
         let left = self.from_backend.left.len();
         scratch[..left].copy_from_slice(&self.from_backend.left);
-        let end = scratch.len().min(left + self.from_backend.window);
+        let end = scratch.len().min(left + self.from_backend.room());
         match poll_read(self.backend.as_mut(), cx, &mut scratch[left..end]) {
             Poll::Pending => return false,
             Poll::Ready(Ok(got)) => {
@@ -414,10 +423,11 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         let mut progress = waiting < before || (unflushed && !self.unflushed);
         if waiting > 0 || self.unflushed {
             self.from_backend.window = MIN_WINDOW;
-            self.life.wrote(Side::Client, now, true, progress);
+            let taken = before.saturating_sub(waiting);
+            self.life.wrote(Side::Client, now, taken, true);
             return progress;
         }
-        self.life.wrote(Side::Client, now, false, progress);
+        self.life.wrote(Side::Client, now, 0, false);
         if self.life.client_input() == Input::Open {
             self.up.answer_ping(&mut self.to_client);
             progress |= !self.to_client.ready().is_empty();
@@ -440,9 +450,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         match ended {
             // The last bytes, those of TLS too, wait for room: they have a deadline, as all before them.
             Poll::Pending => {
-                let progress = self.to_client.ready().len() + client.backlog() < before;
-                self.life.wrote(Side::Client, now, true, progress);
-                return progress;
+                let taken = before.saturating_sub(self.to_client.ready().len() + client.backlog());
+                self.life.wrote(Side::Client, now, taken, true);
+                return taken > 0;
             }
             // With nothing left to tell, its end is the client's affair.
             Poll::Ready(Err(_)) if before > 0 => self.life.client_gone(now, self.up.is_cut()),

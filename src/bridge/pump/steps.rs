@@ -76,7 +76,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
     fn step_up(&mut self, now: Instant, mode: Mode, input: &mut [u8]) -> Option<usize> {
-        let (before, counted) = (self.counters.heard(), self.counters.taken());
+        let (heard, taken) = (self.counters.heard(), self.counters.taken());
         let mut used = 0;
         let stop = loop {
             let mut pass = Pass {
@@ -92,11 +92,13 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 stop => break stop,
             }
         };
-        let message = self.counters.heard() != before;
-        let inside = self.up.is_inside() || (stop.is_none() && used < input.len());
-        let taken = self.counters.taken() - counted;
-        self.life.client_received(now, used, inside, taken > 0, message);
-        let fast = self.spend(now, taken, 0);
+        let heard = self.counters.heard() != heard;
+        let messages = self.counters.taken() - taken;
+        // What is left is the beginning of a frame's header.
+        let header = (stop.is_none() && used < input.len()).then_some(0);
+        let inside = self.up.received().or(header);
+        self.life.client_received(now, messages, inside, heard);
+        let fast = self.spend(now, messages, 0);
         match stop {
             Some(Stop::Close(code)) => {
                 if mode == Mode::Open {
@@ -147,6 +149,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
     fn step_down(&mut self, now: Instant, input: &[u8], eof: bool) -> Option<usize> {
+        let before = self.counters.messages_down;
         let mut pass = delivery::Pass {
             settings: &self.settings,
             out: &mut self.to_client,
@@ -160,7 +163,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Ok(()) if eof => self.life.backend_ended(Ok(())),
             Ok(()) => {
                 let inside = self.down.is_inside(input.len() - used);
-                self.life.backend_received(now, inside);
+                let records = self.counters.messages_down - before;
+                self.life.backend_received(now, records, inside);
                 return Some(used);
             }
         }

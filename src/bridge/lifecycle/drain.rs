@@ -1,0 +1,85 @@
+//! How a session ends that is asked to: at a good moment, now, or without waiting for anybody.
+
+use std::time::{Duration, Instant};
+
+use super::{Client, Lifecycle};
+use crate::close::CloseReason;
+
+/// A session that is asked to end at a good moment.
+///
+/// Nobody here knows what is a question, and what its answer. So it is guessed, and the guess costs time: a session ends when neither
+/// side has sent anything for a while, which is short where every message seems to have its answer. Of the time that there is
+/// (`Timeouts::drain`), a third is given to a question without any answer. After a tenth the client is read no more: what it has asked
+/// can be answered meanwhile, and a chat that goes to and fro ends right behind an answer. After two thirds it ends between any two
+/// records, and in the end anywhere.
+#[derive(Debug)]
+pub(super) struct Drain {
+    pub(super) reason: CloseReason,
+    pub(super) since: Instant,
+    /// The client is read no more, but to the end of a message that has begun.
+    pub(super) holding: bool,
+}
+
+/// Neither side says anything more.
+const QUIET: Duration = Duration::from_millis(100);
+/// The same where the client has sent more messages than the backend: further answers may be on their way.
+const LONG_QUIET: Duration = Duration::from_secs(1);
+
+impl Lifecycle {
+    /// The session is to end as soon as both sides are between messages and records and nothing seems to be on its way.
+    pub(in crate::bridge) fn drain(&mut self, now: Instant, reason: CloseReason) {
+        self.drain.get_or_insert(Drain {
+            reason,
+            since: now,
+            holding: false,
+        });
+    }
+
+    /// The session is to end now, wherever it is: the client is told, and has `close_timeout` to take that and to answer.
+    pub(in crate::bridge) fn end(&mut self, now: Instant, reason: CloseReason) {
+        // The first cause is the one that counts.
+        self.stop(self.drain.as_ref().map_or(reason, |drain| drain.reason));
+        self.cut.get_or_insert(now + self.settings.timeouts.close);
+    }
+
+    /// The session ends with this: nobody is waited for any more.
+    pub(in crate::bridge) fn cut(&mut self, reason: CloseReason) {
+        let reason = self.drain.as_ref().map_or(reason, |drain| drain.reason);
+        self.reason.get_or_insert(reason);
+        self.reset_client |= self.client != Client::Closed;
+        self.client = Client::Closed;
+        self.client_blocked = None;
+        self.inside_up = None;
+        self.reset_backend |= !self.backend_writes.is_over();
+        self.close_backend();
+    }
+
+    /// True while the client is not to be asked for more messages: it is about to be told that it has to go.
+    pub(in crate::bridge) fn is_holding(&self) -> bool {
+        self.is_draining() && self.drain.as_ref().is_some_and(|drain| drain.holding)
+    }
+
+    /// True while it was asked to end and has not begun to.
+    pub(in crate::bridge) fn is_draining(&self) -> bool {
+        self.drain.is_some() && self.client == Client::Open
+    }
+
+    /// True from when it was asked to end.
+    pub(in crate::bridge) fn is_ending(&self) -> bool {
+        self.drain.is_some() || self.client != Client::Open
+    }
+
+    /// When a session that is between records may be told to end, if nothing more is said until then.
+    pub(super) fn good_moment(&self, drain: &Drain) -> Instant {
+        let time = self.settings.timeouts.drain;
+        let quiet = match (self.answered, self.balance) {
+            // Every message has had its answer, and the client could not send another one.
+            (true, 0) if drain.holding => return drain.since,
+            (true, ..=0) => QUIET,
+            (true, _) => LONG_QUIET,
+            (false, _) => time / 3,
+        };
+        let quiet = (self.last_message + quiet).max(drain.since + QUIET);
+        quiet.min(drain.since + time * 2 / 3)
+    }
+}
