@@ -13,6 +13,7 @@ use crate::decode::{self, Decode};
 use crate::probe::{self, Probe};
 use crate::telemetry::{self, LogFormat};
 use crate::tls::{DevelopmentCa, Identity};
+use crate::top::{self, Top};
 use crate::{demo, limits, signals};
 
 /// Something failed at run time.
@@ -47,6 +48,8 @@ enum Command {
     Probe(Probe),
     /// Cut a capture into records by a framing, find out which framing it has, or write records
     Decode(Decode),
+    /// Watch a running sealock: its routes and sessions, over its admin listener
+    Top(Top),
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Cert(args) => cert(&args),
         Command::Probe(args) => with_runtime(probe::run(args)),
         Command::Decode(args) => decode::run(&args, load).unwrap_or(BAD_CONFIG.into()),
+        Command::Top(args) => with_runtime(async { top::run(args, load).await.unwrap_or(BAD_CONFIG.into()) }),
     }
 }
 

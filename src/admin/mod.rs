@@ -22,6 +22,7 @@ use crate::app::Bound;
 use crate::session::Service;
 
 pub use access::Access;
+pub(crate) use access::read_token;
 
 /// Puts the configuration in force as it is now. Gives what there is to say about that, or why all stayed as it was.
 pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
