@@ -56,4 +56,5 @@ mod syslog;
 mod tls_clients;
 mod tls_fragments;
 mod tls_scan;
+mod top;
 mod unix;
