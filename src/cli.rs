@@ -18,6 +18,7 @@ use crate::probe::{self, Probe};
 use crate::session::Service;
 use crate::telemetry::{self, InitError, Log, LogFormat, LogLevel};
 use crate::tls::{DevelopmentCa, Identity};
+use crate::top::{self, Top};
 use crate::{demo, limits, reload, signals};
 
 /// Something failed at run time.
@@ -52,6 +53,8 @@ enum Command {
     Probe(Probe),
     /// Cut a capture into records by a framing, find out which framing it has, or write records
     Decode(Decode),
+    /// Watch a running sealock: its routes and sessions, over its admin listener
+    Top(Top),
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Cert(args) => cert(&args),
         Command::Probe(args) => with_runtime(probe::run(args)),
         Command::Decode(args) => decode::run(&args, load).unwrap_or(BAD_CONFIG.into()),
+        Command::Top(args) => with_runtime(async { top::run(args, load).await.unwrap_or(BAD_CONFIG.into()) }),
     }
 }
 

@@ -49,6 +49,7 @@ pub mod config;
 pub mod demo;
 pub mod probe;
 pub mod decode;
+pub mod top;
 pub mod telemetry;
 
 // Shared by all.

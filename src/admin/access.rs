@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName};
@@ -39,18 +40,7 @@ impl Access {
         let token = match &admin.token {
             None => None,
             Some(Token::Here(token)) => Some(token.clone()),
-            Some(Token::File(file)) => {
-                let mut text = String::new();
-                let read = std::fs::File::open(file)
-                    .and_then(|file| file.take(LONGEST_FILE).read_to_string(&mut text))
-                    .and_then(|_| match Token::problem(text.trim_end()) {
-                        None => Ok(text.trim_end().to_owned()),
-                        Some(problem) => Err(io::Error::other(problem)),
-                    });
-                let named =
-                    |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
-                Some(read.map_err(named)?)
-            }
+            Some(Token::File(file)) => Some(read_token(file)?),
         };
         Ok(Self {
             token,
@@ -83,6 +73,18 @@ impl Access {
         let right = shown.is_some_and(|shown| same(token.as_bytes(), shown.as_bytes()));
         right.then_some(()).ok_or(Denied::NoToken)
     }
+}
+
+/// Reads a token out of its file.
+pub(crate) fn read_token(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(file)
+        .and_then(|file| file.take(LONGEST_FILE).read_to_string(&mut text))
+        .and_then(|_| match Token::problem(text.trim_end()) {
+            None => Ok(text.trim_end().to_owned()),
+            Some(problem) => Err(io::Error::other(problem)),
+        });
+    read.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
 }
 
 /// Checks that a request which changes something does not come from a page of another site. What is no browser sends neither header.

@@ -21,6 +21,7 @@ use crate::app::Bound;
 use crate::session::Service;
 
 pub use access::Access;
+pub(crate) use access::read_token;
 
 /// What the admin listener tells of.
 struct Admin {

@@ -61,4 +61,5 @@ mod syslog;
 mod tls_clients;
 mod tls_fragments;
 mod tls_scan;
+mod top;
 mod unix;

@@ -8,6 +8,7 @@ mod gate;
 mod program;
 mod scene;
 mod service;
+mod terminal;
 mod typist;
 
 pub use authority::Authority;
@@ -20,6 +21,7 @@ pub use gate::Gate;
 pub use program::{Output, Program, certificate, connect, sealock, tls_connect, tls_connect_over};
 pub use scene::Scene;
 pub use service::{Service, free_address, missing, program, pypi, script};
+pub use terminal::Terminal;
 pub use typist::Typist;
 
 use std::future::Future;
