@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::support::{
-    BINARY, Client, Program, Refusal, Request, Scene, answer, certificate, connect, missing, soon,
+    BINARY, Backend, Client, Program, Refusal, Request, Scene, answer, certificate, connect, missing, soon,
     write,
 };
 
@@ -227,6 +227,7 @@ async fn get_changes_nothing_and_pages_of_other_sites_neither() {
         "/-/drain?route=test",
         "/-/undrain",
         "/-/reload",
+        "/-/log-level?level=off",
     ];
     for path in changes {
         for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
@@ -542,6 +543,91 @@ async fn messages_are_counted_by_their_size() {
     );
     metrics_with(&scene.program, &count).await;
     scene.done().await;
+}
+
+/// A session that begins and ends, once its record is there.
+async fn visit(sealock: &mut Program, visits: &mut usize) {
+    let mut client = Client::plain(sealock.plain, "/echo").await;
+    client.close(1000, "").await;
+    client.expect_refusal(1000, "").await;
+    *visits += 1;
+    sealock.logged_times("\"cause\":\"client_closed\"", *visits).await;
+}
+
+#[tokio::test]
+async fn what_is_logged_is_changed_until_the_file_says_something_else() {
+    let echo = Backend::echo().await;
+    let file = |level: &str| {
+        let top = format!("reload_interval = \"off\"\nlog_level = \"{level}\"\n{ADMIN}");
+        let route = format!(
+            "[[route]]\nname = \"echo\"\npath = \"/echo\"\nbackend = \"tcp://{echo}\"\nframing = \"lines\"\n"
+        );
+        Program::file(&top, &route)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sealock.toml");
+    std::fs::write(&path, file("info")).unwrap();
+    let mut sealock = Program::start_in(dir, &[]).await;
+    let level = async |sealock: &Program| json(sealock, "GET /api/v1/status", 200).await["log_level"].take();
+    let begun = |sealock: &Program| sealock.log().matches("session begins").count();
+    let mut visits = 0;
+
+    for (query, says) in [
+        ("", "level is missing"),
+        ("?level=", "level: \"\" is not one"),
+        ("?level=debgu", "level: \"debgu\" is not one"),
+        ("?level=info,sealock=loud", "level: "),
+        ("?level=debug&target=sealock", "no parameter \"target\""),
+    ] {
+        let bad = json(&sealock, &format!("POST /-/log-level{query}"), 400).await;
+        assert!(bad["error"].as_str().unwrap().contains(says), "{query}: {bad}");
+    }
+    assert_eq!(level(&sealock).await, "info");
+    visit(&mut sealock, &mut visits).await;
+    assert_eq!(begun(&sealock), 0);
+
+    let debug = "info,sealock::session=debug";
+    let changed = json(&sealock, &format!("POST /-/log-level?level={debug}"), 200).await;
+    assert_eq!(changed, serde_json::json!({ "log_level": debug }));
+    assert_eq!(level(&sealock).await, debug);
+    let told = |sealock: &Program| {
+        let log = sealock.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("the log level is another"));
+        lines
+            .map(|line| {
+                let told: Value = serde_json::from_str(line).unwrap();
+                assert!(told["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{told}");
+                ["before", "log_level"].map(|name| told[name].as_str().unwrap().to_owned())
+            })
+            .collect::<Vec<_>>()
+    };
+    sealock.logged("the log level is another").await;
+    assert_eq!(told(&sealock), [["info", debug]]);
+    visit(&mut sealock, &mut visits).await;
+    assert_eq!(begun(&sealock), 1);
+
+    // The file says what it said before.
+    json(&sealock, "POST /-/reload", 200).await;
+    assert_eq!(level(&sealock).await, debug);
+    visit(&mut sealock, &mut visits).await;
+    assert_eq!(begun(&sealock), 2);
+
+    std::fs::write(&path, file("error")).unwrap();
+    json(&sealock, "POST /-/reload", 200).await;
+    assert_eq!(level(&sealock).await, "error");
+
+    // Whichever of both levels lets it through, it is told once.
+    for next in ["warn", "info", "off"] {
+        json(&sealock, &format!("POST /-/log-level?level={next}"), 200).await;
+    }
+    sealock.logged_times("the log level is another", 3).await;
+    assert_eq!(
+        told(&sealock),
+        [["info", debug], ["warn", "info"], ["info", "off"]]
+    );
+    assert_eq!(begun(&sealock), 2);
 }
 
 #[tokio::test]
