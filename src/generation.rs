@@ -321,7 +321,7 @@ pub(crate) fn put_in_force(limits: &config::Limits, pace: &Pace) {
     pace.set(rate);
 }
 
-/// Checks what [`Generation::make`] would need, without starting: every certificate with its key, and the authorities of clients and
+/// Checks what `Generation::make` would need, without starting: every certificate with its key, and the authorities of clients and
 /// backends, and the token of the admin listener.
 pub fn check(config: &Config) -> Vec<MakeError> {
     let files = config
