@@ -234,7 +234,8 @@ fn bridge(
     );
     let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
     let live = Arc::new(Live::default());
-    let session = bridge::run(stream, early, backend, settings, Arc::clone(&live));
+    let sizes = Arc::clone(&counts::route(&route.name).sizes);
+    let session = bridge::run(stream, early, backend, settings, Arc::clone(&live), sizes);
     let listed = service.sessions.list(Session {
         id,
         peer,

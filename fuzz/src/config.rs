@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sealock::backend::{MAX_TARGETS, Target};
 use sealock::bridge::{HalfClose, Settings};
-use sealock::config::{Config, Diagnostics, Listener, Loaded, Route, Severity, Tls, parse};
+use sealock::config::{Bind, Config, Diagnostics, Listener, Loaded, Route, Severity, Tls, parse};
 use sealock::framing::{Delimiter, Embedded, Empty, Framing};
 use sealock::route::{HostPattern, PathPattern, RouteTable};
 use sealock::upgrade::Origins;
@@ -84,7 +84,8 @@ fn check(config: &Config, source: &str) {
     let mut binds = HashSet::new();
     for listener in &config.listeners {
         assert!(
-            listener.bind.port() == 0 || binds.insert(listener.bind),
+            matches!(&listener.bind, Bind::Address(address) if address.port() == 0)
+                || binds.insert(listener.bind.to_string()),
             "two listeners on {}",
             listener.bind
         );
@@ -115,7 +116,7 @@ fn check_listener(listener: &Listener, source: &str) {
         }
         // In words, or written with escapes.
         Tls::Off => assert!(
-            listener.bind.ip().to_canonical().is_loopback()
+            matches!(&listener.bind, Bind::Address(address) if address.ip().to_canonical().is_loopback())
                 || source.contains("anywhere")
                 || source.contains(['\\', '$'])
         ),

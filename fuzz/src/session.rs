@@ -4,6 +4,7 @@
 
 mod heard;
 
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sealock::bridge::{
-    Accept, Both, Deliver, Ended, HalfClose, InvalidText, Live, Settings, Stop, Timeouts, run,
+    Accept, Both, Deliver, Ended, HalfClose, InvalidText, Live, RatePolicy, Rates, Settings, Sizes, Stop,
+    Timeouts, run,
 };
 use sealock::charset::{Charset, Unmappable};
 use sealock::close::CloseReason;
@@ -40,6 +42,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     idle: None,
     ping: Some(Duration::from_secs(7)),
     pong: Duration::from_secs(4),
+    age: None,
 };
 /// After the stop every wait is bounded: writes to the client, the answer to the Close frame, writes to the backend, its end.
 const LONGEST_END: Duration = Duration::from_secs(10 + 2 + 10 + 3);
@@ -80,9 +83,19 @@ impl Setup {
             partial: input.pick(&[Partial::Error, Partial::Deliver, Partial::Drop]),
             empty: input.pick(&both(Empty::Deliver, Empty::Skip)),
             half_close: input.pick(&[HalfClose::Never, HalfClose::EmptyMessage]),
-            timeouts: Timeouts {
-                idle: input.flag().then_some(SECOND * 20),
-                ..TIMEOUTS
+            rates: Rates::default(),
+            timeouts: TIMEOUTS,
+        };
+        let limits = input.byte();
+        settings.timeouts.idle = (limits & 1 == 1).then_some(SECOND * 20);
+        settings.timeouts.age = (limits & 2 == 2).then_some(SECOND * 30);
+        settings.rates = Rates {
+            messages: (limits & 4 == 4).then_some(NonZeroU64::MIN),
+            bytes: NonZeroU64::new(100).filter(|_| limits & 8 == 8),
+            policy: if limits & 64 == 64 {
+                RatePolicy::Close
+            } else {
+                RatePolicy::Delay
             },
         };
         let manner = input.byte();
@@ -225,7 +238,8 @@ async fn meet(data: &[u8]) {
     let (client, client_wire) = Wire::new(setup.room);
     let (backend, backend_wire) = Wire::new(setup.room);
     let backend_reset = Arc::clone(&backend_wire.reset);
-    let (live, over) = (Arc::new(Live::default()), CancellationToken::new());
+    let (live, sizes) = (Arc::new(Live::default()), Arc::<Sizes>::default());
+    let over = CancellationToken::new();
     let (mut client_read, client_write) = split(client);
     let (mut backend_read, backend_write) = split(backend);
 
@@ -236,6 +250,7 @@ async fn meet(data: &[u8]) {
             backend_wire,
             Arc::clone(&settings),
             Arc::clone(&live),
+            Arc::clone(&sizes),
         )
         .await;
         over.cancel();

@@ -16,7 +16,7 @@ use crate::backend::{Condition, TargetStatus};
 use crate::bridge::{Counters, held_bytes};
 use crate::session::Service;
 use crate::sessions::{Session, Sessions};
-use crate::telemetry::{counts, lost_lines};
+use crate::telemetry::{self, counts, lost_lines};
 
 /// How many sessions are listed, unless the query says so, and at most.
 const SESSIONS: usize = 100;
@@ -56,6 +56,7 @@ pub(super) fn status(admin: &Admin) -> Answer {
             "last": last,
             "waits_for_restart": reloads.waiting,
         },
+        "log_level": telemetry::level(),
         "log_lines_lost": lost_lines(),
         "listeners": listeners.collect::<Vec<_>>(),
         "sessions": service.sessions.count(),

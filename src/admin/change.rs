@@ -1,5 +1,6 @@
 //! What an operator may change.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -11,6 +12,7 @@ use crate::drain::NoSuchRoute;
 use crate::reload::Outcome;
 use crate::session::Service;
 use crate::sessions::Sessions;
+use crate::telemetry;
 
 /// Ends a session, wherever it is: an operator who does that may have to do with one that no longer comes to a good moment.
 pub(super) fn close(sessions: &Sessions, id: &str) -> Answer {
@@ -38,6 +40,33 @@ pub(super) fn drain(service: &Service, route: Option<&str>, drain: bool) -> Answ
         Ok(done) => Answer::json(StatusCode::ACCEPTED, &done),
         Err(NoSuchRoute) => Answer::error(StatusCode::NOT_FOUND, "there is no such route"),
     }
+}
+
+/// Changes what is logged.
+pub(super) fn log_level(level: Option<&str>, peer: SocketAddr) -> Answer {
+    let Some(level) = level else {
+        return Answer::error(
+            StatusCode::BAD_REQUEST,
+            "level is missing: ?level=info, or a list such as info,sealock::session=debug",
+        );
+    };
+    if let Err(problem) = telemetry::check_level(level) {
+        return Answer::error(StatusCode::BAD_REQUEST, &format!("level: {problem}"));
+    }
+    let before = telemetry::level();
+    let tell = || tracing::info!(%peer, log_level = level, before = before.as_deref(), "admin: the log level is another");
+    // Told by the old level, or else by the new one: a log that becomes quiet says why.
+    let told = tracing::enabled!(tracing::Level::INFO);
+    if told {
+        tell();
+    }
+    if let Err(problem) = telemetry::set_level(level) {
+        return Answer::error(StatusCode::SERVICE_UNAVAILABLE, &problem);
+    }
+    if !told {
+        tell();
+    }
+    Answer::json(StatusCode::OK, &json!({ "log_level": level }))
 }
 
 /// Reads the configuration again.

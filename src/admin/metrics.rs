@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::serve::Answer;
 use super::{Admin, api, process};
-use crate::bridge::held_bytes;
+use crate::bridge::{Counts, held_bytes};
 use crate::drain::State;
 use crate::sessions::Done;
 use crate::telemetry::counts::{self, Seen};
@@ -278,6 +278,29 @@ impl Metrics {
             }),
         )?;
         let times = counts::routes();
+        page.histograms(
+            "sealock_message_size_bytes",
+            "The same messages and bytes, by size.",
+            routes().flat_map(|(route, done)| {
+                let sizes = times
+                    .get(route)
+                    .map(|times| Arc::clone(&times.sizes))
+                    .unwrap_or_default();
+                let sample = |direction, counts: &Counts, bytes: u64| {
+                    let buckets: Vec<_> = counts.seen().collect();
+                    let seen = Seen {
+                        sum: bytes as f64,
+                        count: buckets.iter().map(|(_, count)| count).sum(),
+                        buckets,
+                    };
+                    ([("route", route), ("direction", direction)], seen)
+                };
+                [
+                    sample("up", &sizes.up, done.counters.bytes_up),
+                    sample("down", &sizes.down, done.counters.bytes_down),
+                ]
+            }),
+        )?;
         page.histograms(
             "sealock_session_seconds",
             "Sessions that have ended: how long they were.",

@@ -48,6 +48,7 @@ enum Endpoint<'a> {
     Drain,
     Undrain,
     Reload,
+    LogLevel,
 }
 
 /// An answer, but for what all of them have in common.
@@ -148,7 +149,7 @@ async fn respond(
             Answer::error(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
         }
         (Ok(()), Some(endpoint)) => {
-            let answer = endpoint.answer(head, admin).await;
+            let answer = endpoint.answer(head, peer, admin).await;
             if changes {
                 let (path, status) = (head.uri.path(), answer.status.as_u16());
                 tracing::info!(%peer, path, status, "admin: asked for a change");
@@ -228,6 +229,7 @@ impl<'a> Endpoint<'a> {
             "/-/drain" => Self::Drain,
             "/-/undrain" => Self::Undrain,
             "/-/reload" => Self::Reload,
+            "/-/log-level" => Self::LogLevel,
             path => Self::Close(path.strip_prefix("/api/v1/sessions/")?.strip_suffix("/close")?),
         })
     }
@@ -238,10 +240,13 @@ impl<'a> Endpoint<'a> {
     }
 
     fn changes(&self) -> bool {
-        matches!(self, Self::Close(_) | Self::Drain | Self::Undrain | Self::Reload)
+        matches!(
+            self,
+            Self::Close(_) | Self::Drain | Self::Undrain | Self::Reload | Self::LogLevel
+        )
     }
 
-    async fn answer(&self, head: &Parts, admin: &Arc<Admin>) -> Answer {
+    async fn answer(&self, head: &Parts, peer: SocketAddr, admin: &Arc<Admin>) -> Answer {
         let Some(mut query) = Query::parse(head.uri.query().unwrap_or_default()) else {
             return Answer::error(StatusCode::BAD_REQUEST, "the query cannot be read");
         };
@@ -261,6 +266,10 @@ impl<'a> Endpoint<'a> {
                 let (drain, route) = (matches!(self, Self::Drain), route.as_deref());
                 return unknown(&query).unwrap_or_else(|| change::drain(service, route, drain));
             }
+            Self::LogLevel => {
+                let level = query.take("level");
+                return unknown(&query).unwrap_or_else(|| change::log_level(level.as_deref(), peer));
+            }
             _ => {}
         }
         if let Some(wrong) = unknown(&query) {
@@ -276,7 +285,9 @@ impl<'a> Endpoint<'a> {
             Self::Routes => api::routes(service),
             Self::Close(id) => change::close(&service.sessions, id),
             Self::Reload => change::reload(service).await,
-            Self::Health | Self::Sessions | Self::Drain | Self::Undrain => Answer::text(StatusCode::OK, "ok"),
+            Self::Health | Self::Sessions | Self::Drain | Self::Undrain | Self::LogLevel => {
+                Answer::text(StatusCode::OK, "ok")
+            }
         }
     }
 }

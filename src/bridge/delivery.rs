@@ -1,5 +1,6 @@
 //! What a record becomes for the client: a text message or a binary one, in UTF-8 whatever charset the record has.
 
+use super::sizes::Tally;
 use super::{Counters, Deliver, InvalidText, Settings};
 use crate::charset::{Charset, Decoder, Unfinished};
 use crate::close::CloseReason;
@@ -31,6 +32,17 @@ pub(super) struct Pass<'a> {
     pub(super) settings: &'a Settings,
     pub(super) out: &'a mut Outbox,
     pub(super) counters: &'a mut Counters,
+    pub(super) sizes: &'a mut Tally,
+}
+
+impl Pass<'_> {
+    /// Counts a message that has come to its end with so many bytes, behind others of it that were counted already.
+    #[inline(always)]
+    fn moved(&mut self, last: u64, before: u64) {
+        self.sizes.count(before + last, self.counters.messages_down);
+        self.counters.bytes_down += last;
+        self.counters.messages_down += 1;
+    }
 }
 
 impl Delivery {
@@ -70,8 +82,7 @@ impl Delivery {
             _ => return self.whole_at_an_edge(kind, data, pass),
         };
         Encoder::whole(kind, data, pass.out);
-        pass.counters.bytes_down += data.len() as u64;
-        pass.counters.messages_down += 1;
+        pass.moved(data.len() as u64, 0);
         Ok(())
     }
 
@@ -86,8 +97,7 @@ impl Delivery {
             Kind::Text if self.decoder.is_some() => return self.decoded(data, false, pass),
             Kind::Text if is_text(data) => {
                 push_whole(Kind::Text, data, pass.out);
-                pass.counters.bytes_down += data.len() as u64;
-                pass.counters.messages_down += 1;
+                pass.moved(data.len() as u64, 0);
             }
             Kind::Text if pass.settings.invalid_text != InvalidText::Binary => {
                 return Err(CloseReason::BackendText);
@@ -133,8 +143,12 @@ impl Delivery {
         match result {
             Ok(()) => {
                 let mended = decoder.take_mended();
-                pass.counters.bytes_down += data.len() as u64;
-                pass.counters.messages_down += u64::from(delivered);
+                if delivered {
+                    pass.moved(data.len() as u64, 0);
+                } else {
+                    // Part of a character, which has no message of its own.
+                    pass.counters.bytes_down += data.len() as u64;
+                }
                 count_mended(mended, pass.counters);
                 Ok(())
             }
@@ -162,8 +176,7 @@ impl Delivery {
                 self.encoder.part(&piece(bytes, end), Gather::All, pass.out);
             }
         }
-        pass.counters.bytes_down += data.len() as u64;
-        pass.counters.messages_down += 1;
+        pass.moved(data.len() as u64, 0);
     }
 
     /// Starts a record that comes in pieces.
@@ -197,16 +210,16 @@ impl Delivery {
                 self.part_as_text(part, gather, pass)?;
             }
         }
-        pass.counters.bytes_down += part.data.len() as u64;
-        self.counted += part.data.len() as u64;
         if part.end {
-            pass.counters.messages_down += 1;
-            self.counted = 0;
+            pass.moved(part.data.len() as u64, std::mem::take(&mut self.counted));
             if self.spoilt {
                 pass.counters.edges_mut().invalid_binary += 1;
             }
             let decoder = self.decoder.as_mut();
             count_mended(decoder.map_or(0, |decoder| decoder.take_mended()), pass.counters);
+        } else {
+            pass.counters.bytes_down += part.data.len() as u64;
+            self.counted += part.data.len() as u64;
         }
         Ok(())
     }

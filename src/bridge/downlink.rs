@@ -191,6 +191,7 @@ pub(super) const MAX_LEFT: usize = crate::framing::MAX_HEADER;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bridge::sizes::Tally;
     use crate::bridge::{Accept, Both, Edges, HalfClose, Timeouts};
     use crate::charset::{Charset, Unmappable};
     use crate::framing::{Embedded, Empty, Framing, Oversized, preset, preset_names};
@@ -203,6 +204,7 @@ mod tests {
     fn translate(settings: &Settings, reads: &[&[u8]]) -> (Messages, Result<(), CloseReason>, Edges) {
         let mut down = Downlink::new(settings);
         let (mut out, mut counters) = (Outbox::default(), Counters::default());
+        let mut sizes = Tally::new(0, 0);
         let mut left = Vec::new();
         let mut result = Ok(());
         for (at, read) in reads.iter().chain([&&[][..]]).enumerate() {
@@ -211,6 +213,7 @@ mod tests {
                 settings,
                 out: &mut out,
                 counters: &mut counters,
+                sizes: &mut sizes,
             };
             let used;
             (used, result) = down.translate(None, &left, at == reads.len(), &mut pass);

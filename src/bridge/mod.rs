@@ -16,6 +16,7 @@ mod run;
 mod settings;
 #[cfg(test)]
 mod simulation;
+mod sizes;
 mod uplink;
 
 pub use counters::{Counters, Edges, Ended};
@@ -23,3 +24,4 @@ pub use live::{Live, State, Stop};
 pub use memory::{held_bytes, set_budget};
 pub use run::{refuse, run};
 pub use settings::{Accept, Both, Deliver, HalfClose, InvalidText, RatePolicy, Rates, Settings, Timeouts};
+pub use sizes::{Counts, Sizes};

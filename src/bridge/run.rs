@@ -7,22 +7,31 @@ use std::time::Instant;
 
 use super::lifecycle::Lifecycle;
 use super::pump::Pump;
-use super::{Ended, Live, Settings};
+use super::{Ended, Live, Settings, Sizes};
 use crate::close::CloseReason;
 use crate::io::Connection;
 
 /// Runs a session to its end. `early` is what the client sent behind its request.
 ///
-/// `live` shows what it does and can ask it to end; whoever drops the future ends it at once.
+/// `live` shows what it does and can ask it to end; whoever drops the future ends it at once. `sizes` counts how long its messages are, with
+/// those of other sessions.
 pub fn run<C: Connection, B: Connection>(
     client: C,
     early: Vec<u8>,
     backend: B,
     settings: Arc<Settings>,
     live: Arc<Live>,
+    sizes: Arc<Sizes>,
 ) -> impl Future<Output = Ended> + use<C, B> {
     let life = Lifecycle::new(Arc::clone(&settings), now(), fastrand::u64(..));
-    drive(Pump::new(client, early, Some(backend), settings, life, live))
+    drive(Pump::new(
+        client,
+        early,
+        Some(backend),
+        settings,
+        life,
+        (live, sizes),
+    ))
 }
 
 /// Tells a client over an open WebSocket why there is no backend, and waits for its answer.
@@ -40,7 +49,7 @@ pub fn refuse<C: Connection>(
         None::<tokio::net::TcpStream>,
         settings,
         life,
-        live,
+        (live, Arc::default()),
     ))
 }
 

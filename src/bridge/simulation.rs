@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 
 use super::buffers::{MAX_LEFT, STEP};
 use super::{
-    Accept, Both, Deliver, Ended, HalfClose, InvalidText, Live, RatePolicy, Rates, Settings, Stop, Timeouts,
-    run,
+    Accept, Both, Deliver, Ended, HalfClose, InvalidText, Live, RatePolicy, Rates, Settings, Sizes, Stop,
+    Timeouts, run,
 };
 use crate::charset::{Charset, Unmappable};
 use crate::close::CloseReason;
@@ -418,7 +418,15 @@ async fn simulate(seed: u64) {
         told.end(Stop::Shutdown);
     });
     let shared = Arc::new(settings.clone());
-    let session = run(client_wire, Vec::new(), backend_wire, shared, live);
+    let sizes = Arc::<Sizes>::default();
+    let session = run(
+        client_wire,
+        Vec::new(),
+        backend_wire,
+        shared,
+        live,
+        Arc::clone(&sizes),
+    );
     // After the stop, nobody is waited for any longer than for a Close frame's answer.
     let bound = stop_after + Duration::from_secs(5 + 1);
     let ended = timeout(bound, session)
@@ -433,6 +441,14 @@ async fn simulate(seed: u64) {
         }
     }
     let (client, backend) = (client_seen.lock().unwrap(), backend_seen.lock().unwrap());
+    let counters = &ended.counters;
+    for (counts, moved) in [
+        (&sizes.up, counters.messages_up),
+        (&sizes.down, counters.messages_down),
+    ] {
+        let counted: u64 = counts.seen().map(|(_, count)| count).sum();
+        assert_eq!(counted, moved, "seed {seed}: {sizes:?}");
+    }
     DRAINED.fetch_add(usize::from(ended.reason == CloseReason::Drain), Ordering::Relaxed);
     let backend_reset = resets[1].load(Ordering::Relaxed);
     let read = read.map(|read| read.load(Ordering::Relaxed) as u64);
@@ -581,7 +597,15 @@ async fn bulk_in_both_directions_waits_for_no_timer() {
         // A task of its own, so that nothing but its own wake-ups runs it.
         let session = tokio::spawn(async move {
             let live = Arc::default();
-            run(client_wire, Vec::new(), backend_wire, Arc::new(settings), live).await
+            run(
+                client_wire,
+                Vec::new(),
+                backend_wire,
+                Arc::new(settings),
+                live,
+                Arc::default(),
+            )
+            .await
         });
 
         let (mut client_read, mut client_write) = tokio::io::split(client_io);
@@ -654,7 +678,15 @@ async fn an_end_of_stream_that_has_to_wait_is_not_forgotten() {
     let backend_wire = Wire::new(backend_wire, &Arc::default(), 0);
     let session = tokio::spawn(async move {
         let live = Arc::default();
-        run(client_wire, Vec::new(), backend_wire, Arc::new(settings), live).await
+        run(
+            client_wire,
+            Vec::new(),
+            backend_wire,
+            Arc::new(settings),
+            live,
+            Arc::default(),
+        )
+        .await
     });
     let peers = async {
         client.write_all(&close).await.unwrap();

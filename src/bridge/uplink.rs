@@ -1,5 +1,6 @@
 //! From the client to the backend: WebSocket frames in, records out.
 
+use super::sizes::Tally;
 use super::{Accept, Counters, HalfClose, Settings};
 use crate::charset::{self, Unmappable, UnmappableCharacter};
 use crate::close::CloseReason;
@@ -28,8 +29,8 @@ pub(super) struct Uplink {
     half_closed: bool,
     /// Messages become records with nothing to note beside: no charset, no policy that lets delimiters pass, no raw.
     plain: bool,
-    /// Part of the current message is with the backend, where nobody can tell it from a whole one.
-    passed: bool,
+    /// Bytes of the current message that are with the backend, where nobody can tell them from a whole one.
+    passed: u64,
     pong: Option<Box<[u8]>>,
     /// Bytes of the current message that were counted as delivered.
     counted: u64,
@@ -63,6 +64,7 @@ pub(super) struct Pass<'a> {
     pub(super) to_backend: &'a mut Outbox,
     pub(super) to_client: &'a mut Outbox,
     pub(super) counters: &'a mut Counters,
+    pub(super) sizes: &'a mut Tally,
 }
 
 impl Uplink {
@@ -80,7 +82,7 @@ impl Uplink {
             plain: settings.charset.is_none()
                 && settings.embedded == Embedded::Reject
                 && !settings.to_backend.is_raw(),
-            passed: false,
+            passed: 0,
             pong: None,
             counted: 0,
         }
@@ -267,9 +269,10 @@ impl Uplink {
             return Some(self.refuse(part, refusal(error, self.kind), pass));
         }
         pass.counters.bytes_up += part.data.len() as u64;
-        pass.counters.messages_up += u64::from(part.end);
         self.counted += part.data.len() as u64;
         if part.end {
+            pass.sizes.count(self.counted, pass.counters.messages_up);
+            pass.counters.messages_up += 1;
             self.counted = 0;
         }
         None
@@ -344,12 +347,14 @@ impl Uplink {
     /// Counts a part that has been encoded.
     fn note(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) {
         pass.counters.bytes_up += part.data.len() as u64;
-        pass.counters.messages_up += u64::from(part.end);
         self.counted += part.data.len() as u64;
-        // Without records the backend has no use for a message's end, and part of one has left for good.
-        if part.end || pass.settings.to_backend.is_raw() {
-            self.counted = 0;
-            self.passed = !part.end;
+        if part.end {
+            let size = std::mem::take(&mut self.passed) + std::mem::take(&mut self.counted);
+            pass.sizes.count(size, pass.counters.messages_up);
+            pass.counters.messages_up += 1;
+        } else if pass.settings.to_backend.is_raw() {
+            // Without records the backend has no use for a message's end, and part of one has left for good.
+            self.passed += std::mem::take(&mut self.counted);
         }
         // A message that is yet to be held may still be dropped.
         let embedded = if part.end { self.encode.take_embedded() } else { 0 };
@@ -368,7 +373,7 @@ impl Uplink {
 
     /// True when a message that turns out to be over the limit may be dropped: only while nothing of it has left.
     fn may_drop(&self, settings: &Settings) -> bool {
-        settings.oversized.to_backend == Oversized::Discard && !self.passed && !self.encode.is_cut()
+        settings.oversized.to_backend == Oversized::Discard && self.passed == 0 && !self.encode.is_cut()
     }
 
     /// Drops the message that is over the limit, what has come of it and what will.
@@ -479,6 +484,7 @@ mod tests {
             to_backend: &mut to_backend,
             to_client: &mut to_client,
             counters: &mut Counters::default(),
+            sizes: &mut Tally::new(0, 0),
         };
         let len = pings.len();
         assert_eq!(uplink.translate(Mode::Open, &mut pings, &mut pass), (len, None));
@@ -549,7 +555,7 @@ mod tests {
     fn translate(settings: &Settings, reads: &[&[u8]]) -> (Vec<u8>, Counters) {
         let mut uplink = Uplink::new(settings);
         let (mut to_backend, mut to_client) = (Outbox::default(), Outbox::default());
-        let (mut counters, mut left) = (Counters::default(), Vec::new());
+        let (mut counters, mut sizes, mut left) = (Counters::default(), Tally::new(0, 0), Vec::new());
         for read in reads {
             left.extend_from_slice(read);
             let mut pass = Pass {
@@ -557,6 +563,7 @@ mod tests {
                 to_backend: &mut to_backend,
                 to_client: &mut to_client,
                 counters: &mut counters,
+                sizes: &mut sizes,
             };
             let (used, stop) = uplink.translate(Mode::Open, &mut left, &mut pass);
             assert_eq!(stop, None);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::bridge::Sizes;
 use crate::close::CloseReason;
 
 /// Connections that were accepted, and those of them that are not sessions yet.
@@ -51,13 +52,15 @@ pub struct Seen {
     pub buckets: Vec<(f64, u64)>,
 }
 
-/// How long things took on one route.
+/// How long things took on one route, and how long its messages were.
 #[derive(Debug)]
 pub struct Times {
     /// To find a session its backend, with the wait for a place.
     pub dial: Histogram,
     /// A session.
     pub session: Histogram,
+    /// Its messages and records, in bytes. They are counted as they are moved.
+    pub sizes: Arc<Sizes>,
 }
 
 /// A connection that is not a session yet, until it is dropped.
@@ -147,6 +150,7 @@ pub(crate) fn route(name: &str) -> Arc<Times> {
     let times = Arc::new(Times {
         dial: Histogram::new(MOMENTS),
         session: Histogram::new(SPANS),
+        sizes: Arc::default(),
     });
     routes.insert(name.to_owned(), Arc::clone(&times));
     times

@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use level::{LogLevel, check_level, set_level};
+pub use level::{LogLevel, check_level, level, set_level};
 pub use log::Log;
 use log::Queue;
 pub use record::{Refusal, SessionEnd, log_refusal, log_session};

@@ -1,11 +1,15 @@
 //! The admin listener, over plain sockets: who is answered, what is told, and what changes.
 
+use std::ffi::OsStr;
+use std::process::Stdio;
+
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::support::{
-    BINARY, Client, Program, Refusal, Request, Scene, answer, certificate, connect, missing, soon, write,
+    BINARY, Backend, Client, Program, Refusal, Request, Scene, answer, certificate, connect, missing, soon,
+    write,
 };
 
 const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
@@ -223,6 +227,7 @@ async fn get_changes_nothing_and_pages_of_other_sites_neither() {
         "/-/drain?route=test",
         "/-/undrain",
         "/-/reload",
+        "/-/log-level?level=off",
     ];
     for path in changes {
         for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
@@ -447,6 +452,184 @@ async fn sessions_are_listed_as_they_are_asked_for() {
     }
 }
 
+/// Has Prometheus' own tool look at something, and gives what it says.
+async fn promtool(arguments: &[&OsStr], input: &str) -> String {
+    let mut promtool = crate::support::program("promtool");
+    let mut child = promtool
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| missing(&promtool, &error));
+    let mut stdin = child.stdin.take().unwrap();
+    soon("promtool to read", stdin.write_all(input.as_bytes()))
+        .await
+        .unwrap();
+    drop(stdin);
+    let output = soon("promtool", child.wait_with_output()).await.unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+/// The metrics once they hold this line, which something that has happened already will put there.
+async fn metrics_with(sealock: &Program, line: &str) -> String {
+    let line = format!("\n{line}\n");
+    soon(&line, async {
+        loop {
+            let metrics = text(sealock, "GET /metrics", 200).await;
+            if metrics.contains(&line) {
+                return metrics;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn messages_are_counted_by_their_size() {
+    let mut scene = Scene::start_with(
+        ADMIN,
+        "framing = \"u32be\"\nlinger = \"10ms\"\nmax_message = \"32 MiB\"",
+    )
+    .await;
+    let (mut client, mut service) = scene.open().await;
+    // What lies at a bound belongs to it. The last goes in pieces, both ways.
+    let sizes = [0, 16, 16, 17, 64, 1000, 16 << 20, 5, (16 << 20) + 1];
+    for size in sizes {
+        let message = vec![7; size];
+        let ((), record) = tokio::join!(
+            client.send(BINARY, &message),
+            crate::support::read(&mut service, 4 + size)
+        );
+        let ((), (_, answer)) = tokio::join!(write(&mut service, &record), client.message());
+        assert_eq!(answer.len(), size);
+    }
+    let total: usize = sizes.iter().sum();
+    for direction in ["up", "down"] {
+        let labels = format!("route=\"test\",direction=\"{direction}\"");
+        let all = format!("sealock_messages_total{{{labels}}} {}", sizes.len());
+        let metrics = metrics_with(&scene.program, &all).await;
+        let value =
+            |name: &str, labels: &str| sample(&metrics, &format!("sealock_{name}{{{labels}}}")) as usize;
+        for (bound, below) in [
+            ("16.0", 4),
+            ("64.0", 6),
+            ("256.0", 6),
+            ("1024.0", 7),
+            ("4194304.0", 7),
+            ("16777216.0", 8),
+            ("+Inf", 9),
+        ] {
+            let labels = format!("le=\"{bound}\",{labels}");
+            assert_eq!(value("message_size_bytes_bucket", &labels), below, "{labels}");
+        }
+        assert_eq!(value("message_size_bytes_count", &labels), sizes.len());
+        assert_eq!(value("message_size_bytes_sum", &labels), total);
+        assert_eq!(value("message_bytes_total", &labels), total);
+        // A route without a message has all of them too.
+        let idle = format!("le=\"+Inf\",route=\"neighbour\",direction=\"{direction}\"");
+        assert!(metrics.contains(&format!("sealock_message_size_bytes_bucket{{{idle}}} ")));
+    }
+    client.close(1000, "").await;
+    client.expect_close(1000, "").await;
+    let moved = serde_json::json!({ "messages_up": sizes.len(), "bytes_down": total });
+    scene.ended("client_closed", moved).await;
+    let count = format!(
+        "sealock_message_size_bytes_count{{route=\"test\",direction=\"up\"}} {}",
+        sizes.len()
+    );
+    metrics_with(&scene.program, &count).await;
+    scene.done().await;
+}
+
+/// A session that begins and ends, once its record is there.
+async fn visit(sealock: &mut Program, visits: &mut usize) {
+    let mut client = Client::plain(sealock.plain, "/echo").await;
+    client.close(1000, "").await;
+    client.expect_refusal(1000, "").await;
+    *visits += 1;
+    sealock.logged_times("\"cause\":\"client_closed\"", *visits).await;
+}
+
+#[tokio::test]
+async fn what_is_logged_is_changed_until_the_file_says_something_else() {
+    let echo = Backend::echo().await;
+    let file = |level: &str| {
+        let top = format!("reload_interval = \"off\"\nlog_level = \"{level}\"\n{ADMIN}");
+        let route = format!(
+            "[[route]]\nname = \"echo\"\npath = \"/echo\"\nbackend = \"tcp://{echo}\"\nframing = \"lines\"\n"
+        );
+        Program::file(&top, &route)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sealock.toml");
+    std::fs::write(&path, file("info")).unwrap();
+    let mut sealock = Program::start_in(dir, &[]).await;
+    let level = async |sealock: &Program| json(sealock, "GET /api/v1/status", 200).await["log_level"].take();
+    let begun = |sealock: &Program| sealock.log().matches("session begins").count();
+    let mut visits = 0;
+
+    for (query, says) in [
+        ("", "level is missing"),
+        ("?level=", "level: \"\" is not one"),
+        ("?level=debgu", "level: \"debgu\" is not one"),
+        ("?level=info,sealock=loud", "level: "),
+        ("?level=debug&target=sealock", "no parameter \"target\""),
+    ] {
+        let bad = json(&sealock, &format!("POST /-/log-level{query}"), 400).await;
+        assert!(bad["error"].as_str().unwrap().contains(says), "{query}: {bad}");
+    }
+    assert_eq!(level(&sealock).await, "info");
+    visit(&mut sealock, &mut visits).await;
+    assert_eq!(begun(&sealock), 0);
+
+    let debug = "info,sealock::session=debug";
+    let changed = json(&sealock, &format!("POST /-/log-level?level={debug}"), 200).await;
+    assert_eq!(changed, serde_json::json!({ "log_level": debug }));
+    assert_eq!(level(&sealock).await, debug);
+    let told = |sealock: &Program| {
+        let log = sealock.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("the log level is another"));
+        lines
+            .map(|line| {
+                let told: Value = serde_json::from_str(line).unwrap();
+                assert!(told["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{told}");
+                ["before", "log_level"].map(|name| told[name].as_str().unwrap().to_owned())
+            })
+            .collect::<Vec<_>>()
+    };
+    sealock.logged("the log level is another").await;
+    assert_eq!(told(&sealock), [["info", debug]]);
+    visit(&mut sealock, &mut visits).await;
+    assert_eq!(begun(&sealock), 1);
+
+    // The file says what it said before.
+    json(&sealock, "POST /-/reload", 200).await;
+    assert_eq!(level(&sealock).await, debug);
+    visit(&mut sealock, &mut visits).await;
+    assert_eq!(begun(&sealock), 2);
+
+    std::fs::write(&path, file("error")).unwrap();
+    json(&sealock, "POST /-/reload", 200).await;
+    assert_eq!(level(&sealock).await, "error");
+
+    // Whichever of both levels lets it through, it is told once.
+    for next in ["warn", "info", "off"] {
+        json(&sealock, &format!("POST /-/log-level?level={next}"), 200).await;
+    }
+    sealock.logged_times("the log level is another", 3).await;
+    assert_eq!(
+        told(&sealock),
+        [["info", debug], ["warn", "info"], ["info", "off"]]
+    );
+    assert_eq!(begun(&sealock), 2);
+}
+
 #[tokio::test]
 async fn the_metrics_are_well_formed_and_count_what_happens() {
     let mut scene = scene().await;
@@ -463,6 +646,12 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
     let refused = Request::get("/nowhere").plain(scene.program.plain).await;
     assert_eq!(refused.err().unwrap().status, 404);
     scene.ended("not_found", serde_json::json!({})).await;
+    json(&scene.program, "POST /-/reload", 200).await;
+    std::fs::write(scene.program.path("sealock.toml"), "[[route]]\n").unwrap();
+    json(&scene.program, "POST /-/reload", 422).await;
+    for _ in 0..2 {
+        scene.program.ended("request").await;
+    }
 
     // The refused connection is told of a moment before it is gone.
     let metrics = soon("the end of what was opening", async {
@@ -500,7 +689,14 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
         ("sealock_session_seconds_bucket{le=\"+Inf\",route=\"test\"}", 1.0),
         ("sealock_backend_targets{route=\"test\",condition=\"up\"}", 1.0),
         ("sealock_buffer_bytes", 0.0),
-        ("sealock_generation", 0.0),
+        ("sealock_generation", 1.0),
+        ("sealock_reloads_total{outcome=\"success\"}", 1.0),
+        ("sealock_reloads_total{outcome=\"failure\"}", 1.0),
+        ("sealock_reload_failed", 1.0),
+        (
+            "sealock_message_size_bytes_count{route=\"test\",direction=\"up\"}",
+            1.0,
+        ),
     ] {
         assert!((sample(&metrics, name) - value).abs() < 0.5, "{name}:\n{metrics}");
     }
@@ -520,23 +716,8 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
     let end: jiff::Timestamp = said.trim().trim_start_matches("notAfter=").parse().unwrap();
     assert!((expires - end.as_second() as f64).abs() < 0.5, "{said}");
 
-    let mut promtool = crate::support::program("promtool");
-    promtool.args(["check", "metrics"]);
-    let mut child = promtool
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| missing(&promtool, &error));
-    let mut input = child.stdin.take().unwrap();
-    soon("promtool to read", input.write_all(metrics.as_bytes()))
-        .await
-        .unwrap();
-    drop(input);
-    let output = soon("promtool", child.wait_with_output()).await.unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    let check = ["check", "metrics"].map(OsStr::new);
+    assert_eq!(promtool(&check, &metrics).await, "");
 
     let accept = "Host: localhost\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
     let openmetrics = ask(&scene.program, "GET /metrics", accept).await;
@@ -545,6 +726,16 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
     );
     assert!(openmetrics.body.ends_with("\n# EOF\n"));
+    // That check reads the older format only. What reads this one is the import of old samples, which have times.
+    let timed = openmetrics.body.lines().map(|line| match line.starts_with('#') {
+        true => format!("{line}\n"),
+        false => format!("{line} 1700000000\n"),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("openmetrics");
+    std::fs::write(&file, timed.collect::<String>()).unwrap();
+    let import = ["tsdb", "create-blocks-from", "openmetrics"].map(OsStr::new);
+    promtool(&[&import[..], &[file.as_ref(), dir.path().as_ref()]].concat(), "").await;
     assert!(openmetrics.body.contains("\n# TYPE sealock_messages counter\n"));
 
     // The page names exactly these.

@@ -59,7 +59,7 @@ impl Lifecycle {
 
     /// True while the client has sent as much as it may.
     pub(in crate::bridge) fn is_throttled(&self) -> bool {
-        self.takes_messages() && self.throttle.as_ref().is_some_and(|one| one.until.is_some())
+        self.throttle.as_ref().is_some_and(|one| one.until.is_some()) && self.takes_messages()
     }
 
     /// How many bytes may be read from the client at once.
@@ -85,16 +85,22 @@ impl Lifecycle {
 
     /// The client has sent this. An error is the end of a session that may not be faster than its rates; `Ok(true)`: from here on it
     /// has to wait.
+    #[inline(always)]
     pub(in crate::bridge) fn spend(
         &mut self,
         now: Instant,
         messages: u64,
         bytes: u64,
     ) -> Result<bool, CloseReason> {
-        if !self.takes_messages() {
+        if self.throttle.is_none() {
             return Ok(false);
         }
-        let Some(throttle) = &mut self.throttle else {
+        self.spend_tokens(now, messages, bytes)
+    }
+
+    fn spend_tokens(&mut self, now: Instant, messages: u64, bytes: u64) -> Result<bool, CloseReason> {
+        let takes = self.takes_messages();
+        let Some(throttle) = self.throttle.as_mut().filter(|_| takes) else {
             return Ok(false);
         };
         let spent = [(&mut throttle.messages, messages), (&mut throttle.bytes, bytes)];

@@ -41,9 +41,11 @@ impl Lifecycle {
     /// The moment at which [`Lifecycle::tick`] has something to do. `reading_client` and `reading_backend` tell whether that side
     /// is being read: timers that wait for a side stand still while it is not.
     pub(in crate::bridge) fn deadline(&self, reading_client: bool, reading_backend: bool) -> Option<Instant> {
-        self.timers(reading_client, reading_backend)
-            .map(|(at, _)| at)
-            .min()
+        let mut first: Option<Instant> = None;
+        self.timers(reading_client, reading_backend, |at, _| {
+            first = Some(first.map_or(at, |first| first.min(at)));
+        });
+        first
     }
 
     /// Acts on every deadline that has passed. `cut`: the backend has part of a record.
@@ -55,101 +57,86 @@ impl Lifecycle {
         cut: bool,
     ) {
         // One at a time: each may move the others.
-        while let Some((_, timer)) = self
-            .timers(reading_client, reading_backend)
-            .filter(|(at, _)| *at <= now)
-            .min_by_key(|(at, _)| *at)
-        {
+        loop {
+            let mut first = None;
+            self.timers(reading_client, reading_backend, |at, timer| {
+                if at <= now && first.is_none_or(|(earliest, _)| at < earliest) {
+                    first = Some((at, timer));
+                }
+            });
+            let Some((_, timer)) = first else {
+                return;
+            };
             self.fire(timer, now, cut);
         }
     }
 
-    fn timers(
-        &self,
-        reading_client: bool,
-        reading_backend: bool,
-    ) -> impl Iterator<Item = (Instant, Timer)> + use<> {
+    /// Shows every timer that runs. Not a list of them: this is asked at the end of nearly every pass, and few of them run.
+    #[inline(always)]
+    fn timers(&self, reading_client: bool, reading_backend: bool, mut show: impl FnMut(Instant, Timer)) {
         let t = &self.settings.timeouts;
-        let open = self.client == Client::Open;
+        let mut run = |at: Option<Instant>, timer| {
+            if let Some(at) = at {
+                show(at, timer);
+            }
+        };
         let after = |since: Option<Instant>, wait: Duration| since.map(|since| since + wait);
-        let when = |condition: bool, at: Option<Instant>| if condition { at } else { None };
-        let between = self.inside_up.is_none() && self.inside_down.is_none();
-        let waiting = matches!(self.client, Client::Told { .. } | Client::Refused);
-        [
-            (when(open, self.next_ping), Timer::Ping),
-            (
-                when(open && reading_client, after(self.ping_sent, t.pong)),
-                Timer::Pong,
-            ),
-            (
-                when(open, t.idle.map(|idle| self.last_message + idle)),
-                Timer::Idle,
-            ),
-            (when(open && self.drain.is_none(), self.old), Timer::Age),
-            (
-                when(
-                    self.takes_messages(),
-                    self.throttle.as_ref().and_then(|one| one.until),
-                ),
-                Timer::Rate,
-            ),
-            (
-                when(open, self.starved.as_ref().map(|one| one.due(t.record))),
-                Timer::Memory,
-            ),
-            (
-                // Only between records, and with all of them delivered.
-                when(
-                    open && (reading_client || self.is_holding()) && reading_backend && between,
-                    self.drain.as_ref().map(|drain| self.good_moment(drain)),
-                ),
-                Timer::Drain,
-            ),
-            (
-                when(
-                    open,
-                    self.drain
-                        .as_ref()
-                        .filter(|drain| !drain.holding)
-                        .map(|drain| drain.since + t.drain / 10),
-                ),
-                Timer::Hold,
-            ),
-            (
-                when(open, self.drain.as_ref().map(|drain| drain.since + t.drain)),
-                Timer::Overdue,
-            ),
-            (self.cut, Timer::Cut),
-            (
-                when(open && reading_client, after(self.inside_up, t.record)),
-                Timer::RecordUp,
-            ),
-            (
-                when(open && reading_backend, after(self.inside_down, t.record)),
-                Timer::RecordDown,
-            ),
-            (
-                when(
-                    !self.client_is_closed(),
-                    after(self.client_blocked.as_ref().map(|one| one.since), t.write),
-                ),
+        if self.client == Client::Open {
+            run(self.next_ping, Timer::Ping);
+            if reading_client {
+                run(after(self.ping_sent, t.pong), Timer::Pong);
+            }
+            run(t.idle.map(|idle| self.last_message + idle), Timer::Idle);
+            run(self.starved.as_ref().map(|one| one.due(t.record)), Timer::Memory);
+            match &self.drain {
+                None => run(self.old, Timer::Age),
+                Some(drain) => {
+                    if !drain.holding {
+                        run(Some(drain.since + t.drain / 10), Timer::Hold);
+                    }
+                    run(Some(drain.since + t.drain), Timer::Overdue);
+                    let read = (reading_client || drain.holding) && reading_backend;
+                    // Only between records, and with all of them delivered.
+                    if read && self.is_between() {
+                        run(Some(self.good_moment(drain)), Timer::Drain);
+                    }
+                }
+            }
+            if reading_client {
+                run(after(self.inside_up, t.record), Timer::RecordUp);
+            }
+            if reading_backend {
+                run(after(self.inside_down, t.record), Timer::RecordDown);
+            }
+        }
+        if let Some(throttle) = &self.throttle
+            && self.takes_messages()
+        {
+            run(throttle.until, Timer::Rate);
+        }
+        if !self.client_is_closed() {
+            run(
+                after(self.client_blocked.as_ref().map(|one| one.since), t.write),
                 Timer::ClientWrite,
-            ),
-            (
-                when(
-                    !self.backend_is_closed(),
-                    after(self.backend_blocked.as_ref().map(|one| one.since), t.write),
-                ),
+            );
+        }
+        if !self.backend_is_closed() {
+            run(
+                after(self.backend_blocked.as_ref().map(|one| one.since), t.write),
                 Timer::BackendWrite,
-            ),
-            (when(waiting, after(self.close_sent, t.close)), Timer::Close),
-            (
-                when(!self.backend_is_closed(), after(self.lingering, t.linger)),
-                Timer::Linger,
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(at, timer)| at.map(|at| (at, timer)))
+            );
+        }
+        run(self.cut, Timer::Cut);
+        if matches!(self.client, Client::Told { .. } | Client::Refused) {
+            run(after(self.close_sent, t.close), Timer::Close);
+        }
+        if !self.backend_is_closed() {
+            run(after(self.lingering, t.linger), Timer::Linger);
+        }
+    }
+
+    fn is_between(&self) -> bool {
+        self.inside_up.is_none() && self.inside_down.is_none()
     }
 
     fn fire(&mut self, timer: Timer, now: Instant, cut: bool) {

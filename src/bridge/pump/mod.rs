@@ -19,7 +19,7 @@ use super::lifecycle::{Input, Lifecycle, Order, Side};
 use super::live::{Haste, Live, Told};
 use super::memory::Charge;
 use super::uplink::{Mode, Uplink};
-use super::{Counters, Ended, Settings};
+use super::{Counters, Ended, Settings, Sizes};
 use crate::close::CloseReason;
 use crate::io::Connection;
 use crate::outbox::Outbox;
@@ -52,6 +52,10 @@ pub(super) struct Pump<C, B> {
     short: bool,
     code: Option<CloseCode>,
     live: Arc<Live>,
+    /// What the sessions of its route share, and the class of the last message of each direction.
+    sizes: Arc<Sizes>,
+    size_up: u8,
+    size_down: u8,
     /// When the timer will wake us.
     armed: Option<Instant>,
 }
@@ -63,7 +67,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         backend: Option<B>,
         settings: Arc<Settings>,
         life: Lifecycle,
-        live: Arc<Live>,
+        (live, sizes): (Arc<Live>, Arc<Sizes>),
     ) -> Self {
         Self {
             up: Uplink::new(&settings),
@@ -83,6 +87,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             short: false,
             code: None,
             live,
+            sizes,
+            size_up: 0,
+            size_down: 0,
             armed: None,
         }
     }

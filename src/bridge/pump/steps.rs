@@ -7,6 +7,7 @@ use super::super::buffers::{LEAST_STEP, STEP};
 use super::super::delivery;
 use super::super::lifecycle::Input;
 use super::super::memory::Room;
+use super::super::sizes::Tally;
 use super::super::uplink::{Mode, Pass, Stop};
 use super::Pump;
 use crate::close::CloseReason;
@@ -77,6 +78,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
     fn step_up(&mut self, now: Instant, mode: Mode, input: &mut [u8]) -> Option<usize> {
         let (heard, taken) = (self.counters.heard(), self.counters.taken());
+        let mut sizes = Tally::new(self.size_up, self.counters.messages_up);
         let mut used = 0;
         let stop = loop {
             let mut pass = Pass {
@@ -84,6 +86,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 to_backend: &mut self.to_backend,
                 to_client: &mut self.to_client,
                 counters: &mut self.counters,
+                sizes: &mut sizes,
             };
             let (count, stop) = self.up.translate(mode, &mut input[used..], &mut pass);
             used += count;
@@ -92,6 +95,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 stop => break stop,
             }
         };
+        self.size_up = sizes.end(self.counters.messages_up, &self.sizes.up);
         let heard = self.counters.heard() != heard;
         let messages = self.counters.taken() - taken;
         // What is left is the beginning of a frame's header.
@@ -119,6 +123,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     }
 
     /// Counts what the client has sent against its rates.
+    #[inline(always)]
     pub(super) fn spend(&mut self, now: Instant, messages: u64, bytes: u64) -> Result<(), CloseReason> {
         if self.life.spend(now, messages, bytes)? {
             self.counters.edges_mut().throttled += 1;
@@ -150,13 +155,16 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
     fn step_down(&mut self, now: Instant, input: &[u8], eof: bool) -> Option<usize> {
         let before = self.counters.messages_down;
+        let mut sizes = Tally::new(self.size_down, self.counters.messages_down);
         let mut pass = delivery::Pass {
             settings: &self.settings,
             out: &mut self.to_client,
             counters: &mut self.counters,
+            sizes: &mut sizes,
         };
         let first = self.up.first_kind();
         let (used, result) = self.down.translate(first, input, eof, &mut pass);
+        self.size_down = sizes.end(self.counters.messages_down, &self.sizes.down);
         match result {
             Err(CloseReason::BackendCut) => self.life.backend_ended(Err(CloseReason::BackendCut)),
             Err(reason) => self.life.backend_failed(reason),

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use sealock::bridge::{self, Accept, Both, Deliver, Ended, HalfClose, InvalidText, Settings, Timeouts};
+use sealock::bridge::{
+    self, Accept, Both, Deliver, Ended, HalfClose, InvalidText, Rates, Settings, Timeouts,
+};
 use sealock::charset::Unmappable;
 use sealock::framing::{Embedded, Empty, Oversized, Preset};
 use sealock::io::Connection;
@@ -84,17 +86,18 @@ impl Session {
             partial: preset.to_client.default_partial(),
             empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
+            rates: Rates::default(),
             timeouts: TIMEOUTS,
         });
         let (client, backend) = (End::default(), End::default());
         let (to_client, to_backend) = (client.clone(), backend.clone());
-        let live = Arc::default();
+        let (live, sizes) = (Arc::default(), Arc::default());
         Self {
             client,
             backend,
-            pump: Box::pin(
-                async move { bridge::run(to_client, Vec::new(), to_backend, settings, live).await },
-            ),
+            pump: Box::pin(async move {
+                bridge::run(to_client, Vec::new(), to_backend, settings, live, sizes).await
+            }),
         }
     }
 
@@ -116,6 +119,7 @@ const TIMEOUTS: Timeouts = {
         idle: None,
         ping: Some(hour),
         pong: hour,
+        age: None,
     }
 };
 
