@@ -43,6 +43,7 @@ pub(super) fn status(admin: &Admin) -> Answer {
         "pid": std::process::id(),
         "state": service.state().name(),
         "started": time(admin.started),
+        "now": time(SystemTime::now()),
         "generation": { "number": generation.number, "since": time(generation.since) },
         "listeners": listeners.collect::<Vec<_>>(),
         "sessions": service.sessions.count(),
@@ -57,6 +58,14 @@ pub(super) fn status(admin: &Admin) -> Answer {
         "refusals": met(counts::refusals()),
     });
     Answer::json(StatusCode::OK, &status)
+}
+
+/// The file that is in force, with its secrets masked.
+pub(super) fn config(service: &Service) -> Answer {
+    let generation = service.current.load();
+    let written = &generation.config.written;
+    let told = json!({ "generation": generation.number, "name": written.name, "text": written.text });
+    Answer::json(StatusCode::OK, &told)
 }
 
 /// Every route with its targets, and what its sessions have done.
@@ -188,7 +197,7 @@ fn met(counts: impl Iterator<Item = (&'static str, u64)>) -> Map<String, Value> 
     met.map(|(name, count)| (name.to_owned(), count.into())).collect()
 }
 
-fn time(time: SystemTime) -> Option<String> {
+pub(super) fn time(time: SystemTime) -> Option<String> {
     let time = Timestamp::try_from(time).ok()?;
     Some(time.round(jiff::Unit::Second).ok()?.to_string())
 }

@@ -1,17 +1,20 @@
 //! The admin listener: health, metrics, what runs, and the few things that an operator may change. Off the public port.
 //!
-//! Each connection carries one request, and has one deadline for all of it. `access` decides whether it is answered, `api` and
-//! `change` what the answer is. Nothing that is asked for with GET changes anything.
+//! Each connection carries one request, and has one deadline for all of it. `access` decides whether it is answered, `api`,
+//! `past` and `change` what the answer is; `console` is a page that shows it. Nothing that is asked for with GET changes anything.
 
 mod access;
 mod api;
 mod change;
+mod console;
+mod history;
 mod metrics;
+mod past;
 mod process;
 mod query;
 mod serve;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
@@ -20,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::Listener;
 use crate::app::Bound;
 use crate::session::Service;
+use history::History;
 
 pub use access::Access;
 
@@ -32,6 +36,7 @@ struct Admin {
     /// The other listeners.
     listeners: Vec<Bound>,
     started: SystemTime,
+    history: Mutex<History>,
 }
 
 /// Serves until `stop`: it is still there while sessions are told that the process ends.
@@ -41,10 +46,12 @@ pub(crate) fn start(
     listeners: Vec<Bound>,
     stop: CancellationToken,
 ) {
-    let admin = Admin {
+    let admin = Arc::new(Admin {
         service,
         listeners,
         started: SystemTime::now(),
-    };
-    tokio::spawn(serve::serve(listener, Arc::new(admin), stop));
+        history: Mutex::default(),
+    });
+    tokio::spawn(past::watch(Arc::clone(&admin), stop.clone()));
+    tokio::spawn(serve::serve(listener, admin, stop));
 }

@@ -19,6 +19,7 @@ mod framing;
 mod interpolate;
 mod keys;
 mod listener;
+mod mask;
 mod model;
 mod reader;
 mod render;
@@ -36,13 +37,14 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
-pub use model::{Admin, BackendTls, Certificate, Config, Limits, Listener, Route, Tls, Token};
+pub use model::{Admin, BackendTls, Certificate, Config, Limits, Listener, Route, Tls, Token, Written};
 use reader::{Reader, Section};
 pub use value::{Directions, parse_framing};
 
@@ -116,10 +118,16 @@ pub fn parse(
     let config = read(&Section::open(&reader, Place::Top, 0..0, tree.get_ref()));
     let problems = Diagnostics::new(name, source, reader.problems.into_inner());
     match config {
-        Some(config) if problems.count(Severity::Error) == 0 => Ok(Loaded {
-            config,
-            warnings: problems,
-        }),
+        Some(mut config) if problems.count(Severity::Error) == 0 => {
+            config.written = Arc::new(Written {
+                name: name.to_owned(),
+                text: mask::mask(source, tree.get_ref()),
+            });
+            Ok(Loaded {
+                config,
+                warnings: problems,
+            })
+        }
         _ => Err(problems),
     }
 }
@@ -143,6 +151,7 @@ fn read(top: &Section<'_>) -> Option<Config> {
         admin: admin?,
         drain_window: drain_window?,
         shutdown_timeout: shutdown_timeout?,
+        written: Arc::default(),
     })
 }
 

@@ -26,6 +26,17 @@ pub struct Config {
     pub drain_window: Duration,
     /// How long sessions may take to end at shutdown.
     pub shutdown_timeout: Duration,
+    /// What it was read from.
+    pub written: Arc<Written>,
+}
+
+/// A file, for operators to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// What messages call it.
+    pub name: String,
+    /// Its text before any variable was put in, with its secrets masked.
+    pub text: String,
 }
 
 /// An address to listen on.
