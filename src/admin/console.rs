@@ -73,7 +73,10 @@ mod tests {
 
     /// What stands between a beginning and the next quotation mark.
     fn named(text: &'static str, before: &str) -> impl Iterator<Item = &'static str> {
-        let found: Vec<_> = text.match_indices(before).map(|(at, _)| at + before.len()).collect();
+        let found: Vec<_> = text
+            .match_indices(before)
+            .map(|(at, _)| at + before.len())
+            .collect();
         found
             .into_iter()
             .map(move |at| text[at..].split('"').next().unwrap())
@@ -84,7 +87,8 @@ mod tests {
         let mut wanted = BTreeSet::from([""]);
         let html = asset(PATH).unwrap().body;
         for attribute in ["src=\"", "href=\""] {
-            wanted.extend(named(html, attribute).filter(|target| !target.starts_with('#')));
+            let targets = named(html, attribute).filter(|target| !target.starts_with('#'));
+            wanted.extend(targets.map(|target| target.strip_prefix(PATH).unwrap()));
         }
         for script in scripts() {
             wanted.extend(named(script.body, " from \"./"));

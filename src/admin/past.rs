@@ -5,12 +5,12 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
+use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Admin;
-use super::api::time;
 use super::history::{History, INTERVAL, Moment, RouteMoment, RouteSample, Sample, Sums};
 use super::query::Query;
 use super::serve::Answer;
@@ -37,7 +37,7 @@ pub(super) async fn watch(admin: Arc<Admin>, stop: CancellationToken) {
             ticks.tick().await;
             let moment = moment(&admin.service);
             let now = Instant::now();
-            lock(&admin.history).take(SystemTime::now(), now - before, moment);
+            lock(&admin.history).take(unix_seconds(), now - before, moment);
             before = now;
         }
     };
@@ -91,7 +91,12 @@ pub(super) fn history(admin: &Admin) -> Answer {
     let history = lock(&admin.history);
     let samples = history.samples();
     let column = |value: fn(&Sample) -> Value| samples.iter().map(value).collect::<Vec<_>>();
-    let grown = |value: fn(&Sums) -> u64| samples.iter().map(|sample| value(&sample.grown)).collect::<Vec<_>>();
+    let grown = |value: fn(&Sums) -> u64| {
+        samples
+            .iter()
+            .map(|sample| value(&sample.grown))
+            .collect::<Vec<_>>()
+    };
     let routes = history.routes().map(|(name, samples)| {
         let column = |value: fn(&RouteSample) -> u64| samples.iter().map(value).collect::<Vec<_>>();
         json!({
@@ -103,7 +108,7 @@ pub(super) fn history(admin: &Admin) -> Answer {
     });
     let told = json!({
         "interval_seconds": INTERVAL.as_secs(),
-        "at": column(|sample| seconds(sample.at).into()),
+        "at": column(|sample| sample.at.into()),
         "passed_seconds": column(|sample| sample.passed.as_secs_f64().into()),
         "sessions": column(|sample| sample.sessions.into()),
         "buffer_bytes": column(|sample| sample.held_bytes.into()),
@@ -120,9 +125,9 @@ pub(super) fn history(admin: &Admin) -> Answer {
     Answer::json(StatusCode::OK, &told)
 }
 
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// The last ends of sessions and the last refusals, and of every cause what can be done about it.
@@ -136,7 +141,11 @@ pub(super) fn ends(query: &mut Query, unknown: impl Fn(&Query) -> Option<Answer>
         let text = "`sessions_after` and `refusals_after` are the `number` of an end";
         return Answer::error(StatusCode::BAD_REQUEST, text);
     };
-    let list = |ends: Vec<(u64, End)>| ends.iter().map(|(number, one)| end(*number, one)).collect::<Vec<_>>();
+    let list = |ends: Vec<(u64, End)>| {
+        ends.iter()
+            .map(|(number, one)| end(*number, one))
+            .collect::<Vec<_>>()
+    };
     let told = json!({
         "sessions": list(ends::sessions(sessions)),
         "refusals": list(ends::refusals(refusals)),
@@ -149,7 +158,7 @@ fn end(number: u64, end: &End) -> Value {
     let row = end.reason.row();
     json!({
         "number": number,
-        "time": time(end.at),
+        "time": Timestamp::try_from(end.at).and_then(|at| at.round(Unit::Millisecond)).ok().map(|at| at.to_string()),
         "id": end.id,
         "client": Shown(end.client).to_string(),
         "route": end.route,

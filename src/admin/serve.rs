@@ -307,7 +307,9 @@ impl<'a> Endpoint<'a> {
             Self::Front => Answer::text(StatusCode::SEE_OTHER, console::PATH),
             Self::Close(id) => change::close(&service.sessions, id),
             Self::Reload => change::reload(service.reload.get()).await,
-            Self::Health | Self::Sessions | Self::Ends | Self::Drain | Self::Undrain => Answer::text(StatusCode::OK, "ok"),
+            Self::Health | Self::Sessions | Self::Ends | Self::Drain | Self::Undrain => {
+                Answer::text(StatusCode::OK, "ok")
+            }
         }
     }
 }

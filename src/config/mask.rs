@@ -170,20 +170,35 @@ mod tests {
         for (source, expected) in [
             ("token = \"hunter2hunter2\"\n", "token = \"<masked>\"\n"),
             ("token = 'hunter2'", "token = \"<masked>\""),
-            ("\"token\"='x' # why\nbind = 1", "\"token\"=\"<masked>\" # why\nbind = 1"),
+            (
+                "\"token\"='x' # why\nbind = 1",
+                "\"token\"=\"<masked>\" # why\nbind = 1",
+            ),
             ("\"to\\u006ben\" = \"x\"\n", "\"to\\u006ben\" = \"<masked>\"\n"),
             ("admin . token = \"x\"", "admin . token = \"<masked>\""),
             (
                 "[admin]\nbind = \"b\"\ntoken = \"\"\"\nhunter\n# 2\"\"\"\nhosts = [] # end",
                 "[admin]\nbind = \"b\"\ntoken = \"<masked>\"\nhosts = [] # end",
             ),
-            ("token = '''a\nb'''\r\nx = 1\r\n", "token = \"<masked>\"\r\nx = 1\r\n"),
-            ("admin = { bind = \"b\", token = \"x\" }", "admin = { bind = \"b\", token = \"<masked>\" }"),
+            (
+                "token = '''a\nb'''\r\nx = 1\r\n",
+                "token = \"<masked>\"\r\nx = 1\r\n",
+            ),
+            (
+                "admin = { bind = \"b\", token = \"x\" }",
+                "admin = { bind = \"b\", token = \"<masked>\" }",
+            ),
             ("token = \"${ADMIN_TOKEN:-hunter2}\"", "token = \"<masked>\""),
             ("token = 12345678", "token = \"<masked>\""),
-            ("token = [\"a\", ['b', 3]]", "token = [\"<masked>\", [\"<masked>\", \"<masked>\"]]"),
+            (
+                "token = [\"a\", ['b', 3]]",
+                "token = [\"<masked>\", [\"<masked>\", \"<masked>\"]]",
+            ),
             ("[token]\nhex = \"aa\"\n", "[token]\nhex = \"<masked>\"\n"),
-            ("health = { send = { hex = \"aa\" } }", "health = { send = { hex = \"<masked>\" } }"),
+            (
+                "health = { send = { hex = \"aa\" } }",
+                "health = { send = { hex = \"<masked>\" } }",
+            ),
             ("health.send = \"AUTH x\\r\\n\"", "health.send = \"<masked>\""),
             // The same text elsewhere.
             (
@@ -191,9 +206,18 @@ mod tests {
                 "token = \"<masked>\"\nname = \"<masked>\" # <masked>?\n",
             ),
             // Paths are no secrets, nor is what looks like one.
-            ("token_file = \"/etc/token\"\nname = \"token\"\n", "token_file = \"/etc/token\"\nname = \"token\"\n"),
-            ("name = \"a # token = b\"\nx = '''\n# token = c\n'''\n", "name = \"a # token = b\"\nx = '''\n# token = c\n'''\n"),
-            ("grüße = \"ß\" # ß\ntoken = \"ßßß\"\n", "\"grüße\" = \"ß\" # ß\ntoken = \"<masked>\"\n"),
+            (
+                "token_file = \"/etc/token\"\nname = \"token\"\n",
+                "token_file = \"/etc/token\"\nname = \"token\"\n",
+            ),
+            (
+                "name = \"a # token = b\"\nx = '''\n# token = c\n'''\n",
+                "name = \"a # token = b\"\nx = '''\n# token = c\n'''\n",
+            ),
+            (
+                "grüße = \"ß\" # ß\ntoken = \"ßßß\"\n",
+                "\"grüße\" = \"ß\" # ß\ntoken = \"<masked>\"\n",
+            ),
         ] {
             let source = source.replace("grüße", "\"grüße\"");
             assert_eq!(masked(&source), expected, "{source}");
@@ -211,12 +235,24 @@ mod tests {
             ("# admin.token=\"hunter2\"", "# admin.token <masked>"),
             ("# the old password was hunter2", "# the old password <masked>"),
             ("# Authorization: Bearer hunter2", "# Authorization <masked>"),
-            ("# health = { send = \"AUTH hunter2\" }", "# health = { send <masked>"),
+            (
+                "# health = { send = \"AUTH hunter2\" }",
+                "# health = { send <masked>",
+            ),
             ("# send.hex = \"aa\"", "# send <masked>"),
-            ("# token = \"\"\"\n# hunter2\n#   more\nx = 1 # y\n# z\n", "# token <masked>\n# <masked>\n# <masked>\nx = 1 # y\n# z\n"),
-            ("# token =\n# hunter2\n\n# x\n", "# token <masked>\n# <masked>\n\n# x\n"),
+            (
+                "# token = \"\"\"\n# hunter2\n#   more\nx = 1 # y\n# z\n",
+                "# token <masked>\n# <masked>\n# <masked>\nx = 1 # y\n# z\n",
+            ),
+            (
+                "# token =\n# hunter2\n\n# x\n",
+                "# token <masked>\n# <masked>\n\n# x\n",
+            ),
             ("# token = 'x'\r\n# y\r\n", "# token <masked>\r\n# y\r\n"),
-            ("x = [ # token = 'a'\n  1, # b\n]\n", "x = [ # token <masked>\n  1, # b\n]\n"),
+            (
+                "x = [ # token = 'a'\n  1, # b\n]\n",
+                "x = [ # token <masked>\n  1, # b\n]\n",
+            ),
             ("# clients send lines\n", "# clients send lines\n"),
             ("# Größe, ToKeN ß", "# Größe, ToKeN <masked>"),
         ] {
@@ -234,7 +270,10 @@ mod tests {
         let example = include_str!("../../config.example.toml");
         let masked = masked(example);
         assert_eq!(masked.lines().count(), example.lines().count());
-        let differ = example.lines().zip(masked.lines()).filter(|(one, other)| one != other);
+        let differ = example
+            .lines()
+            .zip(masked.lines())
+            .filter(|(one, other)| one != other);
         for (line, _) in differ {
             assert!(line.contains("token") || line.contains("send"), "{line}");
         }

@@ -1,5 +1,7 @@
 //! The console: what it asks for, over plain sockets; and the page itself, in a browser, as an operator uses it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -40,7 +42,11 @@ async fn its_files_are_served_to_everybody_under_a_strict_policy_and_figures_are
     ];
     for (path, kind, begins) in files {
         let file = ask(&scene, &format!("GET {path}"), "Host: localhost\r\n").await;
-        assert_eq!((file.status, file.header("content-type")), (200, Some(kind)), "{path}");
+        assert_eq!(
+            (file.status, file.header("content-type")),
+            (200, Some(kind)),
+            "{path}"
+        );
         assert!(file.body.starts_with(begins), "{path}");
         let policy = file.header("content-security-policy").unwrap();
         for part in [
@@ -72,23 +78,62 @@ async fn its_files_are_served_to_everybody_under_a_strict_policy_and_figures_are
     for path in ["/", "/console"] {
         let front = ask(&scene, &format!("GET {path}"), "Host: localhost\r\n").await;
         assert_eq!((front.status, front.header("location")), (303, Some("/console/")));
-        assert_eq!(ask(&scene, &format!("GET {path}"), "Host: x.example\r\n").await.status, 421);
+        assert_eq!(
+            ask(&scene, &format!("GET {path}"), "Host: x.example\r\n")
+                .await
+                .status,
+            421
+        );
     }
     let token = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
-    for path in ["/api/v1/history", "/api/v1/ends", "/api/v1/config", "/console/nothing"] {
+    for path in [
+        "/api/v1/history",
+        "/api/v1/ends",
+        "/api/v1/config",
+        "/console/nothing",
+    ] {
         let denied = ask(&scene, &format!("GET {path}"), "Host: localhost\r\n").await;
-        assert_eq!((denied.status, denied.header("www-authenticate")), (401, Some("Bearer")), "{path}");
+        assert_eq!(
+            (denied.status, denied.header("www-authenticate")),
+            (401, Some("Bearer")),
+            "{path}"
+        );
         let known = ask(&scene, &format!("GET {path}"), &token).await;
-        assert_eq!(known.status, if path.ends_with("nothing") { 404 } else { 200 }, "{path}");
+        assert_eq!(
+            known.status,
+            if path.ends_with("nothing") { 404 } else { 200 },
+            "{path}"
+        );
         let policy = known.header("content-security-policy").unwrap();
-        assert!(policy.starts_with("default-src 'none'; frame-ancestors 'none'"), "{policy}");
-        let other = ask(&scene, &format!("GET {path}"), &token.replace("localhost", "x.example")).await;
+        assert!(
+            policy.starts_with("default-src 'none'; frame-ancestors 'none'"),
+            "{policy}"
+        );
+        let other = ask(
+            &scene,
+            &format!("GET {path}"),
+            &token.replace("localhost", "x.example"),
+        )
+        .await;
         assert_eq!(other.status, 421, "{path}");
         let post = ask(&scene, &format!("POST {path}"), &token).await;
-        assert_eq!(post.status, known.status.max(405 * u16::from(known.status == 200)), "{path}");
+        assert_eq!(
+            post.status,
+            known.status.max(405 * u16::from(known.status == 200)),
+            "{path}"
+        );
     }
-    for path in ["/api/v1/history?x=1", "/api/v1/config?x=1", "/api/v1/ends?after=1", "/api/v1/ends?refusals_after=x"] {
-        assert_eq!(ask(&scene, &format!("GET {path}"), &token).await.status, 400, "{path}");
+    for path in [
+        "/api/v1/history?x=1",
+        "/api/v1/config?x=1",
+        "/api/v1/ends?after=1",
+        "/api/v1/ends?refusals_after=x",
+    ] {
+        assert_eq!(
+            ask(&scene, &format!("GET {path}"), &token).await.status,
+            400,
+            "{path}"
+        );
     }
     scene.done().await;
 }
@@ -125,8 +170,15 @@ async fn the_last_ends_are_told_with_what_to_do_about_them() {
     ] {
         assert_eq!(end[name], value, "{name} in {end}");
     }
-    assert!(end["seconds"].as_f64().unwrap() > 0.0 && end["time"].is_string(), "{end}");
-    assert_eq!((&refusal["cause"], &refusal["status"]), (&"not_found".into(), &404.into()), "{refusal}");
+    assert!(
+        end["seconds"].as_f64().unwrap() > 0.0 && end["time"].is_string(),
+        "{end}"
+    );
+    assert_eq!(
+        (&refusal["cause"], &refusal["status"]),
+        (&"not_found".into(), &404.into()),
+        "{refusal}"
+    );
     assert_eq!((&refusal["id"], &refusal["route"]), (&Value::Null, &Value::Null));
     assert_eq!(told["causes"]["client_closed"]["orderly"], true);
     assert_eq!(told["causes"]["not_found"]["level"], "info");
@@ -152,14 +204,25 @@ async fn the_history_grows_and_names_the_routes() {
         }
     })
     .await;
-    assert_eq!(history["sessions"].as_array().unwrap().last(), Some(&json!(2)), "{history}");
+    assert_eq!(
+        history["sessions"].as_array().unwrap().last(),
+        Some(&json!(2)),
+        "{history}"
+    );
     // The neighbour has exchanged a message when its scene began.
     assert_eq!(history["messages_up"][1], 1, "{history}");
     assert_eq!(history["bytes_down"][1], history["bytes_up"][1]);
     let names = [0, 1].map(|at| history["routes"][at]["name"].clone());
     assert_eq!(names, [json!("neighbour"), json!("test")]);
     assert_eq!(history["routes"][1]["sessions"][1], 1);
-    for column in ["at", "passed_seconds", "buffer_bytes", "orderly_ends", "other_ends", "refusals"] {
+    for column in [
+        "at",
+        "passed_seconds",
+        "buffer_bytes",
+        "orderly_ends",
+        "other_ends",
+        "refusals",
+    ] {
         assert_eq!(history[column].as_array().unwrap().len(), 2, "{column}");
     }
 }
@@ -174,7 +237,10 @@ async fn the_configuration_is_told_without_its_secrets() {
     let text = told["text"].as_str().unwrap();
     assert!(text.contains("token = \"<masked>\" # not <masked>\n"), "{text}");
     assert!(text.contains("[[route]]\nname = \"test\""), "{text}");
-    assert!(!answer.body.contains("secret\\\"") && !answer.body.contains(TOKEN), "{text}");
+    assert!(
+        !answer.body.contains("secret\\\"") && !answer.body.contains(TOKEN),
+        "{text}"
+    );
     assert_eq!(told["generation"], 0);
     assert!(told["name"].as_str().unwrap().ends_with("sealock.toml"));
 }
@@ -186,11 +252,14 @@ struct Console {
 }
 
 impl Console {
-    async fn open(scene: &Scene) -> Self {
-        let browser = Chromium::start().await;
+    /// Takes a browser that runs already: a scene must not wait for one, and be quiet for too long.
+    async fn open(browser: Chromium, scene: &Scene) -> Self {
         let url = format!("http://{}/", scene.program.admin.unwrap());
         let tab = browser.tab(&url).await;
-        Self { tab, _browser: browser }
+        Self {
+            tab,
+            _browser: browser,
+        }
     }
 
     async fn live(&self) {
@@ -216,7 +285,9 @@ impl Console {
 }
 
 fn row(table: &str, words: &str) -> String {
-    format!("[...document.querySelectorAll('#{table} tbody tr')].some((one) => one.innerText.includes({words:?}))")
+    format!(
+        "[...document.querySelectorAll('#{table} tbody tr')].some((one) => one.innerText.includes({words:?}))"
+    )
 }
 
 /// What is missing on a page for those who do not see it.
@@ -285,22 +356,29 @@ const CONTRAST: &str = r##"(() => {
 
 #[tokio::test]
 async fn an_operator_finds_a_session_closes_it_and_reads_what_became_of_it() {
+    let browser = Chromium::start().await;
     let mut scene = Scene::start_with(ADMIN, ROUTE).await;
     let (mut client, _service) = scene.open().await;
-    let console = Console::open(&scene).await;
+    let console = Console::open(browser, &scene).await;
     console.live().await;
     let tab = &console.tab;
     assert_eq!(tab.evaluate("location.pathname").await, "/console/");
-    assert_eq!(tab.evaluate("document.querySelector('#state').textContent").await, "ready");
+    assert_eq!(
+        tab.evaluate("document.querySelector('#state').textContent").await,
+        "ready"
+    );
     console.row("sessions-table", "neighbour").await;
-    console.row("routes-table", &scene.backend.address.to_string()).await;
+    console
+        .row("routes-table", &scene.backend.address.to_string())
+        .await;
     console.row("listeners-table", "days left").await;
     console.sound().await;
 
     // The search leaves the one that was opened; a press on its button asks first.
     console.focus("#search").await;
     tab.write("test").await;
-    tab.until("document.querySelectorAll('#sessions-table tbody tr').length === 1").await;
+    tab.until("document.querySelectorAll('#sessions-table tbody tr').length === 1")
+        .await;
     console.row("sessions-table", "test").await;
     assert_eq!(
         tab.evaluate("document.querySelector('#found').textContent").await,
@@ -327,7 +405,8 @@ async fn an_operator_finds_a_session_closes_it_and_reads_what_became_of_it() {
     console.row("ends-table", "ended by an operator").await;
     console.row("causes-table", "somebody ended it by hand").await;
     // The row went with its button; the focus is not lost.
-    tab.until("document.querySelector('#no-sessions').checkVisibility()").await;
+    tab.until("document.querySelector('#no-sessions').checkVisibility()")
+        .await;
     assert_eq!(
         tab.evaluate("document.activeElement !== document.body").await,
         true
@@ -338,17 +417,23 @@ async fn an_operator_finds_a_session_closes_it_and_reads_what_became_of_it() {
 
 #[tokio::test]
 async fn rows_stay_the_same_elements_and_sort_by_what_is_pressed() {
+    let browser = Chromium::start().await;
     let scene = Scene::start_with(ADMIN, ROUTE).await;
     let (mut first, mut service) = scene.open().await;
-    let console = Console::open(&scene).await;
+    let console = Console::open(browser, &scene).await;
     console.live().await;
     let tab = &console.tab;
     console.focus("#sessions-table tbody tr:last-child button").await;
     tab.evaluate("(() => { const button = document.activeElement; globalThis.kept = button; })()")
         .await;
     let (_second, _service) = scene.open().await;
-    tab.until("document.querySelectorAll('#sessions-table tbody tr').length === 3").await;
-    assert_eq!(tab.evaluate("document.activeElement === kept && kept.isConnected").await, true);
+    tab.until("document.querySelectorAll('#sessions-table tbody tr').length === 3")
+        .await;
+    assert_eq!(
+        tab.evaluate("document.activeElement === kept && kept.isConnected")
+            .await,
+        true
+    );
     // Figures change in place.
     let record = [b"\0\0\x10\0".as_slice(), &[7; 4096]].concat();
     write(&mut service, &record).await;
@@ -357,17 +442,24 @@ async fn rows_stay_the_same_elements_and_sort_by_what_is_pressed() {
     assert_eq!(tab.evaluate("document.activeElement === kept").await, true);
     for direction in ["descending", "ascending"] {
         tab.click("#sessions-table thead th:nth-child(6) button").await;
-        let sorted = format!("document.querySelector('#sessions-table thead th:nth-child(6)').ariaSort === '{direction}'");
+        let sorted = format!(
+            "document.querySelector('#sessions-table thead th:nth-child(6)').ariaSort === '{direction}'"
+        );
         tab.until(&sorted).await;
-        assert_eq!(tab.evaluate("document.querySelectorAll('[id=sessions-table] [aria-sort]').length").await, 1);
+        assert_eq!(
+            tab.evaluate("document.querySelectorAll('[id=sessions-table] [aria-sort]').length")
+                .await,
+            1
+        );
     }
     console.sound().await;
 }
 
 #[tokio::test]
 async fn routes_are_drained_and_a_reload_is_answered() {
+    let browser = Chromium::start().await;
     let mut scene = Scene::start_with(ADMIN, ROUTE).await;
-    let console = Console::open(&scene).await;
+    let console = Console::open(browser, &scene).await;
     console.live().await;
     let tab = &console.tab;
     let agree = async |button: &str, says: &str| {
@@ -376,8 +468,10 @@ async fn routes_are_drained_and_a_reload_is_answered() {
         tab.until("document.querySelector('#confirm').open").await;
         tab.press("Tab").await;
         tab.press("Enter").await;
-        tab.until(&format!("/{says}/.test(document.querySelector('#notice-text').textContent)"))
-            .await;
+        tab.until(&format!(
+            "/{says}/.test(document.querySelector('#notice-text').textContent)"
+        ))
+        .await;
     };
     agree("[aria-label='Drain route test']", "Draining route test").await;
     console.row("routes-table", "draining").await;
@@ -386,23 +480,33 @@ async fn routes_are_drained_and_a_reload_is_answered() {
     scene.ended("drain", json!({ "status": 503 })).await;
     console.row("ends-table", "service restarts").await;
     agree("[aria-label='Undrain route test']", "taken again: route test").await;
-    tab.until("document.querySelector('[aria-label=\"Drain route test\"]')").await;
+    tab.until("document.querySelector('[aria-label=\"Drain route test\"]')")
+        .await;
     agree("#reload", "Reloaded|read again").await;
     tab.click("#dismiss").await;
-    assert_eq!(tab.evaluate("document.querySelector('#notice-text').textContent").await, "");
+    assert_eq!(
+        tab.evaluate("document.querySelector('#notice-text').textContent")
+            .await,
+        ""
+    );
     console.sound().await;
     scene.done().await;
 }
 
 #[tokio::test]
 async fn the_token_is_asked_for_and_kept_only_where_that_is_wanted() {
+    let browser = Chromium::start().await;
     let scene = Scene::start_with(&format!("{ADMIN}token = \"{TOKEN}\"\n"), ROUTE).await;
-    let console = Console::open(&scene).await;
+    let console = Console::open(browser, &scene).await;
     let tab = &console.tab;
     tab.until("document.body.dataset.state === 'locked' && document.activeElement.id === 'token'")
         .await;
     console.sound().await;
-    assert_eq!(tab.evaluate("document.querySelector('#figures').checkVisibility()").await, false);
+    assert_eq!(
+        tab.evaluate("document.querySelector('#figures').checkVisibility()")
+            .await,
+        false
+    );
     tab.write("wrong").await;
     tab.press("Enter").await;
     tab.until("document.querySelector('#token-problem').textContent === 'This is not the token.'")
@@ -432,18 +536,29 @@ async fn the_token_is_asked_for_and_kept_only_where_that_is_wanted() {
 
 #[tokio::test]
 async fn it_fits_narrow_screens_and_reads_well_in_light_and_dark() {
+    let browser = Chromium::start().await;
     let mut scene = Scene::start_with(ADMIN, ROUTE).await;
     let (mut client, _service) = scene.open().await;
     client.close(1000, "").await;
     client.expect_close(1000, "").await;
     scene.ended("client_closed", json!({})).await;
-    let console = Console::open(&scene).await;
-    for (width, scheme) in [(360, "light"), (360, "dark"), (800, "light"), (1280, "dark"), (1280, "light")] {
+    let console = Console::open(browser, &scene).await;
+    for (width, scheme) in [
+        (360, "light"),
+        (360, "dark"),
+        (800, "light"),
+        (1280, "dark"),
+        (1280, "light"),
+    ] {
         console.tab.show(width, 800, scheme).await;
         console.live().await;
         console.row("ends-table", "closed by client").await;
         console.sound().await;
-        assert_eq!(console.tab.evaluate(CONTRAST).await, json!([]), "{width} {scheme}");
+        assert_eq!(
+            console.tab.evaluate(CONTRAST).await,
+            json!([]),
+            "{width} {scheme}"
+        );
         let dark = "getComputedStyle(document.body).backgroundColor !== 'rgb(241, 244, 244)'";
         assert_eq!(console.tab.evaluate(dark).await, scheme == "dark");
     }
@@ -452,12 +567,16 @@ async fn it_fits_narrow_screens_and_reads_well_in_light_and_dark() {
 
 #[tokio::test]
 async fn it_says_when_sealock_is_away() {
+    let browser = Chromium::start().await;
     let mut scene = Scene::start_with(ADMIN, ROUTE).await;
-    let console = Console::open(&scene).await;
+    let console = Console::open(browser, &scene).await;
     console.live().await;
     console.tab.click("#pause").await;
     assert_eq!(
-        console.tab.evaluate("document.querySelector('#pause').ariaPressed").await,
+        console
+            .tab
+            .evaluate("document.querySelector('#pause').ariaPressed")
+            .await,
         "true"
     );
     scene.program.signal("KILL").await;
@@ -510,14 +629,21 @@ const HOUR: &str = r##"(() => {
 #[ignore = "writes docs/images/console-*.png"]
 async fn screenshots_of_the_console() {
     let gone = free_address();
-    let (irc, ticker) = (Backend::start().await, Backend::echo().await);
+    let (irc, ticker) = (Backend::echo().await, Backend::echo().await);
     let route = |name: &str, host: &str, backend: &str, rest: &str| {
-        format!("[[route]]\nname = \"{name}\"\nhosts = [\"{host}\"]\npath = \"/{name}\"\nbackend = {backend}\n{rest}\n\n")
+        format!(
+            "[[route]]\nname = \"{name}\"\nhosts = [\"{host}\"]\npath = \"/{name}\"\nbackend = {backend}\n{rest}\n\n"
+        )
     };
     let one = |address| format!("\"tcp://{address}\"");
-    let two = format!("{{ targets = [\"tcp://{}\", \"tcp://{gone}\"], fall = 1 }}", irc.address);
+    let two = format!("{{ targets = [\"tcp://{}\", \"tcp://{gone}\"], fall = 1 }}", irc);
     let routes = [
-        route("irc", "localhost", &two, "framing = \"irc\"\nmessage = \"text\"\nlinger = \"10ms\""),
+        route(
+            "irc",
+            "localhost",
+            &two,
+            "framing = \"irc\"\nmessage = \"text\"\nlinger = \"10ms\"",
+        ),
         route("ticker", "localhost", &one(ticker), "framing = \"u32be\""),
         route("print", "localhost", &one(gone), "framing = \"raw\""),
     ]
@@ -530,16 +656,6 @@ async fn screenshots_of_the_console() {
         let path = if at % 3 == 0 { "/ticker" } else { "/irc" };
         clients.push(Client::plain(program.plain, path).await);
     }
-    let mut at_irc = Vec::new();
-    for _ in 0..6 {
-        at_irc.push(irc.accept().await);
-    }
-    for (at, client) in clients.iter_mut().enumerate() {
-        for _ in 0..at {
-            let kind = if at % 3 == 0 { BINARY } else { TEXT };
-            client.send(kind, &vec![b'a'; 300 + 170 * at]).await;
-        }
-    }
     for _ in 0..5 {
         let mut client = Client::plain(program.plain, "/ticker").await;
         client.close(1000, "").await;
@@ -547,39 +663,66 @@ async fn screenshots_of_the_console() {
     }
     let mut client = Client::plain(program.plain, "/irc").await;
     client.send(BINARY, b"no text").await;
-    client.expect_close(1003, "this route does not take this kind of message").await;
+    client
+        .expect_close(1003, "this route does not take this kind of message")
+        .await;
+    drop(client);
     let mut client = Client::plain(program.plain, "/irc").await;
     client.send(TEXT, b"PRIVMSG #a :b\r\nQUIT").await;
     client.expect_close(1007, "delimiter inside a message").await;
+    drop(client);
     for path in ["/print", "/print", "/irk", "/print"] {
         drop(Request::get(path).plain(program.plain).await);
     }
 
+    let talking = tokio::spawn(async move {
+        let mut beat = tokio::time::interval(Duration::from_millis(40));
+        loop {
+            beat.tick().await;
+            for (at, client) in clients.iter_mut().enumerate() {
+                let kind = if at % 3 == 0 { BINARY } else { TEXT };
+                client.send(kind, &vec![b'a'; 60 + 35 * at]).await;
+            }
+        }
+    });
+
     let browser = Chromium::start().await;
     let tab = browser.tab("about:blank").await;
     tab.before_scripts(HOUR).await;
-    tab.go(&format!("http://{}/console/", program.admin.unwrap())).await;
+    tab.show(1280, 1000, "light").await;
+    tab.go(&format!("http://{}/console/", program.admin.unwrap()))
+        .await;
     tab.until("document.body.dataset.state === 'locked' && document.activeElement.id === 'token'")
         .await;
     tab.write("0123456789abcdef").await;
     tab.press("Enter").await;
     // The rates of a second look.
-    tab.until("document.querySelector('#sessions-table') && !document.querySelector('#sessions-table').innerText.includes('–')")
+    tab.until("document.querySelector('#sessions-table tbody tr') && !document.querySelector('#sessions-table').innerText.includes('–')")
         .await;
     tab.evaluate("document.activeElement.blur()").await;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/images");
     std::fs::create_dir_all(folder).unwrap();
-    for (name, width, height, scheme) in [
-        ("light", 1280, 1500, "light"),
-        ("dark", 1280, 1500, "dark"),
-        ("narrow", 360, 1500, "light"),
+    for (name, width, height, scheme, part) in [
+        ("light", 1280, 1000, "light", "header"),
+        ("dark", 1280, 1000, "dark", "#sessions"),
+        ("narrow", 360, 1000, "light", "header"),
     ] {
         tab.show(width, height, scheme).await;
-        tab.until("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
-            .await;
+        tab.evaluate(&format!(
+            "document.querySelector({part:?}).scrollIntoView({{ behavior: 'instant' }})"
+        ))
+        .await;
+        tab.until(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))",
+        )
+        .await;
         let png = tab.picture().await;
-        assert!(png.starts_with(b"\x89PNG") && png.len() < 250 << 10, "{} bytes", png.len());
+        assert!(
+            png.starts_with(b"\x89PNG") && png.len() < 200 << 10,
+            "{} bytes",
+            png.len()
+        );
         std::fs::write(format!("{folder}/console-{name}.png"), png).unwrap();
     }
-    drop((clients, at_irc));
+    talking.abort();
 }

@@ -4,14 +4,15 @@ import { $, element, svg, write } from "./dom.js";
 import * as words from "./words.js";
 
 const SPAN = 3600;
+const MINUTE = 60;
 const HEIGHT = 132;
 const EDGE = { top: 8, right: 6, bottom: 20, left: 46 };
 
-/** A number of the row 1, 2, 5, 10, …, or of its like in powers of two, that is not below `n`. */
+/** A round number that is not below `n`. */
 function above(n, step) {
   let unit = 1;
   while (unit * step <= n) unit *= step;
-  const parts = step === 1024 ? [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024] : [1, 2, 5, 10];
+  const parts = step === 1024 ? [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024] : [1, 2, 4, 6, 8, 10];
   return unit * (parts.find((part) => unit * part >= n) ?? step);
 }
 
@@ -28,14 +29,16 @@ export class Chart {
   #samples = { at: [], columns: [] };
   #title;
   #text;
+  #bars;
 
-  /** `series`: `{ name, tone }`; `word` gives a value its words; `step` is 1024 for bytes, otherwise 10. */
-  constructor(place, { title, series, word, step = 10, pointed }) {
+  /** `series`: `{ name, tone }`; `word` gives a value its words; `step` is 1024 for bytes, otherwise 10; `bars` says how wide one is. */
+  constructor(place, { title, series, word, step = 10, bars, pointed }) {
     this.#series = series;
     this.#word = word;
     this.#step = step;
     this.#title = title;
-    const id = `chart-${title.toLowerCase().replaceAll(/\W+/g, "-")}`;
+    this.#bars = bars;
+    const id = `chart-${title.split(" ")[0].toLowerCase()}`;
     this.#text = svg("desc", { id: `${id}-text` });
     this.#grid = svg("g", { class: "grid" });
     this.#lines = svg("g", { class: "lines" });
@@ -53,7 +56,7 @@ export class Chart {
     const caption = element("figcaption", "", element("span", "title", title), this.#when);
     place.append(element("figure", "chart", caption, this.#legend, this.#svg));
     new ResizeObserver(() => this.#draw()).observe(place.lastElementChild);
-    this.#svg.addEventListener("pointermove", (event) => pointed(this.#at(event.offsetX)));
+    this.#svg.addEventListener("pointermove", (event) => pointed(this.#time(event.offsetX)));
     this.#svg.addEventListener("pointerleave", () => pointed(undefined));
   }
 
@@ -74,25 +77,26 @@ export class Chart {
     return EDGE.left + inner * (1 - (last - at) / SPAN);
   }
 
-  /** The sample next to a place. */
-  #at(x) {
-    let best;
-    this.#samples.at.forEach((at, index) => {
-      const away = Math.abs(this.#x(at) - x);
-      if (best === undefined || away < best.away) best = { away, index };
-    });
-    return best?.index;
+  /** The time at a place. */
+  #time(x) {
+    const inner = this.#width - EDGE.left - EDGE.right;
+    return this.#samples.at.at(-1) - SPAN * (1 - (x - EDGE.left) / inner);
   }
 
-  /** Shows the values of a sample, or the last ones. */
-  point(index) {
+  /** Shows the values at a time, or the last ones. */
+  point(time) {
     const { at, columns } = this.#samples;
+    let index;
+    at.forEach((one, n) => {
+      if (time === undefined) return;
+      if (index === undefined || Math.abs(one - time) < Math.abs(at[index] - time)) index = n;
+    });
     const shown = index ?? at.length - 1;
     [...this.#legend.children].forEach((item, n) => {
       const value = columns[n]?.[shown];
       write(item.lastElementChild, value === undefined ? words.UNKNOWN : this.#word(value));
     });
-    const pointed = index !== undefined && at[index] !== undefined;
+    const pointed = index !== undefined;
     write(this.#when, pointed ? words.time(new Date(at[index] * 1000)) : "");
     this.#marks.setAttribute("visibility", pointed ? "visible" : "hidden");
     if (!pointed) return;
@@ -101,7 +105,8 @@ export class Chart {
 
   #draw() {
     const { at, columns } = this.#samples;
-    const top = above(Math.max(1, ...columns.flat()), this.#step);
+    const stacked = at.map((_, index) => columns.reduce((sum, column) => sum + column[index], 0));
+    const top = above(Math.max(1, ...(this.#bars ? stacked : columns.flat())), this.#step);
     const base = HEIGHT - EDGE.bottom;
     const y = (value) => base - ((base - EDGE.top) * value) / top;
     this.#svg.setAttribute("viewBox", `0 0 ${this.#width} ${HEIGHT}`);
@@ -119,10 +124,10 @@ export class Chart {
       return svg("text", { x: this.#x(last - ago), y: HEIGHT - 4, "text-anchor": anchor }, text);
     });
     this.#grid.replaceChildren(...grid, ...hours);
-    const lines = columns.flatMap((column, n) => {
+    const lines = this.#bars ? this.#stack(y) : columns.flatMap((column, n) => {
       const path = column.map((value, index) => {
         // Where samples are missing, so is the line.
-        const begins = index === 0 || at[index] - at[index - 1] > 60;
+        const begins = index === 0 || at[index] - at[index - 1] > MINUTE;
         return `${begins ? "M" : "L"}${this.#x(at[index]).toFixed(1)} ${y(value).toFixed(1)}`;
       }).join("");
       const { tone } = this.#series[n];
@@ -138,6 +143,19 @@ export class Chart {
       return `${name}: now ${this.#word(column.at(-1))}, highest ${this.#word(Math.max(...column))}, lowest ${this.#word(Math.min(...column))}.`;
     });
     write(this.#text, `${this.#title} of the last hour. ${told.join(" ")}`);
+  }
+
+  /** Bars, the series on top of each other. */
+  #stack(y) {
+    const { at, columns } = this.#samples;
+    const width = Math.max(1, ((this.#width - EDGE.left - EDGE.right) * this.#bars) / SPAN - 1);
+    return at.flatMap((end, index) => {
+      let below = 0;
+      return columns.map((column, n) => {
+        const [bottom, top] = [y(below), y((below += column[index]))];
+        return svg("rect", { x: (this.#x(end) - width).toFixed(1), y: top, width: width.toFixed(1), height: bottom - top, class: "block", "data-tone": this.#series[n].tone });
+      });
+    });
   }
 }
 
@@ -158,6 +176,21 @@ export function spark(node, values, label) {
 
 const each = (column, passed) => column.map((value, index) => (passed[index] > 0 ? value / passed[index] : 0));
 
+/** Sums of a minute each: the end of each, and the sums of each column. */
+function minutes(at, columns) {
+  const ends = [];
+  const sums = columns.map(() => []);
+  at.forEach((time, index) => {
+    const end = Math.ceil(time / MINUTE) * MINUTE;
+    if (ends.at(-1) !== end) {
+      ends.push(end);
+      for (const sum of sums) sum.push(0);
+    }
+    columns.forEach((column, n) => (sums[n][sums[n].length - 1] += column[index]));
+  });
+  return [ends, sums];
+}
+
 /** The charts of the page, and their table. */
 export class Hour {
   #charts;
@@ -165,20 +198,20 @@ export class Hour {
   #columns;
 
   constructor() {
-    const pointed = (index) => this.#charts.forEach((chart) => chart.point(index));
+    const pointed = (time) => this.#charts.forEach((chart) => chart.point(time));
     const place = $("charts");
-    const make = (title, series, word, step) => new Chart(place, { title, series, word, step, pointed });
+    const make = (title, series, word, more) => new Chart(place, { title, series, word, pointed, ...more });
     const up = { name: "up", tone: "up" };
     const down = { name: "down", tone: "down" };
     this.#charts = [
       make("Sessions", [{ name: "running", tone: "up" }], words.count),
       make("Messages", [up, down], words.countEach),
-      make("Bytes", [up, down], words.bytesEach, 1024),
-      make("Ends and refusals", [
+      make("Bytes", [up, down], words.bytesEach, { step: 1024 }),
+      make("Ends, a minute", [
         { name: "orderly", tone: "up" },
-        { name: "other ends", tone: "bad" },
+        { name: "other", tone: "bad" },
         { name: "refused", tone: "down" },
-      ], words.count),
+      ], words.count, { bars: MINUTE }),
     ];
     $("hour-figures").addEventListener("toggle", () => this.#fill());
   }
@@ -197,7 +230,8 @@ export class Hour {
       ends: ["orderly_ends", "other_ends", "refusals"].map((name) => cut(history[name])),
     };
     const { sessions, messages, bytes, ends } = this.#columns;
-    [[sessions], messages, bytes, ends].forEach((columns, n) => this.#charts[n].show(at, columns));
+    [[sessions], messages, bytes].forEach((columns, n) => this.#charts[n].show(at, columns));
+    this.#charts[3].show(...minutes(at, ends));
     $("hour-empty").hidden = at.length > 1;
     this.#fill();
   }

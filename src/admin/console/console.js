@@ -218,8 +218,7 @@ function showEnds() {
   const which = $("which").value;
   const kind = (list, name) => list.map((end) => ({ ...end, kind: name, key: `${name} ${end.number}` }));
   const all = [...kind(state.sessionEnds, "session"), ...kind(state.refusals, "refused")];
-  // Times are told in whole seconds; within one, the numbers say what came first.
-  for (const end of all) end.order = `${end.time} ${String(end.number).padStart(16, "0")}`;
+  for (const end of all) end.order = Date.parse(end.time);
   const fits = (end) => which === "all" || which === end.kind || (which === "fault" && !state.about[end.cause]?.orderly);
   const shown = all.filter(fits);
   ends.update(shown);

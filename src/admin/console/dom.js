@@ -28,6 +28,14 @@ export function badge(node, tone, word) {
   write(node, word);
 }
 
+/** A sentence with names of settings in it, between backquotes. */
+export function prose(node, text) {
+  if (node.dataset.text === text) return;
+  node.dataset.text = text;
+  const parts = text.split("`");
+  node.replaceChildren(...parts.map((part, at) => (at % 2 ? element("code", "", part) : part)));
+}
+
 /** Two lines in one cell, the second one quiet. */
 export function lines(node, first, second) {
   if (!node.firstElementChild) node.append(element("span", "first"), element("span", "second"));

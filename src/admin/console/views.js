@@ -1,7 +1,7 @@
 // What the page shows of each answer.
 
 import { spark } from "./chart.js";
-import { $, badge, element, lines, write } from "./dom.js";
+import { $, badge, element, lines, prose, write } from "./dom.js";
 import { Table } from "./table.js";
 import * as words from "./words.js";
 
@@ -42,7 +42,7 @@ const moved = ({ messages_up, messages_down, bytes_up, bytes_down }) => ({ messa
 export class Overview {
   #tiles = new Map();
 
-  #tile(name, first, second, { part, tone = "" } = {}) {
+  #tile(name, first, second, { part, tone = "", pair = false } = {}) {
     let tile = this.#tiles.get(name);
     if (!tile) {
       tile = element("div", "tile", element("dt", "", name), element("dd"));
@@ -51,6 +51,7 @@ export class Overview {
     }
     const value = tile.lastElementChild;
     lines(value, first, second);
+    value.classList.toggle("pair", pair);
     tile.dataset.tone = tone;
     if (part === undefined) return;
     if (value.children.length < 3) value.append(element("span", "bar", element("span")));
@@ -59,25 +60,23 @@ export class Overview {
 
   show(status, rates) {
     badge($("state"), STATES[status.state] ?? "warn", status.state);
-    write($("version"), status.version);
-    const limit = (value, most, word) => (most ? { part: value / most, tone: value / most > 0.8 ? "warn" : "", word } : { word });
+    write($("version"), `${status.version}, pid ${status.pid}`);
+    const limit = (value, most) => (most ? { part: value / most, tone: value / most > 0.8 ? "warn" : "" } : {});
     const sessions = limit(status.sessions, status.max_sessions);
     this.#tile("Sessions", words.number(status.sessions), `of ${words.number(status.max_sessions)}`, sessions);
-    this.#tile("Opening", words.number(status.opening), `${words.count(status.connections)} accepted so far`);
-    this.#tile("Messages", `↑ ${words.countEach(rates.messages_up)}`, `↓ ${words.countEach(rates.messages_down)}`);
-    this.#tile("Bytes", `↑ ${words.bytesEach(rates.bytes_up)}`, `↓ ${words.bytesEach(rates.bytes_down)}`);
+    const failed = status.accept_errors;
+    const accepted = failed ? `${words.plural(failed, "accept error")}` : `${words.count(status.connections)} accepted so far`;
+    this.#tile("Opening", words.number(status.opening), accepted, { tone: failed ? "warn" : "" });
+    this.#tile("Messages", `↑ ${words.countEach(rates.messages_up)}`, `↓ ${words.countEach(rates.messages_down)}`, { pair: true });
+    this.#tile("Bytes", `↑ ${words.bytesEach(rates.bytes_up)}`, `↓ ${words.bytesEach(rates.bytes_down)}`, { pair: true });
     const resident = status.resident_bytes ?? undefined;
     const memory = resident === undefined ? "on their way" : `of ${words.bytes(resident)} in use`;
     this.#tile("Buffers", words.bytes(status.buffer_bytes), memory);
-    if (status.open_files !== null) {
-      const most = status.max_open_files;
-      const files = most === null ? "without limit" : `of ${words.number(most)}`;
-      this.#tile("Descriptors", words.number(status.open_files), files, limit(status.open_files, most));
-    }
-    const failed = status.accept_errors;
-    if (failed) this.#tile("Accept errors", words.number(failed), "out of descriptors, mostly", { tone: "warn" });
+    const { open_files: open, max_open_files: most } = status;
+    const files = most === null ? "without limit" : `of ${words.number(most)}`;
+    this.#tile("Descriptors", open === null ? words.UNKNOWN : words.number(open), files, limit(open ?? 0, most));
     const started = new Date(status.started);
-    this.#tile("Uptime", words.duration((new Date(status.now) - started) / 1000), `since ${words.moment(started)}, pid ${status.pid}`);
+    this.#tile("Uptime", words.duration((new Date(status.now) - started) / 1000), `since ${words.moment(started)}`);
     const { number, since } = status.generation;
     this.#tile("Configuration", number ? `reload ${words.number(number)}` : "as started", `since ${words.moment(new Date(since))}`);
   }
@@ -94,21 +93,21 @@ function targets(cell, { targets }) {
     const tone = { up: "good", down: "bad" }[target.condition] ?? "idle";
     badge(item.children[0], tone, target.condition);
     write(item.children[1], target.target);
-    write(item.children[2], words.number(target.sessions));
+    write(item.children[2], words.plural(target.sessions, "session"));
     const failure = target.condition === "up" ? null : target.last_failure;
     write(item.children[3], failure ? `${failure.error}, ${words.duration(failure.seconds_ago)} ago` : "");
   });
 }
 
 export function routesTable(ask) {
-  const rate = (name, word) => (cell, row) => lines(cell, `↑ ${word(row.rates[`${name}_up`])}`, `↓ ${word(row.rates[`${name}_down`])}`);
+  const rate = (name, word) => (cell, row) => pair(cell, word(row.rates[`${name}_up`]), word(row.rates[`${name}_down`]));
   return new Table($("routes-table"), {
     key: (row) => row.name,
     sort: { label: "Route", descending: false },
     columns: [
       { label: "Route", by: (row) => row.name, cell: (cell, row) => lines(cell, row.name, `${row.hosts.join(", ")}${row.path}`) },
       { label: "State", by: (row) => row.draining, cell: (cell, row) => state(cell, row.draining ? "warn" : "good", row.draining ? "draining" : "in service") },
-      { label: "Targets, and their sessions", cell: targets },
+      { label: "Targets", cell: targets },
       { label: "Sessions", number: true, first: "descending", by: (row) => row.sessions, cell: (cell, row) => lines(cell, words.number(row.sessions), row.queued ? `${words.number(row.queued)} wait` : "") },
       { label: "Messages", number: true, first: "descending", by: (row) => (row.rates.messages_up ?? 0) + (row.rates.messages_down ?? 0), cell: rate("messages", words.countEach) },
       { label: "Bytes", number: true, first: "descending", by: (row) => (row.rates.bytes_up ?? 0) + (row.rates.bytes_down ?? 0), cell: rate("bytes", words.bytesEach) },
@@ -116,6 +115,12 @@ export function routesTable(ask) {
       { label: "Actions", hidden: true, className: "act", cell: (cell, row) => action(cell, row.draining ? "Undrain" : "Drain", `route ${row.name}`, () => ask(row)) },
     ],
   });
+}
+
+/** What goes up, and what goes down. */
+function pair(cell, up, down) {
+  cell.classList.add("pair");
+  lines(cell, `↑ ${up}`, `↓ ${down}`);
 }
 
 function hour(cell, row) {
@@ -210,7 +215,7 @@ export const causesTable = () =>
       { label: "Cause", by: (row) => row.cause, cell: (cell, row) => state(cell, tone(row.about), words.spaced(row.cause)) },
       { label: "Count", number: true, first: "descending", by: (row) => row.count, text: (row) => words.number(row.count) },
       { label: "Latest", number: true, first: "descending", by: (row) => row.latest ?? "", text: (row) => (row.latest ? words.moment(new Date(row.latest)) : words.UNKNOWN) },
-      { label: "What to do", className: "prose", text: (row) => row.about?.advice ?? "" },
+      { label: "What to do", className: "prose", cell: (cell, row) => prose(cell, row.about?.advice ?? "") },
     ],
   });
 
@@ -248,7 +253,7 @@ export const endsTable = (about) =>
       { label: "Client", by: (row) => row.client, text: (row) => row.client },
       { label: "Route", by: (row) => row.route ?? "", cell: (cell, row) => lines(cell, row.route ?? words.UNKNOWN, row.backend ?? "") },
       { label: "Lasted", number: true, first: "descending", by: (row) => row.seconds, text: (row) => words.duration(row.seconds) },
-      { label: "Bytes", number: true, first: "descending", by: (row) => row.bytes_up + row.bytes_down, cell: (cell, row) => lines(cell, `↑ ${words.bytes(row.bytes_up)}`, `↓ ${words.bytes(row.bytes_down)}`) },
+      { label: "Bytes", number: true, first: "descending", by: (row) => row.bytes_up + row.bytes_down, cell: (cell, row) => row.kind === "session" && pair(cell, words.bytes(row.bytes_up), words.bytes(row.bytes_down)) },
     ],
   });
 

@@ -15,10 +15,10 @@ export const number = (n) => plain.format(n);
 
 export const plural = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;
 
-/** A number with three digits that count. */
+/** A number with as many digits as are looked at. */
 function digits(n) {
   if (n >= 100 || Number.isInteger(n)) return number(Math.round(n));
-  return n >= 10 ? n.toFixed(1) : n.toFixed(2).replace(/0$/, "");
+  return n.toFixed(n < 1 ? 2 : 1);
 }
 
 function scaled(n, units, step) {
@@ -40,6 +40,7 @@ export const countEach = rate((n) => `${count(n)}/s`);
 
 /** A span of seconds, in its two largest units. */
 export function duration(seconds) {
+  if (seconds < 0.001) return "< 1 ms";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < MINUTE) return `${Math.floor(seconds)} s`;
   const [large, small] = seconds < HOUR ? [MINUTE, 1] : seconds < DAY ? [HOUR, MINUTE] : [DAY, HOUR];

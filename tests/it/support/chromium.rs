@@ -277,6 +277,8 @@ impl Tab {
     pub async fn show(&self, width: u32, height: u32, scheme: &str) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", size).await;
+        self.call("Emulation.setScrollbarsHidden", json!({ "hidden": true }))
+            .await;
         let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.call("Emulation.setEmulatedMedia", scheme).await;
     }
@@ -289,8 +291,6 @@ impl Tab {
 
     /// The page as a PNG, as it is shown.
     pub async fn picture(&self) -> Vec<u8> {
-        self.call("Emulation.setScrollbarsHidden", json!({ "hidden": true }))
-            .await;
         let shot = self
             .call("Page.captureScreenshot", json!({ "format": "png" }))
             .await;
