@@ -260,7 +260,12 @@ function confirmed(title, text, yes) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    const closed = () => {
+      // What was pressed may be gone by now, with the focus that it would get back.
+      if (document.activeElement === document.body) $("main").focus();
+      resolve(dialog.returnValue === "yes");
+    };
+    dialog.addEventListener("close", closed, { once: true });
   });
 }
 
