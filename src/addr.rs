@@ -57,6 +57,24 @@ impl Networks {
     }
 }
 
+/// How much of an address says who somebody is: so many bits. Who has an IPv6 network has all of its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// Of an IPv4 address, 32 at most.
+    pub v4: u8,
+    /// Of an IPv6 address, 128 at most.
+    pub v6: u8,
+}
+
+impl Prefix {
+    /// The first address of the network that an address is in. An IPv4 address is one, however it is written.
+    pub fn of(self, address: IpAddr) -> IpAddr {
+        let address = address.to_canonical();
+        let bits = if address.is_ipv4() { self.v4 } else { self.v6 };
+        IpNet::new(address, bits).map_or(address, |network| network.network())
+    }
+}
+
 /// An address for logs; port 0 means that the port is not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown(pub SocketAddr);

@@ -34,6 +34,9 @@ impl CloseReason {
             Self::BadVersion => "Update the client: it speaks a draft that is older than RFC 6455.",
             Self::OriginRefused => "Add the page's origin to `origins` of the route, if the page is yours.",
             Self::TooManySessions => "Raise `max_sessions` of [limits] if memory and descriptors allow it, or add another instance.",
+            Self::TooManyOnListener => "Raise `max_sessions` of the listener, or look for who holds so many sessions there.",
+            Self::TooManyOnRoute => "Raise `max_sessions` of the route if its backend can take more, or look for clients that do not close.",
+            Self::TooManyOfClient => "Raise `max_sessions_per_client` if many people share an address; otherwise look for a client that reconnects without closing.",
             Self::OutOfDescriptors => "Raise `LimitNOFILE` of the unit, or `ulimit -n`: each session needs two descriptors.",
             Self::Answered => "Nothing: it was a page, not a session.",
 
@@ -69,6 +72,7 @@ impl CloseReason {
             Self::NotARecord => "Let the client send exactly one whole record a message; if it cannot, the framing is the wrong one, and `raw` may do.",
             Self::EncryptionRequest => "Switch TLS off in the client's driver (`sslmode=disable`): the way to sealock is encrypted already.",
             Self::AfterHalfClose => "Let the client send nothing behind the empty message, or remove `half_close`.",
+            Self::TooFast => "Raise the rates of the route, or set `rate_policy = \"delay\"`, if such clients are legitimate.",
             Self::ClientStalled => "Nothing, if few; raise `record_timeout` for clients on slow networks.",
             Self::ClientNotReading => "Look at what the client does while it should read; raise `write_timeout` for clients on slow networks.",
             Self::PongTimeout => "Nothing, if few: the network to the client is gone; raise `pong_timeout` where it is slow.",
@@ -81,6 +85,7 @@ impl CloseReason {
             Self::BackendStalled => "Look at the load of the backend; if it waits for more input instead, the framing is the wrong one.",
             Self::BackendNotReading => "Look at the load of the backend: it took nothing for `write_timeout`.",
 
+            Self::GatherBudget => "Raise `gather_budget` if there is memory, or lower `max_message`; many long messages at once may be an attack.",
             Self::Internal => "Report it with the log record: this is a defect of sealock.",
         }
     }

@@ -1,19 +1,24 @@
 //! The command line: what was asked for, and the exit code.
 
+use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{self, App, Identities, StartError};
+use crate::accept::Inherited;
+use crate::app::{self, App, StartError};
 use crate::config::{self, Config, Diagnostics};
 use crate::decode::{self, Decode};
+use crate::generation::{self, Identities};
 use crate::probe::{self, Probe};
-use crate::telemetry::{self, LogFormat};
+use crate::session::Service;
+use crate::telemetry::{self, InitError, Log, LogFormat, LogLevel};
 use crate::tls::{DevelopmentCa, Identity};
-use crate::{demo, limits, signals};
+use crate::{demo, limits, reload, signals};
 
 /// Something failed at run time.
 const FAILED: u8 = 1;
@@ -60,9 +65,27 @@ struct LogArgs {
         env = "SEALOCK_LOG_FORMAT"
     )]
     log_format: LogFormat,
-    /// Log level: error, warn, info, debug, trace, or a list of target=level
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "SEALOCK_LOG")]
-    log_level: String,
+    /// Log level: error, warn, info, debug, trace, or a list of target=level; instead of what the file says, or info
+    #[arg(long, value_name = "LEVEL", env = "SEALOCK_LOG")]
+    log_level: Option<String>,
+    /// Log to this file instead of standard error; SIGUSR1 opens it again
+    #[arg(long, value_name = "FILE", env = "SEALOCK_LOG_FILE")]
+    log_file: Option<PathBuf>,
+}
+
+impl LogArgs {
+    /// Starts to log, to this file where the command line names none.
+    fn init(&self, file: Option<&Path>) -> Result<(Log, LogLevel), ExitCode> {
+        let file = self.log_file.as_deref().or(file);
+        telemetry::init(self.log_format, self.log_level.as_deref(), file).map_err(|error| {
+            let code = if let InitError::Level(_) = error {
+                2
+            } else {
+                FAILED
+            };
+            fail(code, &error.to_string())
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -110,7 +133,11 @@ struct CertArgs {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => with_runtime(demo(args)),
-        Command::Run(args) => with_runtime(run(args)),
+        Command::Run(args) => {
+            // While there is one thread.
+            let inherited = Inherited::take();
+            with_runtime(run(args, inherited))
+        }
         Command::Check(args) => check(&args),
         Command::Cert(args) => cert(&args),
         Command::Probe(args) => with_runtime(probe::run(args)),
@@ -130,20 +157,31 @@ fn with_runtime(task: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
-async fn run(args: RunArgs) -> ExitCode {
-    if let Err(error) = telemetry::init(args.log.log_format, &args.log.log_level) {
-        return fail(2, &error);
-    }
+async fn run(args: RunArgs, inherited: Inherited) -> ExitCode {
+    let hangups = match signals::Hangups::new() {
+        Ok(hangups) => hangups,
+        Err(error) => return fail(FAILED, &format!("cannot listen for signals: {error}")),
+    };
+    let mut source = reload::Source::before(&args.config);
     let Some(config) = load(&args.config) else {
         return BAD_CONFIG.into();
     };
-    serve(config, Identities::Files, |_| None, |_| String::new()).await
+    source.named(&config);
+    let (log, level) = match args.log.init(config.log_file.as_deref()) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
+    level.follow(config.log_level.as_deref());
+    let start = |config| App::start(config, Identities::Files, inherited, |_| None);
+    let reloading = async |service: &Arc<Service>| reload::run(service, source, hangups, &level).await;
+    serve(config, &Arc::new(log), start, |_| String::new(), reloading).await
 }
 
 async fn demo(args: DemoArgs) -> ExitCode {
-    if let Err(error) = telemetry::init(args.log.log_format, &args.log.log_level) {
-        return fail(2, &error);
-    }
+    let (log, _level) = match args.log.init(None) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
     let made = match (&args.cert, &args.key) {
         (Some(cert), Some(key)) => Identity::load(cert, key),
         _ => DevelopmentCa::make(&demo::names(args.bind)).map(|made| made.identity()),
@@ -163,29 +201,40 @@ async fn demo(args: DemoArgs) -> ExitCode {
         Err(problems) => return fail(FAILED, &problems.to_string()),
     };
     let in_memory = args.cert.is_none();
-    serve(config, Identities::Given(identity), demo::page, move |bound| {
-        demo::welcome(bound, &backends, in_memory)
-    })
-    .await
+    let identities = Identities::Given(identity);
+    let start = |config| App::start(config, identities, Inherited::default(), demo::page);
+    let welcome = move |bound: &[app::Bound]| demo::welcome(bound, &backends, in_memory);
+    let nothing_to_reload = async |_: &Arc<Service>| std::future::pending().await;
+    serve(config, &Arc::new(log), start, welcome, nothing_to_reload).await
 }
 
-/// Runs until a signal, then ends in order. `welcome` is what is printed once the listeners are up.
+/// Runs until a signal, then ends in order. `welcome` is what is printed once the listeners are up, `reloading` what goes on until the
+/// signal.
 async fn serve(
     config: Config,
-    identities: Identities,
-    pages: fn(&str) -> Option<crate::upgrade::Page>,
+    log: &Arc<Log>,
+    start: impl FnOnce(Config) -> Result<App, StartError>,
     welcome: impl FnOnce(&[app::Bound]) -> String,
+    reloading: impl AsyncFnOnce(&Arc<Service>) -> Infallible,
 ) -> ExitCode {
     let mut signals = match signals::Signals::new() {
         Ok(signals) => signals,
         Err(error) => return fail(FAILED, &format!("cannot listen for signals: {error}")),
     };
-    limits::raise_open_files(config.limits.max_sessions);
-    let app = match App::start(config, identities, pages) {
-        Ok(app) => app,
-        Err(error @ (StartError::Identity(_) | StartError::Token(_))) => {
-            return fail(BAD_CONFIG, &error.to_string());
+    // Not kept by whoever waits for the signal: the last lines are written when its owner lets go.
+    let renamed = Arc::downgrade(log);
+    let reopening = signals::on_reopen(move || {
+        if let Some(log) = renamed.upgrade() {
+            log.reopen();
         }
+    });
+    if let Err(error) = reopening {
+        return fail(FAILED, &format!("cannot listen for signals: {error}"));
+    }
+    limits::raise_open_files(config.limits.max_sessions);
+    let app = match start(config) {
+        Ok(app) => app,
+        Err(error @ StartError::Make(_)) => return fail(BAD_CONFIG, &error.to_string()),
         Err(error @ StartError::Bind { .. }) => {
             return fail(
                 FAILED,
@@ -202,15 +251,27 @@ async fn serve(
     }
     say_all(&welcome(app.addresses()));
     signals::notify_ready();
+    let sessions = Arc::clone(&app.service().sessions);
+    let watched = Arc::clone(&sessions);
+    signals::feed_watchdog(move || {
+        watched.count();
+    });
 
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        never = reloading(app.service()) => match never {},
+    };
+    app.close();
     tracing::info!(signal, "shutting down");
-    signals::notify_stopping();
-    let clean = app
-        .shutdown(async {
-            signals.next().await;
-        })
-        .await;
+    let ended = app.shutdown(async {
+        signals.next().await;
+    });
+    let clean = tokio::select! {
+        // In this order: it is told before anything ends.
+        biased;
+        () = signals::notify_stopping(|| sessions.count()) => false,
+        clean = ended => clean,
+    };
     if clean {
         tracing::info!("all sessions have ended");
     } else {
@@ -223,7 +284,7 @@ fn check(args: &CheckArgs) -> ExitCode {
     let Some(config) = load(&args.config) else {
         return BAD_CONFIG.into();
     };
-    let problems = app::check(&config);
+    let problems = generation::check(&config);
     for problem in &problems {
         report(&format!("error: {problem}"));
     }

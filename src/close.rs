@@ -47,6 +47,12 @@ pub enum CloseReason {
     OriginRefused,
     /// As many sessions as are allowed exist.
     TooManySessions,
+    /// As many that began at the listener as are allowed exist.
+    TooManyOnListener,
+    /// As many of the route as are allowed exist.
+    TooManyOnRoute,
+    /// The client has as many as one may have.
+    TooManyOfClient,
     /// sealock has no file descriptor left for a connection to the backend.
     OutOfDescriptors,
     /// An answer that needed no session, such as a page of the demo.
@@ -117,6 +123,8 @@ pub enum CloseReason {
     EncryptionRequest,
     /// A message after the empty one that ended the client's direction.
     AfterHalfClose,
+    /// The client is faster than the route's rates, and `rate_policy` is `"close"`.
+    TooFast,
     /// The client stopped in the middle of a message for `record_timeout`.
     ClientStalled,
     /// The client did not take what it was sent for `write_timeout`.
@@ -140,6 +148,8 @@ pub enum CloseReason {
     /// The backend did not take what it was sent for `write_timeout`.
     BackendNotReading,
 
+    /// No memory to gather more of a message or record: `gather_budget` is spent.
+    GatherBudget,
     /// A defect of sealock itself.
     Internal,
 }
@@ -245,6 +255,9 @@ impl CloseReason {
             Self::BadVersion => row("bad_version", Some(426), None, Info, "CR", "only WebSocket version 13 is supported"),
             Self::OriginRefused => row("origin_refused", Some(403), None, Info, "CR", "origin not allowed"),
             Self::TooManySessions => row("too_many_sessions", Some(503), on(C::TRY_AGAIN), Warn, "PR", "too many sessions, try again later"),
+            Self::TooManyOnListener => row("too_many_on_listener", Some(503), on(C::TRY_AGAIN), Warn, "PR", "too many sessions on this port, try again later"),
+            Self::TooManyOnRoute => row("too_many_on_route", Some(503), on(C::TRY_AGAIN), Warn, "PR", "too many sessions of this service, try again later"),
+            Self::TooManyOfClient => row("too_many_of_client", Some(429), on(C::TRY_AGAIN), Info, "PR", "too many sessions from your address: close one"),
             Self::OutOfDescriptors => row("out_of_descriptors", Some(503), on(C::TRY_AGAIN), Warn, "PC", "too many open files, try again later"),
             Self::Answered => row("answered", Some(200), None, Debug, "--", "answered"),
 
@@ -280,6 +293,7 @@ impl CloseReason {
             Self::NotARecord => row("not_a_record", None, on(C::POLICY), Info, "CD", "message is not one whole record"),
             Self::EncryptionRequest => row("encryption_request", None, on(C::POLICY), Info, "CD", "TLS ends at sealock: do not ask the backend for encryption"),
             Self::AfterHalfClose => row("after_half_close", None, on(C::POLICY), Info, "CD", "message after the end of the client's direction"),
+            Self::TooFast => row("too_fast", None, on(C::POLICY), Info, "CD", "more in a second than this service takes"),
             Self::ClientStalled => row("client_stalled", None, on(C::POLICY), Info, "cD", "stalled inside a message"),
             Self::ClientNotReading => row("client_not_reading", None, None, Info, "cD", "client does not read"),
             Self::PongTimeout => row("pong_timeout", None, on(C::POLICY), Info, "cD", "no answer to a ping"),
@@ -292,6 +306,7 @@ impl CloseReason {
             Self::BackendStalled => row("backend_stalled", None, on(C::INTERNAL), Warn, "sD", "backend stalled inside a record"),
             Self::BackendNotReading => row("backend_not_reading", None, on(C::BAD_GATEWAY), Warn, "sD", "backend does not read"),
 
+            Self::GatherBudget => row("gather_budget", None, on(C::TRY_AGAIN), Warn, "PD", "no memory for more long messages, try again later"),
             Self::Internal => row("internal", Some(500), on(C::INTERNAL), Error, "PD", "internal error"),
         }
     }
@@ -325,6 +340,7 @@ impl CloseReason {
                 | Self::NotARecord
                 | Self::EncryptionRequest
                 | Self::AfterHalfClose
+                | Self::TooFast
                 | Self::ClientStalled
         )
     }
@@ -351,6 +367,9 @@ impl CloseReason {
         ]);
         all.extend([
             Self::TooManySessions,
+            Self::TooManyOnListener,
+            Self::TooManyOnRoute,
+            Self::TooManyOfClient,
             Self::OutOfDescriptors,
             Self::Answered,
             Self::DialName,
@@ -389,6 +408,7 @@ impl CloseReason {
         ]);
         all.extend([Self::NotARecord, Self::EncryptionRequest, Self::AfterHalfClose]);
         all.extend([
+            Self::TooFast,
             Self::ClientStalled,
             Self::ClientNotReading,
             Self::PongTimeout,
@@ -397,7 +417,7 @@ impl CloseReason {
         ]);
         all.extend(Garbage::ALL.map(Self::BackendGarbage));
         all.extend([Self::BackendTooBig, Self::BackendText, Self::BackendStalled]);
-        all.extend([Self::BackendNotReading, Self::Internal]);
+        all.extend([Self::BackendNotReading, Self::GatherBudget, Self::Internal]);
         all
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::bridge::Stop;
-use crate::session::{Destination, Service};
+use crate::generation::Destination;
+use crate::session::Service;
 use crate::sessions::Session;
 
 /// Whether sessions are begun.
@@ -36,7 +37,7 @@ pub struct NoSuchRoute;
 impl Service {
     /// Whether it takes sessions.
     pub fn state(&self) -> State {
-        if self.stop.is_cancelled() {
+        if self.closing.is_cancelled() {
             State::Stopping
         } else if self.draining.load(Ordering::SeqCst) {
             State::Draining
@@ -64,7 +65,7 @@ impl Service {
         let sessions = Arc::clone(&self.sessions);
         let config = &self.current.load().config;
         let (window, timeout) = (config.drain_window, config.shutdown_timeout);
-        let stop = self.stop.clone();
+        let closing = self.closing.clone();
         self.tasks.spawn(async move {
             let drain = async {
                 sessions.drain(Stop::Drain, window, &chosen).await;
@@ -77,7 +78,7 @@ impl Service {
                 }
             };
             // The shutdown has its own window for all that are left.
-            stop.run_until_cancelled(drain).await
+            closing.run_until_cancelled(drain).await
         });
         Ok(running)
     }
@@ -92,11 +93,7 @@ impl Service {
         let generation = self.current.load();
         let flag = match route {
             None => &self.draining,
-            Some(name) => {
-                let mut all = generation.destinations.iter();
-                let found = all.find(|destination| destination.route.name == name);
-                &found.ok_or(NoSuchRoute)?.draining
-            }
+            Some(name) => &generation.destination(name).ok_or(NoSuchRoute)?.draining,
         };
         Ok(flag.swap(refuse, Ordering::SeqCst))
     }

@@ -37,6 +37,12 @@ impl Outbox {
         self.buf.extend_from_slice(bytes);
     }
 
+    /// Makes room for `count` more bytes at once.
+    #[inline]
+    pub fn reserve(&mut self, count: usize) {
+        self.buf.reserve(count);
+    }
+
     /// Appends the first `count` of eight bytes: a single store, however many they are.
     #[inline]
     pub fn push_start(&mut self, bytes: [u8; 8], count: usize) {

@@ -8,7 +8,6 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -18,27 +17,33 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{self, Proxied, ProxyError};
-use crate::addr::Networks;
-use crate::admin::{Access, Reload};
-use crate::backend::{Caller, DialError, Opened as Dialled, Pool, Reached, Refused, Target};
+use crate::accept::{self, Pace, Proxied, ProxyError};
+use crate::backend::{Caller, DialError, Opened as Dialled, Reached, Refused, Target};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
-use crate::config::{Config, Route};
-use crate::route::RouteTable;
-use crate::sessions::{Place, Session, Sessions};
+use crate::config::Route;
+use crate::generation::{Destination, Generation, Port};
+use crate::quota::{Claim, Most, Place, Quota};
+use crate::reload::Reloader;
+use crate::sessions::{Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, counts, log_refusal, log_session};
 use crate::tls;
-use crate::upgrade::{
-    self, Bounds, ForwardedHeader, Forwarding, Gate, OnDialFailure, Page, Policy, Upgraded,
-};
+use crate::upgrade::{self, ForwardedHeader, Gate, OnDialFailure, Page, Policy, Upgraded};
 
 /// What all connections share.
 pub struct Service {
     /// The configuration in force. A connection keeps the one it began with.
     pub current: ArcSwap<Generation>,
+    /// Asks for another one, and tells how that went.
+    pub reload: Reloader,
     /// The sessions that run.
     pub sessions: Arc<Sessions>,
+    /// Their places.
+    pub quota: Arc<Quota>,
+    /// How many connections are accepted in a second.
+    pub pace: Pace,
+    /// No connection is accepted any more, and every session ends as soon as it has begun.
+    pub closing: CancellationToken,
     /// Ends every connection that is not a session yet.
     pub stop: CancellationToken,
     /// All that is under way.
@@ -47,54 +52,6 @@ pub struct Service {
     pub pages: fn(&str) -> Option<Page>,
     /// No sessions are begun, though connections are accepted: [`Service::drain`].
     pub draining: AtomicBool,
-    /// Reads the configuration again, where there is a file.
-    pub reload: OnceLock<Reload>,
-}
-
-/// A route, and the way to its backend. Sessions keep the route alone, so that the pool can be replaced under them.
-pub struct Destination {
-    /// What the configuration says.
-    pub route: Arc<Route>,
-    /// Its targets, with what is known of them.
-    pub pool: Pool,
-    /// No sessions are begun: [`Service::drain`].
-    pub draining: AtomicBool,
-}
-
-/// What one reading of the configuration gave. It is replaced as a whole.
-pub struct Generation {
-    /// How many there were before it.
-    pub number: u64,
-    /// When it came into force.
-    pub since: SystemTime,
-    /// What it was made of.
-    pub config: Config,
-    /// Where requests go.
-    pub routes: RouteTable<Arc<Destination>>,
-    /// The same, each once, in the order of the file.
-    pub destinations: Vec<Arc<Destination>>,
-    /// Who may use the admin listener, where there is one.
-    pub admin: Option<Access>,
-    /// What connections of each listener share, in the order of the listeners.
-    pub ports: Vec<Port>,
-}
-
-/// What all connections of a listener share.
-pub struct Port {
-    /// Proxies that send a PROXY header first.
-    pub proxies: Networks,
-    /// The longest time that one may take.
-    pub proxy_timeout: Duration,
-    /// Proxies that say in the request whom it comes from, and where.
-    pub forwarding: Option<Forwarding>,
-    /// TLS, or none.
-    pub tls: Option<Arc<tls::ServerConfig>>,
-    /// When its certificate ends, where it has one that says so.
-    pub not_after: Option<jiff::Timestamp>,
-    /// Longest TLS handshake.
-    pub handshake_timeout: Duration,
-    /// The bounds of the HTTP stage.
-    pub bounds: Bounds,
 }
 
 /// What the gate gives to a connection that is upgraded.
@@ -142,6 +99,7 @@ pub fn start(
         let visit = Visit {
             service: &service,
             generation: &generation,
+            listener,
             port,
             id,
             ends: Mutex::new(ends),
@@ -289,7 +247,7 @@ fn bridge(
         live,
     });
     // Asked to end before it was listed: nobody else would tell it.
-    if service.stop.is_cancelled() {
+    if service.closing.is_cancelled() {
         listed.session().live.drain(Stop::Shutdown);
     } else if service.is_draining(&destination) {
         listed.session().live.drain(Stop::Drain);
@@ -325,6 +283,7 @@ fn shown<'a>(reached: &'a Option<SocketAddr>, target: &'a Target) -> &'a dyn Dis
 struct Visit<'a> {
     service: &'a Service,
     generation: &'a Generation,
+    listener: usize,
     port: &'a Port,
     id: u64,
     ends: Mutex<Ends>,
@@ -447,10 +406,22 @@ impl Visit<'_> {
         if self.service.is_draining(destination) {
             return Err((CloseReason::Drain, String::new()));
         }
-        let most = self.generation.config.limits.max_sessions;
-        let place = self.service.sessions.reserve(most);
-        let place = place.ok_or((CloseReason::TooManySessions, String::new()))?;
         let ends = *self.ends();
+        let limits = &self.generation.config.limits;
+        let most = Most {
+            all: limits.max_sessions,
+            listener: self.port.max_sessions,
+            route: destination.route.max_sessions,
+            client: limits.max_sessions_per_client,
+            prefix: limits.client_prefix,
+        };
+        let claim = Claim {
+            listener: self.listener,
+            route: Arc::clone(&destination.route),
+            client: ends.client.ip(),
+        };
+        let place = self.service.quota.reserve(claim, &most);
+        let place = place.map_err(|reason| (reason, String::new()))?;
         let caller = Caller {
             client: ends.client,
             destination: ends.destination,

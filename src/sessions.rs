@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,18 +58,6 @@ struct Shard {
 #[derive(Debug, Default)]
 pub struct Sessions {
     shards: [Mutex<Shard>; SHARDS],
-    /// Places that are taken, by sessions and by those that are about to be some.
-    taken: AtomicUsize,
-}
-
-/// A place for a session, until it is dropped.
-#[derive(Debug)]
-pub struct Place(Arc<Sessions>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A session's place in the list, until it is dropped.
@@ -81,15 +68,6 @@ pub struct Listed {
 }
 
 impl Sessions {
-    /// Takes a place, if fewer than `most` are taken.
-    pub fn reserve(self: &Arc<Self>, most: usize) -> Option<Place> {
-        let one_more = |taken| (taken < most).then_some(taken + 1);
-        let reserved = self
-            .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        reserved.ok().map(|_| Place(Arc::clone(self)))
-    }
-
     /// Lists a session.
     pub fn list(self: &Arc<Self>, session: Session) -> Listed {
         let session = Arc::new(session);

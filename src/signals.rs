@@ -1,8 +1,11 @@
 //! Signals, and what the service manager is told.
 
 use std::io;
+use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// The signals that end the daemon.
 #[derive(Debug)]
@@ -29,23 +32,87 @@ impl Signals {
     }
 }
 
+/// The signal to reload. As long as nobody takes it over, it ends the process: what a closing terminal does to the demo.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes the signal over.
+    pub fn new() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one. Those that come while nobody waits are one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+/// Does this each time that SIGUSR1 comes: log files were renamed.
+pub fn on_reopen(mut reopen: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signal = signal(SignalKind::user_defined1())?;
+    tokio::spawn(async move {
+        while signal.recv().await.is_some() {
+            reopen();
+        }
+    });
+    Ok(())
+}
+
 /// Tells systemd (`Type=notify`) that the listeners are up. Does nothing elsewhere.
 pub fn notify_ready() {
-    notify(&[
-        sd_notify::NotifyState::Ready,
-        sd_notify::NotifyState::Status("serving"),
-    ]);
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
 }
 
-/// Tells systemd that the end has begun.
-pub fn notify_stopping() {
-    notify(&[
-        sd_notify::NotifyState::Stopping,
-        sd_notify::NotifyState::Status("waiting for sessions to end"),
-    ]);
+/// Tells systemd that a reload has begun, and when: it takes the next [`notify_ready`] for its end. For `Type=notify-reload`, which
+/// sends the SIGHUP itself and waits for that.
+pub fn notify_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now, NotifyState::Status("reloading")]),
+        Err(error) => tracing::debug!(%error, "cannot tell the service manager the time"),
+    }
 }
 
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
+/// Tells systemd that the end has begun, and then how many sessions remain, as often as that changes, at most once a second. Never ends.
+pub async fn notify_stopping(sessions: impl Fn() -> usize) {
+    let remain = |count| match count {
+        1 => "stopping: 1 session remains".to_owned(),
+        count => format!("stopping: {count} sessions remain"),
+    };
+    let mut told = sessions();
+    notify(&[NotifyState::Stopping, NotifyState::Status(&remain(told))]);
+    let mut seconds = interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let count = sessions();
+        if count != told {
+            told = count;
+            notify(&[NotifyState::Status(&remain(count))]);
+        }
+    }
+}
+
+/// Tells systemd, as often as it wants to hear it (`WatchdogSec=`), that sealock lives. `alive` is a task of its own each time: that it
+/// ends shows that the timers go, that tasks are run, and that what it looks at is not locked for good. While it does not, nothing is
+/// told, and systemd ends the process and starts it again. To be called once; needs the runtime.
+pub fn feed_watchdog(alive: impl Fn() + Clone + Send + 'static) {
+    let Some(patience) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    tokio::spawn(async move {
+        let mut beats = interval((patience / 2).max(Duration::from_millis(1)));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beats.tick().await;
+            let alive = alive.clone();
+            if tokio::spawn(async move { alive() }).await.is_ok() {
+                notify(&[NotifyState::Watchdog]);
+            }
+        }
+    });
+}
+
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "cannot notify the service manager");
     }

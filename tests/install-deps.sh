@@ -89,5 +89,6 @@ fi
 ((${#missing[@]})) && debian
 # A TLS scanner.
 pypi sslyze sslyze==6.3.1
-# Servers of STOMP, MLLP, Modbus/TCP, and for editors of Python; a client of MQTT over WebSocket.
-pypi services coilmq==1.1.0 hl7==0.4.5 paho-mqtt==2.2.0 pyModbusTCP==0.3.1 python-lsp-server==1.15.0
+# Servers of STOMP, MLLP, Modbus/TCP, and for editors of Python; a client of MQTT over WebSocket. Other implementations of framings.
+pypi services coilmq==1.1.0 hl7==0.4.5 paho-mqtt==2.2.0 pyModbusTCP==0.3.1 python-lsp-server==1.15.0 \
+  cobs==1.2.2 pynetstring==0.5 sliplib==0.7.2

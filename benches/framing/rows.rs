@@ -1,6 +1,6 @@
 //! What is measured: one row for each way to frame, and what of tokio-util stands beside it.
 
-use sealock::framing::{Fixed, Framing, preset};
+use sealock::framing::{Block, Fixed, Framing, Groups, Outside, Varint, preset};
 
 /// What is measured: one line for each.
 pub(crate) struct Row {
@@ -18,6 +18,8 @@ pub(crate) struct Row {
 pub(crate) enum Peer {
     LengthDelimited,
     Lines,
+    /// As our encoder does, this one looks for a delimiter inside the message first.
+    CheckedLines,
     AnyDelimiter,
 }
 
@@ -50,7 +52,7 @@ macro_rules! row {
 
 /// One row for each way to frame; presets that differ in numbers only would tell the same again.
 pub(crate) fn rows() -> Vec<Row> {
-    const LINES: &[Peer] = &[Peer::Lines, Peer::AnyDelimiter];
+    const LINES: &[Peer] = &[Peer::Lines, Peer::CheckedLines, Peer::AnyDelimiter];
     const LENGTHS: &[Peer] = &[Peer::LengthDelimited];
     vec![
         row!("raw"),
@@ -63,6 +65,9 @@ pub(crate) fn rows() -> Vec<Row> {
         row!("mongodb").message(|size| join(&[&(size as u32).to_le_bytes(), &text(size - 4)])),
         row!("protobuf"),
         row!("mqtt").message(mqtt),
+        Row::preset("varint, big endian", |_| {
+            Some(Framing::Varint(Varint::plain(Groups::BigEndian)))
+        }),
         Row::preset("fixed", |size| {
             Fixed::new(size as u64, None).ok().map(Framing::Fixed)
         }),
@@ -70,6 +75,11 @@ pub(crate) fn rows() -> Vec<Row> {
         row!("syslog"),
         row!("lsp"),
         row!("mllp"),
+        Row::preset("block, escape", |_| {
+            Block::new(b"\x02", b"\x03", Some(0x10), Outside::Close)
+                .ok()
+                .map(Framing::Block)
+        }),
         row!("json-seq").message(|size| join(&[b"\"", &text(size - 2), b"\""])),
         row!("slip"),
         row!("cobs"),

@@ -16,8 +16,8 @@ pub mod tls;
 pub use config::config;
 pub use frames::frames;
 pub use framing::{
-    framing_block, framing_counted, framing_delimiter, framing_json_seq, framing_length_prefix, framing_protocols,
-    framing_raw, framing_stuffed,
+    framing_block, framing_counted, framing_delimiter, framing_json_seq, framing_length_prefix,
+    framing_protocols, framing_raw, framing_stuffed,
 };
 pub use request_head::{is_upgraded, request_head};
 pub use session::session;

@@ -1,19 +1,26 @@
 //! Listens: binds, and hands out connections as long as there is room for them.
 
+mod inherited;
 mod proxy;
 
+pub use inherited::Inherited;
 pub use proxy::{Proxied, ProxyError, read_proxy};
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+
+use crate::rate::Bucket;
 
 /// Connections that may wait in the kernel; it cuts this to its own limit (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
@@ -25,6 +32,10 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 /// Failed accepts of the process.
 static ERRORS: AtomicU64 = AtomicU64::new(0);
 
+/// How long what has begun in the kernel may take until it can be accepted, when others go on listening on the port. A client whose
+/// first packet is not answered meanwhile sends it again after a second (RFC 6298).
+const OVERLAP: Duration = Duration::from_millis(500);
+
 /// How often accepting has failed, on all listeners.
 pub fn errors() -> u64 {
     ERRORS.load(Ordering::Relaxed)
@@ -35,10 +46,68 @@ pub fn errors() -> u64 {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    /// Other processes may listen on the port with sockets of their own.
+    shares_port: bool,
 }
 
-/// Binds and listens. Port 0 lets the system choose; [`Listener::address`] tells what it chose.
-pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+/// How many connections all listeners may accept in a second, and how often they had to wait.
+#[derive(Debug, Default)]
+pub struct Pace {
+    bucket: Mutex<Option<Bucket>>,
+    waited_for_room: AtomicU64,
+    waited_for_pace: AtomicU64,
+}
+
+impl Pace {
+    /// So many from now on, or as many as come.
+    pub fn set(&self, rate: Option<NonZeroU64>) {
+        *self.bucket() = rate.map(|rate| Bucket::new(rate, now()));
+    }
+
+    /// Returns when another one may be accepted.
+    async fn wait(&self) {
+        let mut waits = false;
+        loop {
+            let until = self
+                .bucket()
+                .as_ref()
+                .and_then(|bucket| bucket.empty_until(now()));
+            let Some(until) = until else { return };
+            if !std::mem::replace(&mut waits, true) {
+                self.waited_for_pace.fetch_add(1, Ordering::Relaxed);
+            }
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// One was accepted. Listeners that waited together may be one ahead each; that is owed then.
+    fn spend(&self) {
+        if let Some(bucket) = &mut *self.bucket() {
+            bucket.spend(now(), 1);
+        }
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Option<Bucket>> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the listeners have stopped accepting for a while, by the limit that was reached.
+    pub fn waits(&self) -> [(&'static str, u64); 2] {
+        [
+            ("max_handshakes", &self.waited_for_room),
+            ("handshakes_per_second", &self.waited_for_pace),
+        ]
+        .map(|(limit, count)| (limit, count.load(Ordering::Relaxed)))
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// Binds and listens. Port 0 lets the system choose; [`Listener::address`] tells what it chose. With `reuse_port`, other processes of
+/// the same user may do so too, and each gets a part of the connections.
+pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -46,12 +115,17 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     };
     // A restarted daemon must not wait for the connections of the last one to be forgotten.
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
     socket.bind(address)?;
     // Once for all connections: five system calls less for each.
     crate::addr::tune(&socket, address.ip())?;
     let socket = socket.listen(BACKLOG)?;
     let address = socket.local_addr()?;
-    Ok(Listener { socket, address })
+    Ok(Listener {
+        socket,
+        address,
+        shares_port: reuse_port,
+    })
 }
 
 impl Listener {
@@ -60,29 +134,21 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `stop`. A permit of `room` is taken before each accept: without one, connections wait in the kernel.
+    /// Accepts until `stop`. A permit of `room` is taken before each accept, at the pace that is set: until then, connections wait in the
+    /// kernel. What waits there in the end waits on, if the socket is another process's too; if it is only the port, it is accepted
+    /// before the socket closes.
     pub async fn serve(
         self,
         room: Arc<Semaphore>,
+        pace: &Pace,
         stop: CancellationToken,
         mut on_connection: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
     ) {
         let mut pause = BACK_OFF.0;
-        loop {
-            let next = async {
-                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-                Some((self.socket.accept().await, permit))
-            };
-            let Some(Some((accepted, permit))) = until(&stop, next).await else {
-                return;
-            };
+        while let Some(Some((accepted, permit))) = until(&stop, self.accept(&room, pace)).await {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
-                    // What listens on loopback only was told once for all.
-                    if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
-                        crate::addr::unpace(&stream);
-                    }
                     on_connection(stream, peer, permit);
                 }
                 Err(error) if is_of_one_connection(&error) => {
@@ -92,15 +158,74 @@ impl Listener {
                     let errors = ERRORS.fetch_add(1, Ordering::Relaxed) + 1;
                     tracing::warn!(%error, errors, listener = %self.address, "cannot accept connections");
                     drop(permit);
-                    if until(&stop, tokio::time::sleep(pause)).await.is_none() {
-                        return;
-                    }
+                    // Once it has ended, the loop has too.
+                    until(&stop, tokio::time::sleep(pause)).await;
                     pause = (pause * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+        if self.shares_port {
+            self.empty(&room, on_connection).await;
+        }
+    }
+
+    async fn accept(
+        &self,
+        room: &Arc<Semaphore>,
+        pace: &Pace,
+    ) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
+        let permit = match Arc::clone(room).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                pace.waited_for_room.fetch_add(1, Ordering::Relaxed);
+                Arc::clone(room).acquire_owned().await.ok()?
+            }
+        };
+        pace.wait().await;
+        let accepted = self.socket.accept().await;
+        if let Ok((stream, peer)) = &accepted {
+            pace.spend();
+            // What listens on loopback only was told once for all.
+            if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
+                crate::addr::unpace(stream);
+            }
+        }
+        Some((accepted, permit))
+    }
+
+    /// Accepts what the kernel has queued. It chooses one of the sockets of a port when a connection begins, and resets what is
+    /// queued at a socket that closes. So nothing may begin here any more: a first packet that is dropped comes again, and by then
+    /// finds the others only.
+    async fn empty(
+        self,
+        room: &Arc<Semaphore>,
+        mut on_connection: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    ) {
+        if let Err(error) = SockRef::from(&self.socket).attach_filter(&NO_SYN) {
+            tracing::warn!(%error, listener = %self.address, "connections that begin now may be lost");
+        }
+        let (end, unlimited) = (Instant::now() + OVERLAP, Pace::default());
+        // What is queued is accepted even after the end.
+        while let Ok(Some((accepted, permit))) = timeout_at(end, self.accept(room, &unlimited)).await {
+            match accepted {
+                Ok((stream, peer)) => on_connection(stream, peer, permit),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, listener = %self.address, "queued connections are lost");
+                    return;
                 }
             }
         }
     }
 }
+
+/// Drops TCP segments with SYN, in classic BPF: load the byte of the flags; is the bit set? then keep nothing; else keep all.
+const NO_SYN: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 async fn until<T>(stop: &CancellationToken, next: impl Future<Output = T>) -> Option<T> {
     stop.run_until_cancelled(next).await
@@ -120,10 +245,63 @@ mod tests {
     use super::*;
     use socket2::SockRef;
 
+    /// Serves with a stop that has come already. Gives what was accepted, once `meanwhile` and the end have come; that begins when the
+    /// end has begun.
+    async fn serve_stopped(listener: Listener, meanwhile: impl Future<Output = ()>) -> Vec<SocketAddr> {
+        let (room, stop) = (Arc::new(Semaphore::new(64)), CancellationToken::new());
+        stop.cancel();
+        let mut accepted = Vec::new();
+        let pace = Pace::default();
+        let serving = listener.serve(room, &pace, stop, |_, peer, _| accepted.push(peer));
+        tokio::join!(biased; serving, meanwhile);
+        accepted
+    }
+
+    async fn connect(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        clients
+    }
+
+    #[tokio::test]
+    async fn what_is_queued_is_accepted_before_a_shared_port_closes() {
+        for (shared, expected) in [(true, 20), (false, 0)] {
+            let listener = bind("127.0.0.1:0".parse().unwrap(), shared).unwrap();
+            let _clients = connect(listener.address(), 20).await;
+            assert_eq!(
+                serve_stopped(listener, async {}).await.len(),
+                expected,
+                "{shared}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_the_stop_finds_the_others_on_a_shared_port() {
+        const CLIENTS: usize = 16;
+        let old = bind("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = old.address();
+        let new = bind(address, true).unwrap();
+        // The system would have given half of them to the old one.
+        let mut clients = tokio::task::JoinSet::new();
+        let accepted = serve_stopped(old, async {
+            for _ in 0..CLIENTS {
+                clients.spawn(TcpStream::connect(address));
+            }
+        });
+        assert_eq!(accepted.await, []);
+        for _ in 0..CLIENTS {
+            new.socket.accept().await.unwrap();
+        }
+        assert!(clients.join_all().await.iter().all(Result::is_ok));
+    }
+
     /// Linux does so, and says nowhere that it must.
     #[tokio::test]
     async fn what_is_accepted_is_tuned_as_its_listener() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let near = TcpStream::connect(listener.address()).await.unwrap();
         let (far, _) = listener.socket.accept().await.unwrap();
         let settings = |stream: &TcpStream| {

@@ -16,7 +16,7 @@ use crate::backend::{Condition, TargetStatus};
 use crate::bridge::{Counters, held_bytes};
 use crate::session::Service;
 use crate::sessions::{Session, Sessions};
-use crate::telemetry::counts;
+use crate::telemetry::{counts, lost_lines};
 
 /// How many sessions are listed, unless the query says so, and at most.
 const SESSIONS: usize = 100;
@@ -27,17 +27,23 @@ pub(super) fn status(admin: &Admin) -> Answer {
     let service = &admin.service;
     let generation = service.current.load();
     let usage = process::usage();
-    let listeners = admin
-        .listeners
-        .iter()
-        .zip(&generation.ports)
-        .map(|(bound, port)| {
-            json!({
-                "address": bound.address.to_string(),
-                "tls": bound.tls,
-                "certificate_expires": port.not_after.map(|time| time.to_string()),
-            })
-        });
+    let reloads = service.reload.state();
+    let last = reloads.last.as_ref().map(|last| {
+        json!({
+            "at": time(last.at),
+            "cause": last.cause.name(),
+            "problem": last.problem.as_deref(),
+        })
+    });
+    let listeners = admin.listeners.iter().map(|bound| {
+        let port = generation.ports.get(bound.listener);
+        let not_after = port.and_then(|port| port.not_after);
+        json!({
+            "address": bound.address.to_string(),
+            "tls": bound.tls,
+            "certificate_expires": not_after.map(|time| time.to_string()),
+        })
+    });
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -45,6 +51,13 @@ pub(super) fn status(admin: &Admin) -> Answer {
         "started": time(admin.started),
         "now": time(SystemTime::now()),
         "generation": { "number": generation.number, "since": time(generation.since) },
+        "reloads": {
+            "succeeded": reloads.succeeded,
+            "failed": reloads.failed,
+            "last": last,
+            "waits_for_restart": reloads.waiting,
+        },
+        "log_lines_lost": lost_lines(),
         "listeners": listeners.collect::<Vec<_>>(),
         "sessions": service.sessions.count(),
         "max_sessions": generation.config.limits.max_sessions,

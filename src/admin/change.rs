@@ -1,12 +1,14 @@
 //! What an operator may change.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use serde_json::json;
 
-use super::Reload;
 use super::serve::Answer;
 use crate::bridge::Stop;
 use crate::drain::NoSuchRoute;
+use crate::reload::Outcome;
 use crate::session::Service;
 use crate::sessions::Sessions;
 
@@ -39,15 +41,24 @@ pub(super) fn drain(service: &Service, route: Option<&str>, drain: bool) -> Answ
 }
 
 /// Reads the configuration again.
-pub(super) async fn reload(reload: Option<&Reload>) -> Answer {
-    let Some(reload) = reload else {
-        return Answer::error(StatusCode::NOT_FOUND, "there is no file to read again");
-    };
-    // A task of its own: whoever asks may leave, and nothing stays half done.
-    match tokio::spawn(reload()).await {
-        Ok(Ok(said)) => Answer::json(StatusCode::OK, &json!({ "reloaded": true, "message": said })),
-        Ok(Err(problem)) => Answer::error(StatusCode::UNPROCESSABLE_ENTITY, &problem),
-        Err(_) => Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+pub(super) async fn reload(service: &Arc<Service>) -> Answer {
+    let service = Arc::clone(service);
+    // A task of its own: whoever asks may leave, and what it asked for is done all the same.
+    let asked = tokio::spawn(async move { service.reload.request().await }).await;
+    answer(asked.unwrap_or(Outcome::Unavailable))
+}
+
+fn answer(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Done { generation, waiting } => Answer::json(
+            StatusCode::OK,
+            &json!({ "generation": generation, "waits_for_restart": waiting }),
+        ),
+        Outcome::Refused(problem) => Answer::error(StatusCode::UNPROCESSABLE_ENTITY, &problem),
+        Outcome::Unavailable => Answer::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "there is no file to read again, or the process is about to begin or to end",
+        ),
     }
 }
 
@@ -55,18 +66,24 @@ pub(super) async fn reload(reload: Option<&Reload>) -> Answer {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_reload_says_how_it_went() {
+    #[test]
+    fn a_reload_says_how_it_went() {
+        let done = Outcome::Done {
+            generation: 3,
+            waiting: vec!["max_handshakes is another".to_owned()],
+        };
         for (outcome, status, body) in [
-            (Ok("good"), 200, json!({ "reloaded": true, "message": "good" })),
-            (Err("bad"), 422, json!({ "error": "bad" })),
+            (
+                done,
+                200,
+                json!({ "generation": 3, "waits_for_restart": ["max_handshakes is another"] }),
+            ),
+            (Outcome::Refused("bad".into()), 422, json!({ "error": "bad" })),
         ] {
-            let outcome = outcome.map(str::to_owned).map_err(str::to_owned);
-            let handle: Reload = Box::new(move || Box::pin(std::future::ready(outcome.clone())));
-            let answer = reload(Some(&handle)).await;
+            let answer = answer(outcome);
             assert_eq!(answer.status.as_u16(), status);
             assert_eq!(answer.body, format!("{body}\n"));
         }
-        assert_eq!(reload(None).await.status.as_u16(), 404);
+        assert_eq!(answer(Outcome::Unavailable).status.as_u16(), 503);
     }
 }

@@ -11,6 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 
 use super::serve::Answer;
 use super::{Admin, api, process};
@@ -18,6 +19,7 @@ use crate::bridge::held_bytes;
 use crate::drain::State;
 use crate::sessions::Done;
 use crate::telemetry::counts::{self, Seen};
+use crate::telemetry::lost_lines;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What Prometheus had before that, and what tools without a preference of their own read.
@@ -81,6 +83,8 @@ impl Collector for Metrics {
 impl Metrics {
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {
         let generation = self.0.service.current.load();
+        let reloads = self.0.service.reload.state();
+        let failed = reloads.last.as_ref().is_some_and(|last| last.problem.is_some());
         let usage = process::usage();
         page.gauges(
             "sealock_build_info",
@@ -104,9 +108,24 @@ impl Metrics {
                 seconds(generation.since),
             ),
             (
+                "sealock_reload_failed",
+                "Whether the last reload failed: the configuration in force is not what the file says.",
+                Some(flag(failed)),
+            ),
+            (
+                "sealock_reload_waiting",
+                "Settings of the configuration in force that wait for a restart.",
+                Some(reloads.waiting.len() as f64),
+            ),
+            (
                 "sealock_buffer_bytes",
                 "Memory that sessions hold for bytes on their way.",
                 Some(held_bytes() as f64),
+            ),
+            (
+                "sealock_tasks",
+                "Tasks that the process runs.",
+                Some(Handle::current().metrics().num_alive_tasks() as f64),
             ),
             (
                 "process_open_fds",
@@ -133,7 +152,17 @@ impl Metrics {
                 page.gauges::<0>(name, help, [([], value)])?;
             }
         }
-        Ok(())
+        page.counters(
+            "sealock_reloads",
+            "Attempts to put another configuration in force.",
+            [("success", reloads.succeeded), ("failure", reloads.failed)]
+                .map(|(outcome, count)| ([("outcome", outcome)], count)),
+        )?;
+        page.counters::<0>(
+            "sealock_log_lines_lost",
+            "Lines of the log that could not be written.",
+            [([], lost_lines())],
+        )
     }
 
     fn connections(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -154,6 +183,15 @@ impl Metrics {
             [([], crate::accept::errors())],
         )?;
         page.counters(
+            "sealock_accept_waits",
+            "How often the listeners stopped accepting for a while, by the limit that was reached.",
+            self.0
+                .service
+                .pace
+                .waits()
+                .map(|(limit, count)| ([("limit", limit)], count)),
+        )?;
+        page.counters(
             "sealock_refusals",
             "Connections that did not become sessions, by cause.",
             counts::refusals().map(|(cause, count)| ([("cause", cause)], count)),
@@ -163,13 +201,16 @@ impl Metrics {
             "TLS handshakes that succeeded.",
             [([], counts::tls_handshakes().seen())],
         )?;
-        let ports = self.0.listeners.iter().zip(&generation.ports);
-        let expiries: Vec<_> = ports
-            .filter_map(|(bound, port)| Some((bound.address.to_string(), port.not_after?.as_second() as f64)))
+        let bounds = self.0.listeners.iter();
+        let expiries: Vec<_> = bounds
+            .filter_map(|bound| {
+                let not_after = generation.ports.get(bound.listener)?.not_after?;
+                Some((bound.address.to_string(), not_after.as_second() as f64))
+            })
             .collect();
         page.gauges(
             "sealock_certificate_expiry_timestamp_seconds",
-            "When the certificate of a listener ends.",
+            "When the first certificate of a listener ends.",
             expiries
                 .iter()
                 .map(|(listener, expiry)| ([("listener", listener.as_str())], *expiry)),

@@ -17,7 +17,6 @@ mod serve;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::Listener;
@@ -26,9 +25,6 @@ use crate::session::Service;
 use history::History;
 
 pub use access::Access;
-
-/// Puts the configuration in force as it is now. Gives what there is to say about that, or why all stayed as it was.
-pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 /// What the admin listener tells of.
 struct Admin {
@@ -39,12 +35,13 @@ struct Admin {
     history: Mutex<History>,
 }
 
-/// Serves until `stop`: it is still there while sessions are told that the process ends.
+/// Serves. Accepts no more after the first of the stops, answers no more after the second. Unless the port is another process's too, that
+/// is one moment: it is still there while sessions are told that the process ends.
 pub(crate) fn start(
     listener: Listener,
     service: Arc<Service>,
     listeners: Vec<Bound>,
-    stop: CancellationToken,
+    stops: (CancellationToken, CancellationToken),
 ) {
     let admin = Arc::new(Admin {
         service,
@@ -52,6 +49,6 @@ pub(crate) fn start(
         started: SystemTime::now(),
         history: Mutex::default(),
     });
-    tokio::spawn(past::watch(Arc::clone(&admin), stop.clone()));
-    tokio::spawn(serve::serve(listener, admin, stop));
+    tokio::spawn(past::watch(Arc::clone(&admin), stops.1.clone()));
+    tokio::spawn(serve::serve(listener, admin, stops));
 }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{Denied, check_site};
 use super::query::Query;
 use super::{Admin, api, change, console, metrics, past};
-use crate::accept::Listener;
+use crate::accept::{Listener, Pace};
 use crate::drain::State;
 
 /// Connections at once; more wait in the kernel.
@@ -89,13 +89,16 @@ impl Answer {
     }
 }
 
-/// Accepts until `stop`.
-pub(super) async fn serve(listener: Listener, admin: Arc<Admin>, stop: CancellationToken) {
+/// Accepts and answers until these stops.
+pub(super) async fn serve(
+    listener: Listener,
+    admin: Arc<Admin>,
+    (accepting, answering): (CancellationToken, CancellationToken),
+) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let connections = stop.clone();
     listener
-        .serve(room, stop, |tcp, peer, permit| {
-            let (admin, stop) = (Arc::clone(&admin), connections.clone());
+        .serve(room, &Pace::default(), accepting, |tcp, peer, permit| {
+            let (admin, stop) = (Arc::clone(&admin), answering.clone());
             tokio::spawn(async move {
                 let _permit = permit;
                 let answered = timeout(DEADLINE, answer_one(tcp, peer, &admin));
@@ -306,7 +309,7 @@ impl<'a> Endpoint<'a> {
             Self::Asset(asset) => asset.answer(),
             Self::Front => Answer::text(StatusCode::SEE_OTHER, console::PATH),
             Self::Close(id) => change::close(&service.sessions, id),
-            Self::Reload => change::reload(service.reload.get()).await,
+            Self::Reload => change::reload(service).await,
             Self::Health | Self::Sessions | Self::Ends | Self::Drain | Self::Undrain => {
                 Answer::text(StatusCode::OK, "ok")
             }

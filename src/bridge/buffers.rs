@@ -18,7 +18,9 @@ const MAX_WINDOW: usize = 384 * 1024;
 const SMALL_WINDOW: usize = 64 * 1024;
 /// What is translated at once: results leave in steps of about this size, so that they need no larger buffer than that. Small in tests,
 /// where sessions are.
-pub(super) const STEP: usize = if cfg!(test) { MAX_LEFT + 37 } else { 128 * 1024 };
+pub(super) const STEP: usize = if cfg!(test) { LEAST_STEP } else { 128 * 1024 };
+/// A step in which something can always be translated, whatever the last one left.
+pub(super) const LEAST_STEP: usize = MAX_LEFT + 37;
 /// What a session reads at once at first, and after its sink was full: so a peer that does not read pins little.
 pub(super) const MIN_WINDOW: usize = 16 * 1024;
 

@@ -49,6 +49,8 @@ pub struct Edges {
     pub unmappable_escaped: u64,
     /// Bytes that stood outside of any record, and were skipped.
     pub outside: u64,
+    /// How often the client had to wait because of its rates (`rate_policy = "delay"`).
+    pub throttled: u64,
 }
 
 impl Counters {
@@ -75,11 +77,16 @@ impl Counters {
         *self = Self { edges, ..*other };
     }
 
-    /// Grows with whatever comes of the client's messages.
-    pub(super) fn heard(&self) -> u64 {
+    /// Messages of the client that count for its rates: those that became nothing too.
+    pub(super) fn taken(&self) -> u64 {
         let edges = self.edges.as_ref();
         let met = edges.map_or(0, |edges| edges.empty_up + edges.oversized_up);
-        self.messages_up + self.bytes_up + self.lost_up + met
+        self.messages_up + met
+    }
+
+    /// Grows with whatever comes of the client's messages.
+    pub(super) fn heard(&self) -> u64 {
+        self.taken() + self.bytes_up + self.lost_up
     }
 }
 
@@ -142,6 +149,7 @@ impl std::ops::AddAssign for Edges {
             unmappable_replaced,
             unmappable_escaped,
             outside,
+            throttled,
         } = other;
         self.embedded += embedded;
         self.oversized_up += oversized_up;
@@ -155,6 +163,7 @@ impl std::ops::AddAssign for Edges {
         self.unmappable_replaced += unmappable_replaced;
         self.unmappable_escaped += unmappable_escaped;
         self.outside += outside;
+        self.throttled += throttled;
     }
 }
 

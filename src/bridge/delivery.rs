@@ -20,6 +20,8 @@ pub(super) struct Delivery {
     kind: Kind,
     /// It was to be text, and is none.
     spoilt: bool,
+    /// No byte of it has come yet, and if none does it is left out.
+    unopened: bool,
     /// Bytes of the current record that were counted as delivered.
     counted: u64,
 }
@@ -42,6 +44,7 @@ impl Delivery {
             decoder: (may_be_text && needed).then(|| Box::new(Decoder::new(charset))),
             kind: Kind::Binary,
             spoilt: false,
+            unopened: false,
             counted: 0,
         }
     }
@@ -164,15 +167,25 @@ impl Delivery {
     }
 
     /// Starts a record that comes in pieces.
-    pub(super) fn begin(&mut self, kind: Kind) {
+    pub(super) fn begin(&mut self, kind: Kind, settings: &Settings) {
         self.kind = kind;
         self.spoilt = false;
+        self.unopened = settings.empty.to_client == Empty::Skip;
         self.encoder.begin(kind);
     }
 
     /// Delivers a piece of it.
     pub(super) fn part(&mut self, part: &Part<'_>, pass: &mut Pass<'_>) -> Result<(), CloseReason> {
         let settings = pass.settings;
+        if self.unopened && part.data.is_empty() {
+            if part.end {
+                self.unopened = false;
+                self.encoder.abandon(pass.out);
+                pass.counters.edges_mut().empty_down += 1;
+            }
+            return Ok(());
+        }
+        self.unopened = false;
         let unknown_end = settings.oversized.to_client == Oversized::Discard
             && !settings.to_client.announces_length()
             && !settings.to_client.is_raw();
@@ -240,9 +253,15 @@ impl Delivery {
         }
     }
 
+    /// True while a record has begun that is left out if no byte of it comes.
+    pub(super) fn is_unopened(&self) -> bool {
+        self.unopened
+    }
+
     /// Takes back what has not left of the current record.
     pub(super) fn abandon(&mut self, out: &mut Outbox, counters: &mut Counters) {
         self.encoder.abandon(out);
+        self.unopened = false;
         self.utf8 = Utf8Check::default();
         let mut lost = std::mem::take(&mut self.counted);
         if let Some(decoder) = &mut self.decoder {

@@ -6,6 +6,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What all sessions of the process hold.
 static HELD: AtomicU64 = AtomicU64::new(0);
 
+/// What they may hold before those that gather have to wait.
+static BUDGET: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Sets how much all sessions of the process may hold before those that gather have to wait (`gather_budget`).
+pub fn set_budget(bytes: u64) {
+    BUDGET.store(bytes, Ordering::Relaxed);
+}
+
+/// Whether a session may gather more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It may.
+    Enough,
+    /// Not until others hold less.
+    Short,
+    /// What it holds alone is more than all may.
+    Never,
+}
+
 /// Bytes of memory that all sessions of the process hold for bytes on their way. Exact, as far as each session's last pass.
 pub fn held_bytes() -> u64 {
     HELD.load(Ordering::Relaxed)
@@ -45,6 +64,23 @@ impl Charge {
         self.held = bytes;
     }
 
+    /// Whether the session, which gathers so much at the moment, may gather more.
+    pub(super) fn room(&self, gathers: usize) -> Room {
+        self.room_in(BUDGET.load(Ordering::Relaxed), gathers)
+    }
+
+    fn room_in(&self, budget: u64, gathers: usize) -> Room {
+        let gathers = gathers as u64;
+        let since_last_pass = gathers.saturating_sub(self.held);
+        if gathers > budget {
+            Room::Never
+        } else if self.account.load(Ordering::Relaxed) + since_last_pass > budget {
+            Room::Short
+        } else {
+            Room::Enough
+        }
+    }
+
     /// The most it held at the end of a pass.
     pub(super) fn most(&self) -> u64 {
         self.most
@@ -71,6 +107,16 @@ mod tests {
             assert_eq!(ACCOUNT.load(Ordering::Relaxed), (first + second) as u64);
         }
         assert_eq!((one.most(), two.most()), (10, 9));
+        assert_eq!(ACCOUNT.load(Ordering::Relaxed), 14);
+        for (budget, gathers, room) in [
+            (14, 7, Room::Enough),
+            (13, 7, Room::Short),
+            (14, 8, Room::Short),
+            (15, 8, Room::Enough),
+            (7, 8, Room::Never),
+        ] {
+            assert_eq!(one.room_in(budget, gathers), room, "{budget} {gathers}");
+        }
         drop(one);
         assert_eq!(ACCOUNT.load(Ordering::Relaxed), 7);
         drop(two);

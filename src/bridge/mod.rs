@@ -20,6 +20,6 @@ mod uplink;
 
 pub use counters::{Counters, Edges, Ended};
 pub use live::{Live, State, Stop};
-pub use memory::held_bytes;
+pub use memory::{held_bytes, set_budget};
 pub use run::{refuse, run};
-pub use settings::{Accept, Both, Deliver, HalfClose, InvalidText, Settings, Timeouts};
+pub use settings::{Accept, Both, Deliver, HalfClose, InvalidText, RatePolicy, Rates, Settings, Timeouts};

@@ -1,5 +1,6 @@
 //! What a route says about its sessions.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::charset::{Charset, Unmappable};
@@ -34,6 +35,8 @@ pub struct Settings {
     pub empty: Both<Empty>,
     /// Whether a client can end its own direction alone.
     pub half_close: HalfClose,
+    /// How fast the client may be.
+    pub rates: Rates,
     /// How long things may take.
     pub timeouts: Timeouts,
 }
@@ -99,6 +102,27 @@ pub enum HalfClose {
     EmptyMessage,
 }
 
+/// How much a client may send in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Messages.
+    pub messages: Option<NonZeroU64>,
+    /// Bytes, with all that WebSocket puts around messages.
+    pub bytes: Option<NonZeroU64>,
+    /// What becomes of more.
+    pub policy: RatePolicy,
+}
+
+/// What becomes of a client that is faster than it may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RatePolicy {
+    /// It is read no faster.
+    #[default]
+    Delay,
+    /// The session ends (close 1008).
+    Close,
+}
+
 /// The deadlines of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -116,6 +140,8 @@ pub struct Timeouts {
     pub ping: Option<Duration>,
     /// Longest silence of the client after a ping.
     pub pong: Duration,
+    /// How old a session becomes, ±10 %.
+    pub age: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -128,6 +154,7 @@ impl Default for Timeouts {
             idle: None,
             ping: Some(Duration::from_secs(25)),
             pong: Duration::from_secs(20),
+            age: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A failure prints its seed; `SEALOCK_SEED=n` runs only that one.
 
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::time::{sleep, timeout};
 
 use super::buffers::{MAX_LEFT, STEP};
-use super::{Accept, Both, Deliver, Ended, HalfClose, InvalidText, Live, Settings, Stop, Timeouts, run};
+use super::{
+    Accept, Both, Deliver, Ended, HalfClose, InvalidText, Live, RatePolicy, Rates, Settings, Stop, Timeouts,
+    run,
+};
 use crate::charset::{Charset, Unmappable};
 use crate::close::CloseReason;
 use crate::framing::{Embedded, Empty, Framing, Oversized, Partial, preset};
@@ -134,6 +138,12 @@ struct Seen {
 
 type Shared = Arc<Mutex<Seen>>;
 
+/// Most sessions have none.
+fn rate(random: &mut Rng, least: u64, most: u64) -> Option<NonZeroU64> {
+    let rate = NonZeroU64::new(random.u64(least..most));
+    rate.filter(|_| random.u8(..4) == 0)
+}
+
 fn settings(random: &mut Rng) -> Settings {
     let framing = preset(["lines", "crlf", "u16be", "u32le"][random.usize(..4)])
         .unwrap()
@@ -164,6 +174,11 @@ fn settings(random: &mut Rng) -> Settings {
             to_client: pick(random, Empty::Deliver, Empty::Skip),
         },
         half_close: HalfClose::Never,
+        rates: Rates {
+            messages: rate(random, 5, 50),
+            bytes: rate(random, 50_000, 500_000),
+            policy: RatePolicy::Delay,
+        },
         timeouts: Timeouts {
             record: second * 30,
             write: second * 60,
@@ -172,6 +187,7 @@ fn settings(random: &mut Rng) -> Settings {
             idle: random.bool().then_some(second * 600),
             ping: random.bool().then_some(second * 25),
             pong: second * 20,
+            age: None,
         },
     }
 }

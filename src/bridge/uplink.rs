@@ -341,7 +341,8 @@ impl Uplink {
             self.counted = 0;
             self.passed = !part.end;
         }
-        let embedded = self.encode.take_embedded();
+        // A message that is yet to be held may still be dropped.
+        let embedded = if part.end { self.encode.take_embedded() } else { 0 };
         if embedded > 0 {
             pass.counters.edges_mut().embedded += embedded;
         }
@@ -372,7 +373,7 @@ impl Uplink {
     /// Forgets the current message, of which nothing more is to leave.
     fn take_back(&mut self, pass: &mut Pass<'_>) {
         self.unopened = None;
-        self.encode = EncodeState::default();
+        self.encode.forget_message();
         if let Some(charset) = &mut self.charset {
             charset.reset();
             charset.take_substituted();
@@ -431,7 +432,7 @@ mod tests {
     use super::*;
     use crate::bridge::{Both, Deliver, InvalidText, Timeouts};
     use crate::charset::Charset;
-    use crate::framing::{Framing, Partial, preset};
+    use crate::framing::{Block, Framing, Outside, Partial, preset};
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
 
@@ -450,6 +451,7 @@ mod tests {
             partial: Partial::Error,
             empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
+            rates: crate::bridge::Rates::default(),
             timeouts: Timeouts::default(),
         }
     }
@@ -474,6 +476,53 @@ mod tests {
         uplink.answer_ping(&mut to_client);
         assert_eq!(to_client.ready(), [0x8A, 1, 8], "the newest");
         assert_eq!(to_client.held().len(), PONG_ROOM);
+    }
+
+    /// The place of a message tells PostgreSQL's first one from the others: a message that is dropped has none, and moves no other.
+    #[test]
+    fn a_dropped_message_does_not_change_the_place_of_others() {
+        let settings = Settings {
+            to_backend: preset("postgres").unwrap().to_backend,
+            max_message: 32,
+            oversized: Both::of(Oversized::Discard),
+            ..settings()
+        };
+        let frame = |payload: &[u8]| [&[0x82, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
+        let (startup, sync) = (b"\0\0\0\x09\0\x03\0\0\0", b"S\0\0\0\x04");
+        let frames = [&[7; 40][..], startup, sync, &[7; 40], sync].map(frame);
+        let (written, counters) = translate(&settings, &[&frames.concat()]);
+        assert_eq!(written, [&startup[..], sync, sync].concat());
+        assert_eq!(counters.edges().oversized_up, 2);
+    }
+
+    #[test]
+    fn what_is_escaped_is_counted_with_the_message_that_leaves() {
+        let block = Block::new(b"\x02", b"\x03", Some(0x10), Outside::Close).unwrap();
+        for (framing, escaped) in [
+            (Framing::Block(block), b'\x03'),
+            (Framing::Slip, b'\xC0'),
+            (Framing::Cobs, b'\0'),
+        ] {
+            let settings = Settings {
+                embedded: framing.default_embedded(),
+                to_backend: framing,
+                max_message: 4,
+                oversized: Both::of(Oversized::Discard),
+                ..settings()
+            };
+            // Two escaped bytes in two fragments; the same with what is over the limit behind them.
+            let start = [0x02, 0x81, 0, 0, 0, 0, escaped, 0x00, 0x81, 0, 0, 0, 0, escaped];
+            let good = [&start[..], &[0x80, 0x81, 0, 0, 0, 0, b'a']].concat();
+            let long = [&start[..], &[0x80, 0x83, 0, 0, 0, 0, b'a', b'b', b'c']].concat();
+            let (_, counters) = translate(&settings, &[&[long, good].concat()]);
+            let edges = counters.edges();
+            assert_eq!(
+                (edges.embedded, edges.oversized_up),
+                (2, 1),
+                "{:?}",
+                settings.to_backend
+            );
+        }
     }
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {

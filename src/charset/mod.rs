@@ -3,7 +3,8 @@
 //!
 //! Both ways give their results in chunks from a small buffer on the stack: there is no allocation, however long a text is. A text has
 //! at most three times the bytes of its record. A record has less than four times those of its text: an escape of seven bytes may stand
-//! for a character of two, and ISO-2022-JP says with three more which of its sets a character is of.
+//! for a character of two, and ISO-2022-JP says with three more which of its sets a character is of. (It has no place for three control
+//! characters, ESC, SO and SI, each of which an escape of eight bytes stands for.)
 
 mod decode;
 mod encode;

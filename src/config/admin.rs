@@ -1,9 +1,11 @@
 //! Reads `[admin]`.
 
+use std::net::SocketAddr;
+
 use super::diagnostic::Diagnostic;
 use super::keys::Place;
 use super::listener::{bind, file, is_loopback};
-use super::model::{Admin, Token};
+use super::model::{Admin, Bind, Token};
 use super::reader::{Item, Section};
 use crate::addr::normalize_host;
 
@@ -17,7 +19,7 @@ pub(super) fn read(top: &Section<'_>) -> Option<Option<Admin>> {
     let section = item.table(Place::Admin)?;
     section.require("[admin]", &[("bind", "bind = \"127.0.0.1:9901\"")]);
     let address = section.get("bind");
-    let bind = address.as_ref().and_then(bind);
+    let bind = address.as_ref().and_then(own_address);
     let token = token(&section);
     if let (Some(address), Some(bind)) = (address, bind)
         && !is_loopback(bind)
@@ -38,6 +40,21 @@ pub(super) fn read(top: &Section<'_>) -> Option<Option<Admin>> {
         token: token?,
         hosts: hosts?,
     }))
+}
+
+/// An address; a socket of systemd is for those who come from outside.
+fn own_address(item: &Item<'_>) -> Option<SocketAddr> {
+    match bind(item)? {
+        Bind::Address(address) => Some(address),
+        Bind::Socket(_) => {
+            item.wrong(
+                "the admin listener has an address of its own",
+                "a socket of systemd",
+                "write bind = \"127.0.0.1:9901\"",
+            );
+            None
+        }
+    }
 }
 
 fn token(section: &Section<'_>) -> Option<Option<Token>> {

@@ -9,6 +9,7 @@ pub(super) enum Place {
     Limits,
     Admin,
     Listener,
+    ListenerCertificate,
     Defaults,
     Route,
     Subprotocol,
@@ -38,8 +39,8 @@ pub(super) enum Place {
 
 use Place::{
     Admin, Backend, BackendTls, Block, Bytes, Cobs, ContentLength, Defaults, Delimiter, EmptyPair, Fixed,
-    FramingPair, Health, JsonSeq, LengthPrefix, Limits, Listener, MessagePair, Netstring, OctetCounting,
-    OversizedPair, Preset, Raw, Replacement, Route, Slip, Subprotocol, Top, Varint,
+    FramingPair, Health, JsonSeq, LengthPrefix, Limits, Listener, ListenerCertificate, MessagePair,
+    Netstring, OctetCounting, OversizedPair, Preset, Raw, Replacement, Route, Slip, Subprotocol, Top, Varint,
 };
 
 /// The keys of every place.
@@ -49,6 +50,9 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
         &[
             "drain_window",
             "shutdown_timeout",
+            "reload_interval",
+            "log_level",
+            "log_file",
             "limits",
             "admin",
             "listener",
@@ -56,15 +60,31 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "route",
         ],
     ),
-    (&[Limits, Backend], &["max_sessions"]),
-    (&[Limits], &["max_handshakes"]),
+    (&[Limits, Listener, Route, Backend], &["max_sessions"]),
+    (
+        &[Limits],
+        &[
+            "max_sessions_per_client",
+            "client_prefix_v4",
+            "client_prefix_v6",
+            "max_handshakes",
+            "handshakes_per_second",
+            "gather_budget",
+        ],
+    ),
+    (
+        &[Listener, ListenerCertificate, BackendTls],
+        &["cert_file", "key_file"],
+    ),
+    (&[ListenerCertificate], &["names"]),
     (&[Listener, Admin], &["bind"]),
     (&[Admin], &["token", "token_file"]),
     (&[Route, Admin], &["hosts"]),
-    (&[Listener, BackendTls], &["cert_file", "key_file"]),
     (
         &[Listener],
         &[
+            "certificate",
+            "reuse_port",
             "client_ca_file",
             "plaintext",
             "proxy_protocol_from",
@@ -124,6 +144,10 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
             "idle_timeout",
             "ping_interval",
             "pong_timeout",
+            "max_session_age",
+            "message_rate",
+            "byte_rate",
+            "rate_policy",
         ],
     ),
     (
@@ -209,6 +233,7 @@ impl Place {
             Limits => "[limits]",
             Admin => "[admin]",
             Listener => "[[listener]]",
+            ListenerCertificate => "[[listener.certificate]]",
             Defaults => "[defaults]",
             Route => "[[route]]",
             Subprotocol => "[[route.subprotocol]]",
@@ -254,12 +279,17 @@ pub(super) fn belongs(key: &str) -> Option<String> {
             };
             format!("{header} is a table of its own")
         }
+        [Listener] if key == "certificate" => {
+            "[[listener.certificate]] is a table of its own, below its [[listener]]".to_owned()
+        }
         [Route] if key == "subprotocol" => {
             "[[route.subprotocol]] is a table of its own, below its [[route]]".to_owned()
         }
-        [Limits, Backend] => format!("`{key}` is a key of [limits] or `backend`"),
         [Listener, Admin] => format!("`{key}` is a key of [[listener]] or [admin]"),
         [Route, Admin] => format!("`{key}` is a key of [[route]] or [admin]"),
+        [Limits, Listener, ..] => {
+            format!("`{key}` is a key of [limits], [[listener]], [[route]] or `backend`")
+        }
         [Route] => format!("`{key}` is a key of [[route]]; each route has its own"),
         [Route, Subprotocol] => format!("`{key}` is a key of [[route]] or [[route.subprotocol]]"),
         [Route, Subprotocol, Defaults] => {

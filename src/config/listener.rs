@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::diagnostic::{Basis, Diagnostic};
 use super::keys::Place;
-use super::model::{Certificate, Listener, Tls};
+use super::model::{Bind, Certificate, Listener, OtherCertificate, Tls};
 use super::reader::{Item, Reader, Section};
 use super::scalar::TIMEOUT;
 use super::suggest::quote;
@@ -20,6 +20,9 @@ use crate::upgrade::{ForwardedHeader, Forwarding};
 const HEAD: std::ops::RangeInclusive<u64> = (8 << 10)..=(1 << 20);
 const DEFAULT_HEAD: usize = 16 << 10;
 const MOST_NETWORKS: usize = 256;
+const MOST_CERTIFICATES: usize = 1000;
+/// Of `FileDescriptorName=` (systemd.socket(5)).
+const LONGEST_NAME: usize = 255;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -45,14 +48,17 @@ pub(super) fn read_all(top: &Section<'_>) -> Vec<Listener> {
     listeners
 }
 
-fn read(section: &Section<'_>, binds: &mut Vec<Spanned<SocketAddr>>) -> Option<Listener> {
+fn read(section: &Section<'_>, binds: &mut Vec<Spanned<Bind>>) -> Option<Listener> {
     section.require("a listener", &[("bind", "bind = \"0.0.0.0:8443\"")]);
     let bind = section.get("bind").and_then(|item| {
-        let address = bind(&item)?;
-        binds.push(Spanned::new(item.span, address));
-        Some(address)
+        let bind = bind(&item)?;
+        binds.push(Spanned::new(item.span, bind.clone()));
+        Some(bind)
     });
-    let tls = tls(section, bind);
+    let reuse_port = section
+        .get("reuse_port")
+        .map_or(Some(false), |item| reuse_port(&item, bind.as_ref()));
+    let tls = tls(section, bind.as_ref());
     let timeout = |key| {
         section
             .get(key)
@@ -67,18 +73,23 @@ fn read(section: &Section<'_>, binds: &mut Vec<Spanned<SocketAddr>>) -> Option<L
         .get("proxy_protocol_from")
         .map_or(Some(Networks::default()), |item| networks(&item));
     let forwarding = forwarding(section);
+    let max_sessions = super::max_sessions(section);
+    let (tls, loopback) = tls?;
     Some(Listener {
         bind: bind?,
+        reuse_port: reuse_port?,
+        loopback,
+        max_sessions: max_sessions?,
         proxies: proxies?,
         forwarding: forwarding?,
-        tls: tls?,
+        tls,
         handshake_timeout: handshake_timeout?,
         request_timeout: request_timeout?,
         max_head: max_head?,
     })
 }
 
-pub(super) fn bind(item: &Item<'_>) -> Option<SocketAddr> {
+pub(super) fn bind(item: &Item<'_>) -> Option<Bind> {
     const HELP: &str = "write an address and a port: \"127.0.0.1:8443\" for this machine only, \"0.0.0.0:8443\" or \"[::]:8443\" for every interface";
     if let toml::de::DeValue::Integer(port) = item.value {
         item.mismatch(
@@ -88,8 +99,11 @@ pub(super) fn bind(item: &Item<'_>) -> Option<SocketAddr> {
         return None;
     }
     let text = item.text("\"0.0.0.0:8443\"")?;
+    if let Some(name) = text.value.strip_prefix("systemd:") {
+        return socket(item, name);
+    }
     if let Ok(address) = text.value.parse() {
-        return Some(address);
+        return Some(Bind::Address(address));
     }
     let help = text
         .literal()
@@ -103,6 +117,32 @@ pub(super) fn bind(item: &Item<'_>) -> Option<SocketAddr> {
     };
     item.wrong("`bind` is an IP address and a port", label, help);
     None
+}
+
+/// The name of sockets that systemd passes: what `FileDescriptorName=` may be.
+fn socket(item: &Item<'_>, name: &str) -> Option<Bind> {
+    let fits = |c: char| c.is_ascii() && !c.is_ascii_control() && c != ':';
+    if !(1..=LONGEST_NAME).contains(&name.len()) || !name.chars().all(fits) {
+        item.wrong(
+            "behind `systemd:` stands the name of a socket",
+            "not a name",
+            "write what the socket unit says after `FileDescriptorName=`, such as \"systemd:public\"",
+        );
+        return None;
+    }
+    Some(Bind::Socket(name.to_owned()))
+}
+
+fn reuse_port(item: &Item<'_>, bind: Option<&Bind>) -> Option<bool> {
+    let reuse = item.boolean()?;
+    if reuse && let Some(Bind::Socket(_)) = bind {
+        let idle = Diagnostic::error("`reuse_port` has no meaning for a socket of systemd")
+            .at(item.key_span.clone(), "the socket is there already")
+            .help("remove it: whoever has the socket listens on it, the next process too");
+        item.report(idle);
+        return None;
+    }
+    Some(reuse)
 }
 
 /// The address that a text almost is.
@@ -124,8 +164,10 @@ fn meant_bind(text: &str) -> Option<String> {
     Some(format!("write {}", quote(&meant)))
 }
 
-fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
+/// Whether it speaks TLS, and, where it does not, whether it promises to be on loopback.
+fn tls(section: &Section<'_>, bind: Option<&Bind>) -> Option<(Tls, bool)> {
     let certificate = ["cert_file", "key_file"].map(|key| section.get(key));
+    let others = others(section);
     let client_ca = section.get("client_ca_file");
     let client_ca_file = client_ca.as_ref().map_or(Some(None), |item| file(item).map(Some));
     let plaintext = section.get("plaintext");
@@ -148,27 +190,24 @@ fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
         }
         ([None, None], Some(item)) => {
             warn_of_handshake(section, &item);
+            if let Some(others) = section.get("certificate") {
+                refuse_others(&others, &item);
+                return None;
+            }
             if let Some(client_ca) = client_ca {
                 refuse_client_ca(&client_ca, &item);
             }
             in_the_clear(&item, chosen?, bind?)
         }
         ([cert, key], None) => {
-            if let Some(one) = cert.as_ref().xor(key.as_ref()) {
-                let other = if cert.is_some() { "key_file" } else { "cert_file" };
-                if !section.mentions(other) {
-                    let missing = Diagnostic::error(format!("`{}` needs `{other}` beside it", one.key))
-                        .at(one.key_span.clone(), "alone here")
-                        .help(format!("add {other} = \"…\", the PEM file of the other half"));
-                    section.reader.report(missing);
-                }
-            }
-            let [cert_file, key_file] = [cert, key].map(|item| item.and_then(|item| file(&item)));
-            Some(Tls::On(Certificate {
+            let [cert_file, key_file] = pair(section, [cert, key]);
+            let certificate = Certificate {
                 cert_file: cert_file?,
                 key_file: key_file?,
+                others: others?,
                 client_ca_file: client_ca_file?,
-            }))
+            };
+            Some((Tls::On(certificate), false))
         }
         ([cert, key], Some(item)) => {
             let mut both = Diagnostic::error("a listener is either encrypted or plaintext")
@@ -183,9 +222,94 @@ fn tls(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Tls> {
     }
 }
 
-fn neither(section: &Section<'_>, bind: Option<SocketAddr>) {
+/// The files of a chain and its key. One without the other is reported.
+fn pair(section: &Section<'_>, [cert, key]: [Option<Item<'_>>; 2]) -> [Option<PathBuf>; 2] {
+    if let Some(one) = cert.as_ref().xor(key.as_ref()) {
+        let other = if cert.is_some() { "key_file" } else { "cert_file" };
+        if !section.mentions(other) {
+            let missing = Diagnostic::error(format!("`{}` needs `{other}` beside it", one.key))
+                .at(one.key_span.clone(), "alone here")
+                .help(format!("add {other} = \"…\", the PEM file of the other half"));
+            section.reader.report(missing);
+        }
+    }
+    [cert, key].map(|item| item.and_then(|item| file(&item)))
+}
+
+/// Reads `[[listener.certificate]]`.
+fn others(listener: &Section<'_>) -> Option<Vec<OtherCertificate>> {
+    if let Some(item) = listener.get("certificate")
+        && let toml::de::DeValue::String(_) = item.value
+    {
+        let tables = Diagnostic::error("`certificate` is a table, [[listener.certificate]]")
+            .at(item.span, "this is a string")
+            .help("the file of the listener's own certificate is its `cert_file`");
+        listener.reader.report(tables);
+        return None;
+    }
+    let sections = listener.tables("certificate", Place::ListenerCertificate);
+    if let Some(extra) = sections.get(MOST_CERTIFICATES) {
+        let many = Diagnostic::error(format!(
+            "a listener has at most {MOST_CERTIFICATES} more certificates"
+        ))
+        .at(extra.span.clone(), "one too many");
+        listener.reader.report(many);
+        return None;
+    }
+    let read: Vec<_> = sections.iter().map(other).collect();
+    read.into_iter().collect()
+}
+
+fn other(section: &Section<'_>) -> Option<OtherCertificate> {
+    let written = ["cert_file", "key_file"].map(|key| section.get(key));
+    if written.iter().all(Option::is_none) {
+        let lines = [
+            ("cert_file", "cert_file = \"cert.pem\""),
+            ("key_file", "key_file = \"key.pem\""),
+        ];
+        section.require("a certificate", &lines);
+    }
+    let [cert_file, key_file] = pair(section, written);
+    let names = section
+        .get("names")
+        .map_or(Some(None), |item| certificate_names(&item).map(Some));
+    Some(OtherCertificate {
+        cert_file: cert_file?,
+        key_file: key_file?,
+        names: names?,
+    })
+}
+
+fn certificate_names(item: &Item<'_>) -> Option<Vec<String>> {
+    let elements = item.list("[\"chat.example.com\"]")?;
+    if elements.is_empty() {
+        item.wrong(
+            "`names` lists at least one name",
+            "none",
+            "leave it out for all names that the certificate is for",
+        );
+        return None;
+    }
+    let read = item.each(&elements, |item| {
+        let text = item.text("\"chat.example.com\"")?;
+        let host = text.value.strip_prefix("*.").unwrap_or(&text.value);
+        let name = host.parse::<IpAddr>().is_err() && crate::addr::normalize_host(host).is_some();
+        if !name {
+            item.wrong(
+                "this is not a name that clients can ask for",
+                "not a host name",
+                "write a name such as \"chat.example.com\" or \"*.example.com\"; clients that connect to an address ask for none",
+            );
+            return None;
+        }
+        Some(text.value.to_ascii_lowercase())
+    })?;
+    Some(read.into_iter().map(|(_, name)| name).collect())
+}
+
+fn neither(section: &Section<'_>, bind: Option<&Bind>) {
     let clear = match bind {
-        Some(address) if !is_loopback(address) => {
+        Some(Bind::Address(address)) if !is_loopback(*address) => {
             "plaintext = \"anywhere\" lets it be reached in the clear over the network, which is safe only behind \
              something that ends TLS"
         }
@@ -198,15 +322,19 @@ fn neither(section: &Section<'_>, bind: Option<SocketAddr>) {
     section.reader.report(problem);
 }
 
-fn in_the_clear(item: &Item<'_>, chosen: Plaintext, bind: SocketAddr) -> Option<Tls> {
-    if chosen == Plaintext::Loopback && !is_loopback(bind) {
+fn in_the_clear(item: &Item<'_>, chosen: Plaintext, bind: &Bind) -> Option<(Tls, bool)> {
+    // Where a socket of systemd is bound shows when it is there.
+    if let Bind::Address(bind) = bind
+        && chosen == Plaintext::Loopback
+        && !is_loopback(*bind)
+    {
         let problem = Diagnostic::error("this listener is not on loopback")
             .at(item.span.clone(), "promises loopback")
             .help(format!("write bind = \"127.0.0.1:{}\" or, so that others can reach it in the clear, plaintext = \"anywhere\"", bind.port()));
         item.report(problem);
         return None;
     }
-    Some(Tls::Off)
+    Some((Tls::Off, chosen == Plaintext::Loopback))
 }
 
 fn warn_of_handshake(section: &Section<'_>, plaintext: &Item<'_>) {
@@ -226,6 +354,15 @@ fn refuse_client_ca(client_ca: &Item<'_>, plaintext: &Item<'_>) {
         .at(plaintext.key_span.clone(), "in the clear, where nobody has one")
         .help("remove one of them, and with `plaintext` add `cert_file` and `key_file`");
     client_ca.report(nobody);
+}
+
+/// An error as well: they were meant for somebody.
+fn refuse_others(others: &Item<'_>, plaintext: &Item<'_>) {
+    let nobody = Diagnostic::error("`certificate` needs TLS")
+        .at(others.key_span.clone(), "for clients that ask by name")
+        .at(plaintext.key_span.clone(), "in the clear, where nobody asks")
+        .help("remove one of them, and with `plaintext` add `cert_file` and `key_file`");
+    others.report(nobody);
 }
 
 /// Who says in a request whom it comes from.
@@ -317,11 +454,12 @@ pub(super) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-fn compare(reader: &Reader<'_>, binds: &[Spanned<SocketAddr>]) {
+fn compare(reader: &Reader<'_>, binds: &[Spanned<Bind>]) {
     for (at, later) in binds.iter().enumerate() {
-        let address = later.get_ref();
-        let clashes = |earlier: &&Spanned<SocketAddr>| {
-            let other = earlier.get_ref();
+        let clashes = |earlier: &&Spanned<Bind>| {
+            let (Bind::Address(address), Bind::Address(other)) = (later.get_ref(), earlier.get_ref()) else {
+                return earlier.get_ref() == later.get_ref();
+            };
             let covered = other.is_ipv4() == address.is_ipv4()
                 && (other.ip().is_unspecified() || address.ip().is_unspecified());
             other.port() == address.port() && address.port() != 0 && (other.ip() == address.ip() || covered)
@@ -329,7 +467,10 @@ fn compare(reader: &Reader<'_>, binds: &[Spanned<SocketAddr>]) {
         let Some(earlier) = binds[..at].iter().find(clashes) else {
             continue;
         };
-        let problem = if earlier.get_ref() == address {
+        let problem = if let Bind::Socket(_) = later.get_ref() {
+            Diagnostic::error("two listeners have the same socket")
+                .help("give each its own `FileDescriptorName=`")
+        } else if earlier.get_ref() == later.get_ref() {
             Diagnostic::error("two listeners have the same address").help("give each its own port")
         } else {
             Diagnostic::warning("two listeners share a port")

@@ -21,6 +21,7 @@ mod keys;
 mod listener;
 mod mask;
 mod model;
+mod rates;
 mod reader;
 mod render;
 mod route;
@@ -44,16 +45,25 @@ use toml::de::DeTable;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
-pub use model::{Admin, BackendTls, Certificate, Config, Limits, Listener, Route, Tls, Token, Written};
-use reader::{Reader, Section};
+pub use model::{
+    Admin, BackendTls, Bind, Certificate, Config, Limits, Listener, OtherCertificate, Route, Tls, Token,
+    Written,
+};
+use reader::{Item, Reader, Section};
 pub use value::{Directions, parse_framing};
+
+use crate::addr::Prefix;
+use crate::telemetry;
 
 const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(10);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// No configuration is this long; something else was named by mistake.
 const LONGEST_FILE: u64 = 4 << 20;
 /// What a count may be at most. Every session and every connection needs a file descriptor.
 const MOST: usize = 10_000_000;
+/// What sessions may be allowed to hold together.
+const BUDGET: std::ops::RangeInclusive<u64> = (64 << 10)..=(1 << 40);
 
 /// A configuration that can be used, and what is odd about it.
 #[derive(Clone, Debug)]
@@ -140,6 +150,15 @@ fn read(top: &Section<'_>) -> Option<Config> {
     };
     let drain_window = span("drain_window", DEFAULT_DRAIN_WINDOW);
     let shutdown_timeout = span("shutdown_timeout", DEFAULT_SHUTDOWN_TIMEOUT);
+    let reload_interval = top
+        .get("reload_interval")
+        .map_or(Some(Some(DEFAULT_RELOAD_INTERVAL)), |item| item.duration_or_off());
+    let log_level = top
+        .get("log_level")
+        .map_or(Some(None), |item| log_level(&item).map(Some));
+    let log_file = top
+        .get("log_file")
+        .map_or(Some(None), |item| listener::file(&item).map(Some));
     let limits = limits(top);
     let admin = admin::read(top);
     let listeners = listener::read_all(top);
@@ -152,7 +171,32 @@ fn read(top: &Section<'_>) -> Option<Config> {
         drain_window: drain_window?,
         shutdown_timeout: shutdown_timeout?,
         written: Arc::default(),
+        reload_interval: reload_interval?,
+        log_level: log_level?,
+        log_file: log_file?,
     })
+}
+
+fn log_level(item: &Item<'_>) -> Option<String> {
+    let text = item.text("\"info\"")?;
+    if let Err(problem) = telemetry::check_level(&text.value) {
+        // What the parser says quotes the value, which may come from the environment.
+        let label = if text.literal().is_some() { &problem } else { "" };
+        item.wrong(
+            "this is not a log level",
+            label,
+            "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list such as \"info,sealock::backend=debug\"",
+        );
+        return None;
+    }
+    Some(text.value)
+}
+
+/// The most sessions of a listener or a route, where it says so.
+fn max_sessions(section: &Section<'_>) -> Option<Option<usize>> {
+    section
+        .get("max_sessions")
+        .map_or(Some(None), |item| item.count(1..=MOST).map(Some))
 }
 
 fn limits(top: &Section<'_>) -> Option<Limits> {
@@ -164,8 +208,32 @@ fn limits(top: &Section<'_>) -> Option<Limits> {
     let count = |key, usual| section.get(key).map_or(Some(usual), |item| item.count(1..=MOST));
     let max_sessions = count("max_sessions", usual.max_sessions);
     let max_handshakes = count("max_handshakes", usual.max_handshakes);
+    let per_client = section
+        .get("max_sessions_per_client")
+        .map_or(Some(usual.max_sessions_per_client), |item| {
+            item.count_or_off(1..=MOST)
+        });
+    let prefix = |key, usual: u8, most| {
+        section.get(key).map_or(Some(usual), |item| {
+            item.count(1..=most).and_then(|bits| u8::try_from(bits).ok())
+        })
+    };
+    let per_second = section
+        .get("handshakes_per_second")
+        .map_or(Some(usual.handshakes_per_second), |item| {
+            item.count_or_off(1..=MOST)
+        });
+    let gather_budget = section
+        .get("gather_budget")
+        .map_or(Some(usual.gather_budget), |item| item.size(BUDGET));
+    let v4 = prefix("client_prefix_v4", usual.client_prefix.v4, 32);
+    let v6 = prefix("client_prefix_v6", usual.client_prefix.v6, 128);
     Some(Limits {
         max_sessions: max_sessions?,
+        max_sessions_per_client: per_client?,
+        client_prefix: Prefix { v4: v4?, v6: v6? },
         max_handshakes: max_handshakes?,
+        handshakes_per_second: per_second?,
+        gather_budget: gather_budget?,
     })
 }

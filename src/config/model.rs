@@ -1,11 +1,12 @@
 //! The configuration once it has been read: every value in range, every name resolved.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::addr::Networks;
+use crate::addr::{Networks, Prefix};
 use crate::backend::Plan;
 use crate::bridge::Settings;
 use crate::route::{HostPattern, PathPattern};
@@ -28,6 +29,12 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// What it was read from.
     pub written: Arc<Written>,
+    /// The file that log lines go to. None: standard error.
+    pub log_file: Option<PathBuf>,
+    /// How often the files are looked at for a change. None: never.
+    pub reload_interval: Option<Duration>,
+    /// What is logged, where the command line does not say. One that can be read.
+    pub log_level: Option<String>,
 }
 
 /// A file, for operators to read.
@@ -39,11 +46,51 @@ pub struct Written {
     pub text: String,
 }
 
-/// An address to listen on.
+impl Config {
+    /// Every file that it names, and that is read when it comes into force.
+    pub fn files(&self) -> BTreeSet<&Path> {
+        let mut files = BTreeSet::new();
+        for listener in &self.listeners {
+            if let Tls::On(Certificate {
+                cert_file,
+                key_file,
+                others,
+                client_ca_file,
+            }) = &listener.tls
+            {
+                files.extend([cert_file, key_file].map(PathBuf::as_path));
+                files.extend(client_ca_file.as_deref());
+                let others = others.iter();
+                files.extend(others.flat_map(|other| [&*other.cert_file, &*other.key_file]));
+            }
+        }
+        for BackendTls {
+            ca_file,
+            server_name: _,
+            certificate,
+        } in self.routes.iter().filter_map(|route| route.backend_tls.as_ref())
+        {
+            files.extend(ca_file.as_deref());
+            files.extend(certificate.iter().flat_map(|(cert, key)| [&**cert, &**key]));
+        }
+        if let Some(Token::File(file)) = self.admin.as_ref().and_then(|admin| admin.token.as_ref()) {
+            files.insert(file);
+        }
+        files
+    }
+}
+
+/// Where to listen.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Address and port; port 0 lets the system choose.
-    pub bind: SocketAddr,
+    /// An address, or a socket that is there already.
+    pub bind: Bind,
+    /// Whether other processes may listen on the same address.
+    pub reuse_port: bool,
+    /// The file promises that it is on loopback. Of an address this is checked already, of a socket only when it is there.
+    pub loopback: bool,
+    /// The most sessions that began here; more are refused with 503.
+    pub max_sessions: Option<usize>,
     /// Proxies that send a PROXY header first.
     pub proxies: Networks,
     /// Proxies that say in the request whom it comes from, and where.
@@ -56,6 +103,24 @@ pub struct Listener {
     pub request_timeout: Duration,
     /// Largest request head in bytes.
     pub max_head: usize,
+}
+
+/// What a listener listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// Address and port; port 0 lets the system choose.
+    Address(SocketAddr),
+    /// The sockets that the service manager passes under this name.
+    Socket(String),
+}
+
+impl std::fmt::Display for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Socket(name) => write!(f, "systemd:{name}"),
+        }
+    }
 }
 
 /// Whether a listener speaks TLS.
@@ -74,8 +139,21 @@ pub struct Certificate {
     pub cert_file: PathBuf,
     /// PEM.
     pub key_file: PathBuf,
+    /// Those that are shown instead of it to clients that ask for one of their names.
+    pub others: Vec<OtherCertificate>,
     /// PEM, the authorities that clients need a certificate of. None: clients need no certificate.
     pub client_ca_file: Option<PathBuf>,
+}
+
+/// A certificate for clients that ask for one of its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherCertificate {
+    /// PEM, the leaf first.
+    pub cert_file: PathBuf,
+    /// PEM.
+    pub key_file: PathBuf,
+    /// For which of its names it is shown, in lower case. None: for all.
+    pub names: Option<Vec<String>>,
 }
 
 /// One route.
@@ -87,6 +165,8 @@ pub struct Route {
     pub hosts: Vec<HostPattern>,
     /// The path.
     pub path: PathPattern,
+    /// The most sessions; more are refused with 503.
+    pub max_sessions: Option<usize>,
     /// Where its sessions go.
     pub backend: Plan,
     /// How the targets that speak TLS are trusted, where there are any.
@@ -169,15 +249,27 @@ impl std::fmt::Debug for Token {
 pub struct Limits {
     /// Sessions in the process; more are refused with 503.
     pub max_sessions: usize,
+    /// Sessions of one client; more are refused with 429.
+    pub max_sessions_per_client: Option<usize>,
+    /// How much of an address says who the client is.
+    pub client_prefix: Prefix,
     /// Connections that have not become sessions yet; more wait in the kernel's queue.
     pub max_handshakes: usize,
+    /// Connections accepted in a second; more wait in the kernel's queue.
+    pub handshakes_per_second: Option<usize>,
+    /// Bytes that sessions hold together before those that gather have to wait.
+    pub gather_budget: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_sessions: 10_000,
+            max_sessions_per_client: None,
+            client_prefix: Prefix { v4: 32, v6: 64 },
             max_handshakes: 1_000,
+            handshakes_per_second: None,
+            gather_budget: 256 << 20,
         }
     }
 }

@@ -123,7 +123,7 @@ impl<'a> Section<'a> {
             return Vec::new();
         };
         let double = Diagnostic::error(format!("there may be several of `{key}`"))
-            .help(format!("write [[{key}]], in double brackets, each time"));
+            .help(format!("write {}, in double brackets, each time", place.name()));
         match item.value {
             DeValue::Array(list) => list
                 .iter()

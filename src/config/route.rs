@@ -66,8 +66,9 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
     if let (Some(hosts), Some((path, span))) = (&hosts, &path) {
         seen.patterns(section.reader, hosts, path, span);
     }
+    let max_sessions = super::max_sessions(section);
     let written = Written::read(section);
-    let subprotocols = subprotocols(section, &written.clone().or(defaults.clone()));
+    let subprotocols = subprotocols(section, &written, defaults);
     let mut resolved = written.resolve(defaults, section)?;
     check_subprotocols(&subprotocols, &resolved.policy.subprotocols, section);
     let names = subprotocols.iter().map(|one| one.name.clone());
@@ -77,6 +78,7 @@ fn read(section: &Section<'_>, defaults: &Written, seen: &mut Seen) -> Option<Ro
         name: name?,
         hosts: hosts?.into_iter().map(|(_, host)| host).collect(),
         path: path?.0,
+        max_sessions: max_sessions?,
         backend_tls: backend.tls.clone(),
         backend: backend.plan(section.reader, &resolved.settings, resolved.dial_timeout)?,
         policy: resolved.policy,
@@ -97,12 +99,13 @@ struct Subprotocol {
 }
 
 /// Reads `[[route.subprotocol]]`. Where one says nothing, the route's settings hold, and below them the defaults.
-fn subprotocols(route: &Section<'_>, outer: &Written) -> Vec<Subprotocol> {
+fn subprotocols(route: &Section<'_>, own: &Written, defaults: &Written) -> Vec<Subprotocol> {
     let sections = route.tables("subprotocol", Place::Subprotocol);
+    let outer = own.clone().or(defaults.clone());
     let one = |section: &Section<'_>| {
         section.require("a subprotocol", &[("name", "name = \"text.ircv3.net\"")]);
-        let written = Written::read_translation(section);
-        let settings = written.resolve(outer, section).map(|resolved| resolved.settings);
+        let written = Written::read_translation(section).beneath(own);
+        let settings = written.resolve(&outer, section).map(|resolved| resolved.settings);
         let item = section.get("name")?;
         Some(Subprotocol {
             name: settings::token(&item)?,

@@ -58,6 +58,22 @@ impl Item<'_> {
         fitting
     }
 
+    /// A whole number in a range, or `"off"`. `Some(None)` is off.
+    pub(super) fn count_or_off(&self, range: RangeInclusive<usize>) -> Option<Option<usize>> {
+        match self.value {
+            DeValue::String(raw) if raw.trim() == "off" => Some(None),
+            DeValue::Boolean(false) => {
+                self.wrong(
+                    format!("`{}` is a number or \"off\"", self.key),
+                    "this is true or false",
+                    "write \"off\"",
+                );
+                None
+            }
+            _ => self.count(range).map(Some),
+        }
+    }
+
     fn out_of_range(&self) -> String {
         format!("`{}` is out of range", self.key)
     }
@@ -154,6 +170,11 @@ impl Item<'_> {
 
     /// A length of time, or `"off"`. `Some(None)` is off.
     pub(super) fn duration_or_off(&self) -> Option<Option<Duration>> {
+        self.duration_in_or_off(TIMEOUT)
+    }
+
+    /// The same in another range than that of deadlines.
+    pub(super) fn duration_in_or_off(&self, range: RangeInclusive<Duration>) -> Option<Option<Duration>> {
         match self.value {
             DeValue::String(raw) if raw.trim() == "off" => Some(None),
             DeValue::Boolean(false) => {
@@ -164,7 +185,7 @@ impl Item<'_> {
                 );
                 None
             }
-            _ => self.duration(TIMEOUT).map(Some),
+            _ => self.duration(range).map(Some),
         }
     }
 

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::diagnostic::{Basis, Diagnostic, Span};
 use super::framing::{self, Framings};
 use super::keys::Place;
+use super::rates::Pace;
 use super::reader::{Item, Section};
 use super::scalar::TIMEOUT;
 use super::suggest::quote;
@@ -53,6 +54,7 @@ pub(super) struct Written {
     idle_timeout: Option<Option<Duration>>,
     ping_interval: Option<Option<Duration>>,
     pong_timeout: Option<Duration>,
+    pace: Pace,
 }
 
 /// A route's settings once everything is known.
@@ -91,6 +93,7 @@ impl Written {
             idle_timeout: timeout_or_off("idle_timeout"),
             ping_interval: timeout_or_off("ping_interval"),
             pong_timeout: timeout("pong_timeout"),
+            pace: Pace::read(section),
             ..Self::read_translation(section)
         }
     }
@@ -157,7 +160,18 @@ impl Written {
             idle_timeout: self.idle_timeout.or(other.idle_timeout),
             ping_interval: self.ping_interval.or(other.ping_interval),
             pong_timeout: self.pong_timeout.or(other.pong_timeout),
+            pace: self.pace.or(other.pace),
         }
+    }
+
+    /// These settings, of a subprotocol, with what the route says itself of the framing that both have: an escape that the route does
+    /// not want is not wanted here.
+    pub(super) fn beneath(mut self, route: &Self) -> Self {
+        let refuses = |embedded: &Spanned<Embedded>| *embedded.get_ref() == Embedded::Reject;
+        if self.framing.is_none() && !self.bad_framing && self.embedded.is_none() {
+            self.embedded = route.embedded.clone().filter(refuses);
+        }
+        self
     }
 
     /// Lays the settings of a route (or of one of its subprotocols) over the defaults and fills in the rest.
@@ -167,7 +181,7 @@ impl Written {
         let told = route.place == Place::Subprotocol
             && self.empty.to_backend.is_none()
             && self.empty.to_client.is_none();
-        let own_text = self.text.clone();
+        let (own_text, own_pace) = (self.text.clone(), self.pace.clone());
         let all = self.or(defaults.clone());
         if !told {
             all.check_half_close(route);
@@ -197,6 +211,7 @@ impl Written {
             Some(Kind::Binary) | None if all.text.charset().is_some() => Deliver::Text,
             Some(Kind::Binary) | None => Deliver::Binary,
         });
+        own_pace.check(&all.pace, route);
         own_text.check(&all.text, accept, deliver, route);
         let usual = Timeouts::default();
         Some(Resolved {
@@ -222,6 +237,7 @@ impl Written {
                     to_client: all.empty.to_client.map_or(Empty::Deliver, Spanned::into_inner),
                 },
                 half_close: all.half_close.map_or(HalfClose::Never, Spanned::into_inner),
+                rates: all.pace.rates(),
                 timeouts: Timeouts {
                     record: all.record_timeout.unwrap_or(usual.record),
                     write: all.write_timeout.unwrap_or(usual.write),
@@ -230,6 +246,7 @@ impl Written {
                     idle: all.idle_timeout.unwrap_or(usual.idle),
                     ping: all.ping_interval.unwrap_or(usual.ping),
                     pong: all.pong_timeout.unwrap_or(usual.pong),
+                    age: all.pace.age(),
                 },
                 to_backend: to_backend.framing,
                 to_client: to_client.framing,

@@ -190,7 +190,7 @@ impl Block {
             let (used, is_open) = self.open(state, &input[at..], eof)?;
             at += used;
             if !is_open {
-                return Ok(runs::more(at));
+                return Ok(Decoded::more(at));
             }
         }
         let here = &input[at..];
@@ -210,7 +210,7 @@ impl Block {
     fn wait<'a>(state: &mut DecodeState, at: usize, left: &[u8], eof: bool) -> Decoded<'a> {
         let lost = if eof { left.len() } else { 0 };
         state.dropped += lost as u64;
-        runs::more(at + lost)
+        Decoded::more(at + lost)
     }
 
     /// How many bytes a run takes.

@@ -51,14 +51,14 @@ pub(super) fn decode<'a>(
     }
     let begins = !state.inside;
     if begins {
-        state.remaining = 0;
+        state.to_code = 0;
         state.owes_zero = false;
         at += input[at..].iter().take_while(|byte| **byte == ZERO).count();
     }
     let Some(first) = input.get(at) else {
-        return Ok(runs::more(at));
+        return Ok(Decoded::more(at));
     };
-    if state.remaining == 0 {
+    if state.to_code == 0 {
         at += 1;
         #[cfg(test)]
         {
@@ -68,15 +68,13 @@ pub(super) fn decode<'a>(
             return runs::part(state, rules, &[], true, at);
         }
         let owed = std::mem::replace(&mut state.owes_zero, *first != FULL);
-        state.remaining = u64::from(*first) - 1;
+        state.to_code = *first - 1;
         if owed {
             return runs::part(state, rules, &[ZERO], false, at);
         }
     }
     let here = &input[at..];
-    let there = here
-        .len()
-        .min(usize::try_from(state.remaining).unwrap_or(usize::MAX));
+    let there = here.len().min(usize::from(state.to_code));
     let len = memchr::memchr(ZERO, &here[..there]).unwrap_or(there);
     #[cfg(test)]
     {
@@ -85,8 +83,9 @@ pub(super) fn decode<'a>(
     if len == 0 && there > 0 {
         return Err(DecodeError::Garbage(Garbage::Escape));
     }
-    state.remaining -= len as u64;
-    let end = state.remaining == 0 && here.get(len) == Some(&ZERO);
+    // At most as many as there were to come.
+    state.to_code -= len as u8;
+    let end = state.to_code == 0 && here.get(len) == Some(&ZERO);
     runs::part(state, rules, &here[..len], end, at + len + usize::from(end))
 }
 
@@ -96,6 +95,7 @@ pub(super) fn encode(state: &mut EncodeState, part: &Part<'_>, out: &mut Outbox)
     let mut open = state.scanned;
     if part.begin.is_some() {
         open = 0;
+        state.embedded = 0;
         out.push(&[ZERO]);
     }
     #[cfg(test)]
@@ -113,6 +113,7 @@ pub(super) fn encode(state: &mut EncodeState, part: &Part<'_>, out: &mut Outbox)
             Some(zero) => {
                 out.push(&run[..zero]);
                 open = next(open, out);
+                state.embedded += 1;
                 data = &data[zero + 1..];
             }
             None => {
@@ -124,7 +125,10 @@ pub(super) fn encode(state: &mut EncodeState, part: &Part<'_>, out: &mut Outbox)
     if part.end {
         // The end stands where a next code would.
         next(open, out);
-        *state = EncodeState::default();
+        *state = EncodeState {
+            embedded: state.embedded,
+            ..EncodeState::default()
+        };
         out.commit();
     } else {
         state.phase = Phase::Holding;

@@ -76,14 +76,6 @@ impl Measured {
     }
 }
 
-/// Nothing more can be said before more input arrives.
-fn more<'a>(consumed: usize) -> Decoded<'a> {
-    Decoded {
-        consumed,
-        event: Event::More,
-    }
-}
-
 /// See [`super::Framing::whole_record`].
 #[inline]
 pub(super) fn whole_record<C: Counted>(rule: &C, input: &[u8]) -> Option<WholeRecord> {
@@ -115,7 +107,7 @@ pub(super) fn whole_record<C: Counted>(rule: &C, input: &[u8]) -> Option<WholeRe
     Some(WholeRecord { start, end, consumed })
 }
 
-/// See [`super::Framing::decode`].
+/// See [`super::Framing::decode`], which has passed on what is in the middle of a record.
 #[inline(never)]
 pub(super) fn decode<'a, C: Counted>(
     rule: &C,
@@ -123,27 +115,15 @@ pub(super) fn decode<'a, C: Counted>(
     rules: &DecodeRules,
     input: &'a [u8],
 ) -> Result<Decoded<'a>, DecodeError> {
-    // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
-    if state.inside && !state.discarding && !input.is_empty() && (input.len() as u64) < state.remaining {
-        state.remaining -= input.len() as u64;
-        return Ok(Decoded {
-            consumed: input.len(),
-            event: Event::Part(Part {
-                begin: None,
-                data: input,
-                end: false,
-            }),
-        });
-    }
     let mut skipped = 0;
     if state.discarding {
         skipped = input
             .len()
-            .min(usize::try_from(state.remaining).unwrap_or(usize::MAX));
-        state.remaining -= skipped as u64;
+            .min(usize::try_from(state.to_drop).unwrap_or(usize::MAX));
+        state.to_drop -= skipped as u64;
         state.dropped += skipped as u64;
-        if state.remaining > 0 {
-            return Ok(more(skipped));
+        if state.to_drop > 0 {
+            return Ok(Decoded::more(skipped));
         }
         state.inside = false;
         state.discarding = false;
@@ -166,7 +146,7 @@ pub(super) fn decode<'a, C: Counted>(
         let (header, body) = match measured {
             Measured::More { scanned } => {
                 state.scanned = scanned;
-                return Ok(more(skipped));
+                return Ok(Decoded::more(skipped));
             }
             Measured::Header { header, body } => (header, body),
             Measured::Whole { len } => {
@@ -186,7 +166,7 @@ pub(super) fn decode<'a, C: Counted>(
                 return Err(DecodeError::TooBig);
             }
             // All of it goes, its trailer unseen: what follows shows whether it was one.
-            state.remaining = if kept {
+            state.to_drop = if kept {
                 len
             } else {
                 len.saturating_add(C::TRAILER as u64)
@@ -228,7 +208,7 @@ pub(super) fn decode<'a, C: Counted>(
     state.inside = !end;
     state.started |= end;
     if begin.is_none() && take == 0 {
-        return Ok(more(skipped));
+        return Ok(Decoded::more(skipped));
     }
     Ok(Decoded {
         consumed: skipped + header + take,
@@ -259,7 +239,7 @@ fn whole<'a>(
 }
 
 /// See [`super::Framing::encode`].
-#[inline(never)]
+#[inline(always)]
 pub(super) fn encode<C: Counted>(
     rule: &C,
     state: &mut EncodeState,

@@ -15,6 +15,12 @@ use crate::outbox::Outbox;
 pub(super) const MAX_DELIMITERS: usize = 16;
 pub(super) const MAX_LEN: usize = 16;
 
+/// Up to so many bytes are few.
+const FEW: usize = 256;
+
+/// How much is searched before it is copied: little enough that both find it in the nearest cache.
+const PIECE: usize = 8 << 10;
+
 /// A set of delimiters. See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delimiter {
@@ -176,15 +182,40 @@ impl Delimiter {
     /// See [`super::Framing::whole_record`].
     #[inline]
     pub(super) fn whole_record(&self, input: &[u8]) -> Option<WholeRecord> {
-        let Found::At { start, len } = self.find(input, 0, false) else {
-            return None;
+        let (start, len) = match self.only {
+            Some(byte) => (memchr::memchr(byte, input)?, 1),
+            None => match self.find_any(input, 0, false) {
+                Found::At { start, len } => (start, len),
+                Found::Perhaps { .. } | Found::No => return None,
+            },
         };
-        let end = if self.keep { start + len } else { start };
         Some(WholeRecord {
             start: 0,
-            end,
+            end: if self.keep { start + len } else { start },
             consumed: start + len,
         })
+    }
+
+    /// Reads a byte in the middle of a record. Somebody types: nearly every byte comes alone.
+    #[inline]
+    pub(super) fn decode_typed<'a>(
+        &self,
+        state: &mut DecodeState,
+        rules: &DecodeRules,
+        input: &'a [u8],
+    ) -> Option<Decoded<'a>> {
+        let ([byte], Some(only)) = (input, self.only) else {
+            return None;
+        };
+        if *byte == only || !state.inside || state.discarding || state.seen >= rules.max_message {
+            return None;
+        }
+        state.seen += 1;
+        #[cfg(test)]
+        {
+            state.examined += 1;
+        }
+        Some(Decoded::middle(input))
     }
 
     #[inline(never)]
@@ -210,10 +241,10 @@ impl Delimiter {
                 // What follows is the next record.
                 return self.decode_rest(state, rules, input, consumed, eof);
             }
-            return Ok(runs::more(consumed));
+            return Ok(Decoded::more(consumed));
         }
         if data_len == 0 && !end {
-            return Ok(runs::more(0));
+            return Ok(Decoded::more(0));
         }
         runs::part(state, rules, &input[..data_len], end, consumed)
     }
@@ -233,7 +264,7 @@ impl Delimiter {
         })
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn encode(
         &self,
         state: &mut EncodeState,
@@ -244,15 +275,27 @@ impl Delimiter {
         if !part.is_whole() || self.keep || !embedded.is_refused() {
             return self.encode_part(state, embedded, part, out);
         }
-        // What most messages are. It is searched where it lies: right behind the copy, the search would wait for the copy's writes.
-        if matches!(self.find(part.data, 0, false), Found::At { .. }) {
+        // What most messages are. They are searched where they lie: right behind the copy, the search would wait for its writes.
+        match self.only {
+            Some(end) if part.data.len() <= PIECE => encode_line(part.data, end, out),
+            Some(end) => encode_long_line(part.data, end, out),
+            None => self.encode_whole(state, embedded, part.data, out),
+        }
+    }
+
+    #[inline(never)]
+    fn encode_whole(
+        &self,
+        state: &mut EncodeState,
+        embedded: &Embedded,
+        message: &[u8],
+        out: &mut Outbox,
+    ) -> Result<(), EncodeError> {
+        if matches!(self.find(message, 0, false), Found::At { .. }) {
             return Err(EncodeError::DelimiterInside);
         }
-        out.push(part.data);
-        match self.only {
-            Some(byte) => out.push(&[byte]),
-            None => state.embedded = self.append(embedded, out)?,
-        }
+        out.push(message);
+        state.embedded = self.append(embedded, out)?;
         out.commit();
         Ok(())
     }
@@ -386,6 +429,55 @@ impl Delimiter {
     fn is_one_record(&self, record: &[u8]) -> bool {
         matches!(self.find(record, 0, false), Found::At { start, len } if start + len == record.len())
     }
+}
+
+/// A message that one byte ends.
+#[inline]
+fn encode_line(message: &[u8], end: u8, out: &mut Outbox) -> Result<(), EncodeError> {
+    if holds(message, end) {
+        return Err(EncodeError::DelimiterInside);
+    }
+    out.push(message);
+    out.push(&[end]);
+    out.commit();
+    Ok(())
+}
+
+/// A long one goes in pieces, each copied while the search has it near.
+#[inline(never)]
+fn encode_long_line(message: &[u8], end: u8, out: &mut Outbox) -> Result<(), EncodeError> {
+    out.reserve(message.len() + 1);
+    for piece in message.chunks(PIECE) {
+        if memchr::memchr(end, piece).is_some() {
+            return Err(EncodeError::DelimiterInside);
+        }
+        out.push(piece);
+    }
+    out.push(&[end]);
+    out.commit();
+    Ok(())
+}
+
+/// True when the byte is among them. To call for the search of few bytes costs more than the search.
+#[inline]
+fn holds(bytes: &[u8], byte: u8) -> bool {
+    if bytes.len() > FEW {
+        return memchr::memchr(byte, bytes).is_some();
+    }
+    ends_hold::<128>(bytes, byte)
+        .or_else(|| ends_hold::<64>(bytes, byte))
+        .or_else(|| ends_hold::<32>(bytes, byte))
+        .or_else(|| ends_hold::<16>(bytes, byte))
+        .or_else(|| ends_hold::<8>(bytes, byte))
+        .unwrap_or_else(|| bytes.contains(&byte))
+}
+
+/// The same for the first `N` bytes and the last: for all, of `N` up to twice as many.
+#[inline]
+fn ends_hold<const N: usize>(bytes: &[u8], byte: u8) -> Option<bool> {
+    // Without a way out, so that many are compared at once.
+    let holds = |end: &[u8; N]| end.iter().fold(false, |met, one| met | (*one == byte));
+    Some(holds(bytes.first_chunk()?) | holds(bytes.last_chunk()?))
 }
 
 /// Compares in place: a delimiter is too short for a call to pay.

@@ -137,7 +137,7 @@ pub(super) fn decode<'a>(
             state.examined += at as u64;
         }
         if next.is_none() {
-            return Ok(runs::more(at));
+            return Ok(Decoded::more(at));
         }
     }
     let begins = !state.inside;
@@ -145,7 +145,7 @@ pub(super) fn decode<'a>(
         let is_space = |byte: &&u8| matches!(**byte, b' ' | b'\t' | LF | b'\r');
         at += input[at..].iter().take_while(is_space).count();
         match input.get(at) {
-            None => return Ok(runs::more(at)),
+            None => return Ok(Decoded::more(at)),
             Some(&RS) => at += 1,
             Some(_) => return broken(state, rules, at, Garbage::Outside),
         }
@@ -173,7 +173,7 @@ pub(super) fn decode<'a>(
             return broken(state, rules, at, Garbage::Trailer);
         }
         if !begins {
-            return Ok(runs::more(at));
+            return Ok(Decoded::more(at));
         }
     }
     let consumed = at + len + usize::from(stop == Some(Stop::End));

@@ -16,7 +16,6 @@ mod content_length;
 mod counted;
 mod decimal;
 mod delimiter;
-mod embedded;
 mod error;
 mod fix;
 mod fixed;
@@ -24,6 +23,7 @@ mod json_seq;
 mod length_prefix;
 mod netstring;
 mod octet_counting;
+mod policy;
 mod postgres;
 mod preset;
 mod raw;
@@ -37,10 +37,10 @@ mod varint;
 pub use block::{Block, BlockError, Outside};
 pub use content_length::ContentLength;
 pub use delimiter::{Delimiter, DelimiterError};
-pub use embedded::{Embedded, EmbeddedError};
 pub use error::{DecodeError, EncodeError, Garbage};
 pub use fixed::{Fixed, FixedError};
 pub use length_prefix::{Endian, LengthPrefix, LengthPrefixError};
+pub use policy::{Embedded, EmbeddedError, Empty, Oversized, Partial};
 pub use postgres::Postgres;
 pub use preset::{Preset, preset, preset_names};
 pub use varint::{Groups, Varint};
@@ -101,35 +101,6 @@ pub enum Header {
     Keep,
 }
 
-/// What to do with a record longer than the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oversized {
-    /// End the session (close 1009).
-    Close,
-    /// Drop this record, count it, and go on with the next.
-    Discard,
-}
-
-/// What to do with a record that the end of the stream cuts short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Partial {
-    /// Close 1011; the part is dropped and counted.
-    Error,
-    /// Deliver what is there as a message, then close 1000.
-    Deliver,
-    /// Drop what is there, count it, then close 1000.
-    Drop,
-}
-
-/// What to do with an empty message or record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Empty {
-    /// Treat it like any other.
-    Deliver,
-    /// Leave it out and count it.
-    Skip,
-}
-
 /// What a decoder checks records against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeRules {
@@ -148,6 +119,30 @@ pub struct Decoded<'a> {
     pub consumed: usize,
     /// What they gave.
     pub event: Event<'a>,
+}
+
+impl<'a> Decoded<'a> {
+    /// Nothing more can be said before more input arrives.
+    #[inline]
+    fn more(consumed: usize) -> Self {
+        Self {
+            consumed,
+            event: Event::More,
+        }
+    }
+
+    /// All of the input, out of the middle of a record.
+    #[inline]
+    fn middle(input: &'a [u8]) -> Self {
+        Self {
+            consumed: input.len(),
+            event: Event::Part(Part {
+                begin: None,
+                data: input,
+                end: false,
+            }),
+        }
+    }
 }
 
 /// A record that lies whole at the start of some input.
@@ -207,8 +202,10 @@ enum Phase {
 pub struct DecodeState {
     inside: bool,
     discarding: bool,
-    /// Bytes of the current record still to come, where its length is known.
+    /// Bytes of the current record still to come and be delivered, where its length is known.
     remaining: u64,
+    /// The same, to be dropped.
+    to_drop: u64,
     /// Bytes of the current record seen so far, where it is not.
     seen: u64,
     /// How many bytes of an incomplete header were searched already.
@@ -220,6 +217,8 @@ pub struct DecodeState {
     dropped: u64,
     /// Input bytes between records that were skipped, since the caller last asked.
     outside: u64,
+    /// COBS: how many bytes stand before the next code.
+    to_code: u8,
     /// COBS: a zero precedes what follows in this record.
     owes_zero: bool,
     /// What is known of a JSON text.
@@ -234,6 +233,14 @@ impl EncodeState {
     /// backend must be told about by a reset.
     pub fn is_cut(&self) -> bool {
         self.phase == Phase::Streaming
+    }
+
+    /// Forgets the current message, but not that others have passed before it.
+    pub fn forget_message(&mut self) {
+        *self = Self {
+            started: self.started,
+            ..Self::default()
+        };
     }
 
     /// How many delimiters inside messages were let pass or replaced since this was last asked.
@@ -303,10 +310,7 @@ impl Framing {
             Self::JsonSeq => json_seq::encode(state, part, out),
         };
         if result.is_err() {
-            *state = EncodeState {
-                started: state.started,
-                ..EncodeState::default()
-            };
+            state.forget_message();
             out.discard_held();
         }
         result
@@ -326,9 +330,19 @@ impl Framing {
         if state.inside {
             return None;
         }
+        // Most records are short: a call for each would cost as much as what it does.
         let whole = match self {
             Self::Delimiter(rule) => rule.whole_record(input),
             Self::LengthPrefix(rule) => counted::whole_record(rule, input),
+            Self::Raw => return None,
+            _ => self.other_whole_record(state, input),
+        };
+        whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
+    }
+
+    #[inline(never)]
+    fn other_whole_record(&self, state: &DecodeState, input: &[u8]) -> Option<WholeRecord> {
+        match self {
             Self::Block(rule) => rule.whole_record(input),
             Self::Slip => slip::whole_record(input),
             Self::Cobs => cobs::whole_record(input),
@@ -341,11 +355,12 @@ impl Framing {
             Self::OctetCounting => counted::whole_record(&OctetCounting, input),
             Self::Postgres(rule) if state.started => counted::whole_record(rule, input),
             // Reading from the start again what turns out not to be whole would cost more than it saves.
-            Self::Raw | Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
+            Self::JsonSeq | Self::Stomp | Self::Postgres(_) => None,
+            // Seen to already.
+            Self::Raw | Self::Delimiter(_) | Self::LengthPrefix(_) => None,
             Self::Amqp => counted::whole_record(&amqp::Amqp, input),
             Self::Fix => counted::whole_record(&fix::Fix, input),
-        };
-        whole.filter(|record| (record.end - record.start) as u64 <= rules.max_message)
+        }
     }
 
     /// Takes the next piece out of what the backend sent. `eof` says that nothing follows `input`.
@@ -361,11 +376,29 @@ impl Framing {
     ) -> Result<Decoded<'a>, DecodeError> {
         // How every pass ends: it pays not to ask the framing.
         if input.is_empty() && !eof {
-            return Ok(Decoded {
-                consumed: 0,
-                event: Event::More,
-            });
+            return Ok(Decoded::more(0));
         }
+        // The middle of a record: of a long one, or of one that comes in crumbs, nearly all is.
+        if (input.len() as u64) < state.remaining && !input.is_empty() {
+            state.remaining -= input.len() as u64;
+            return Ok(Decoded::middle(input));
+        }
+        if let Self::Delimiter(rule) = self
+            && let Some(typed) = rule.decode_typed(state, rules, input)
+        {
+            return Ok(typed);
+        }
+        self.decode_edge(state, rules, input, eof)
+    }
+
+    #[inline(never)]
+    fn decode_edge<'a>(
+        &self,
+        state: &mut DecodeState,
+        rules: &DecodeRules,
+        input: &'a [u8],
+        eof: bool,
+    ) -> Result<Decoded<'a>, DecodeError> {
         match self {
             Self::Raw => raw::decode(rules, input),
             Self::Delimiter(rule) => rule.decode(state, rules, input, eof),
@@ -431,27 +464,5 @@ impl Framing {
             Self::Stomp | Self::Postgres(_) | Self::Amqp | Self::Fix => Header::Keep,
         };
         header == Header::Keep
-    }
-
-    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, any other unfinished
-    /// record never is.
-    pub fn default_partial(&self) -> Partial {
-        match self {
-            Self::Raw | Self::Delimiter(_) => Partial::Deliver,
-            Self::LengthPrefix(_)
-            | Self::Varint(_)
-            | Self::Fixed(_)
-            | Self::Netstring
-            | Self::ContentLength(_)
-            | Self::OctetCounting
-            | Self::Block(_)
-            | Self::Slip
-            | Self::Cobs
-            | Self::JsonSeq
-            | Self::Stomp
-            | Self::Postgres(_)
-            | Self::Amqp
-            | Self::Fix => Partial::Error,
-        }
     }
 }

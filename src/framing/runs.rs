@@ -49,12 +49,3 @@ pub(super) fn discard(state: &mut DecodeState, consumed: usize, end: bool) {
         state.inside = false;
     }
 }
-
-/// Nothing more can be said before more input arrives.
-#[inline]
-pub(super) fn more<'a>(consumed: usize) -> Decoded<'a> {
-    Decoded {
-        consumed,
-        event: Event::More,
-    }
-}

@@ -81,9 +81,9 @@ pub(super) fn decode<'a>(
         // Half an escape, which at the end of the stream stays that.
         [_, ..] if eof && state.inside => {
             state.dropped += 1;
-            return Ok(runs::more(at + 1));
+            return Ok(Decoded::more(at + 1));
         }
-        _ => return Ok(runs::more(at)),
+        _ => return Ok(Decoded::more(at)),
     };
     runs::part(state, rules, escaped, false, at + 2)
 }
@@ -109,6 +109,7 @@ pub(super) fn encode(state: &mut EncodeState, part: &Part<'_>, out: &mut Outbox)
         } else {
             &[ESC, ESC_ESC]
         });
+        state.embedded += 1;
         data = &data[at + 1..];
     }
     out.push(data);
@@ -116,7 +117,10 @@ pub(super) fn encode(state: &mut EncodeState, part: &Part<'_>, out: &mut Outbox)
         if *out.held() == [END] {
             return Err(EncodeError::EmptyMessage);
         }
-        *state = EncodeState::default();
+        *state = EncodeState {
+            embedded: state.embedded,
+            ..EncodeState::default()
+        };
         out.push(&[END]);
         out.commit();
     }

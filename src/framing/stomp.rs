@@ -198,10 +198,7 @@ pub(super) fn decode<'a>(
         match stop {
             Stop::Headers => {}
             Stop::Input => {
-                return Ok(Decoded {
-                    consumed: skipped,
-                    event: Event::More,
-                });
+                return Ok(Decoded::more(skipped));
             }
             Stop::End => {
                 state.discarding = false;
@@ -236,10 +233,7 @@ pub(super) fn decode<'a>(
         state.examined += used as u64;
     }
     if used == 0 {
-        return Ok(Decoded {
-            consumed: skipped,
-            event: Event::More,
-        });
+        return Ok(Decoded::more(skipped));
     }
     let end = stop == Stop::End;
     let begin = (!state.inside).then_some(Begin {

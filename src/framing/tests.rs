@@ -523,6 +523,27 @@ fn messages_that_would_not_come_back_are_refused() {
     }
 }
 
+/// Messages of different lengths are searched in different ways, and long ones in pieces.
+#[test]
+fn a_delimiter_is_noticed_wherever_it_stands() {
+    let framing = delimiter(&["\n"], false);
+    let all = |len| (0..len).collect::<Vec<usize>>();
+    let mut cases: Vec<_> = (0..300).map(|len| (len, all(len))).collect();
+    cases.extend((8190..8200).map(|len| (len, vec![0, 300, len - 1])));
+    cases.push((20_000, vec![0, 8191, 8192, 16_383, 16_384, 19_999]));
+    for (len, places) in cases {
+        let mut message = vec![b'x'; len];
+        let record = [&message[..], b"\n"].concat();
+        assert_eq!(encode(&framing, &Embedded::Reject, &[&message], true), Ok(record));
+        for at in places {
+            message[at] = b'\n';
+            let encoded = encode(&framing, &Embedded::Reject, &[&message], true);
+            assert_eq!(encoded, Err(EncodeError::DelimiterInside), "{at} of {len}");
+            message[at] = b'x';
+        }
+    }
+}
+
 #[test]
 fn a_replacement_does_not_leave_a_delimiter_at_the_end() {
     let kept = delimiter(&["aa"], true);

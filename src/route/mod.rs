@@ -41,6 +41,11 @@ impl<T: Clone> RouteTable<T> {
         Self { entries }
     }
 
+    /// All values, the most specific route first. One of a route for several hosts comes as often.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|entry| &entry.value)
+    }
+
     /// The most specific route for a host (as [`crate::addr::normalize_host`] gives it) and a path.
     pub fn find(&self, host: &str, path: &str) -> Option<&T> {
         let entry = self

@@ -5,14 +5,24 @@
 
 pub mod counts;
 pub mod ends;
+mod level;
+mod log;
 mod record;
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use tokio::task::futures::TaskLocalFuture;
 use tracing::instrument::{Instrument, Instrumented};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
+pub use level::{LogLevel, check_level, set_level};
+pub use log::Log;
+use log::Queue;
 pub use record::{Refusal, SessionEnd, log_refusal, log_session};
 
 /// How log lines look.
@@ -59,41 +69,68 @@ fn current() -> Option<u64> {
     CONNECTION.try_with(|id| *id).ok()
 }
 
-/// Sends log lines to standard error. `filter` is a level (`info`) or a list of `target=level`.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter:?}: {error}"))?;
-    let filter = pinned(parsed);
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // A line that cannot be written is lost. To complain of it on the same stream would panic, and end the session that logs.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    let done = if format == LogFormat::Json || (format == LogFormat::Auto && !terminal) {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .try_init()
-    } else {
-        builder.with_ansi(terminal).with_target(false).try_init()
+/// The queue of the process's log lines.
+static QUEUE: LazyLock<Arc<Queue>> = LazyLock::new(Arc::default);
+
+/// Sends log lines to a file, or to standard error. `level` is what the command line says: a level (`info`) or a list of `target=level`.
+/// The lines are written as long as the log is kept that is returned.
+pub fn init(
+    format: LogFormat,
+    level: Option<&str>,
+    file: Option<&Path>,
+) -> Result<(Log, LogLevel), InitError> {
+    let (level, filter) = LogLevel::new(level).map_err(InitError::Level)?;
+    let log = Log::start(&QUEUE, file).map_err(|error| match file {
+        Some(file) => InitError::File(file.to_owned(), error),
+        None => InitError::Other(error.to_string()),
+    })?;
+    let terminal = file.is_none() && std::io::stderr().is_terminal();
+    let format = match format {
+        LogFormat::Auto if terminal => LogFormat::Human,
+        LogFormat::Auto => LogFormat::Json,
+        chosen => chosen,
     };
+    let lines = lines(format, terminal, Arc::clone(&QUEUE));
+    let done = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    done.map_err(|error| InitError::Other(error.to_string()))?;
+    level.publish();
     // A panic is a defect, and a record like any other; what panics ends alone.
     std::panic::set_hook(Box::new(|panic| {
         in_connection(|| tracing::error!(%panic, "a defect of sealock"));
     }));
-    done.map_err(|error| error.to_string())
+    Ok((log, level))
 }
 
-/// These print payloads at their lowest levels, which must not happen by asking for more of ours.
-fn pinned(filter: EnvFilter) -> EnvFilter {
-    [
-        "tungstenite=off",
-        "tokio_tungstenite=off",
-        "rustls=warn",
-        "hyper=warn",
-    ]
-    .iter()
-    .filter_map(|directive| directive.parse().ok())
-    .fold(filter, EnvFilter::add_directive)
+/// What formats the lines.
+fn lines<S>(format: LogFormat, color: bool, queue: Arc<Queue>) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        // A line that cannot be written is lost. To complain of it on the same stream would panic, and end the session that logs.
+        .log_internal_errors(false)
+        .with_writer(queue);
+    match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Auto | LogFormat::Human => lines.with_ansi(color).with_target(false).boxed(),
+    }
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The level is none.
+    #[error("log level: {0}")]
+    Level(String),
+    /// The file cannot be opened.
+    #[error("cannot open the log file {0}: {1}")]
+    File(PathBuf, std::io::Error),
+    /// Something else.
+    #[error("cannot start to log: {0}")]
+    Other(String),
+}
+
+/// Log lines that were lost because they came faster than they could be written.
+pub fn lost_lines() -> u64 {
+    QUEUE.lost()
 }

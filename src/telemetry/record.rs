@@ -104,6 +104,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
         unmappable_replaced,
         unmappable_escaped,
         outside,
+        throttled,
     } = moved.edges();
     super::in_connection(|| {
         at_level!(
@@ -135,6 +136,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
             unmappable_replaced = met(unmappable_replaced),
             unmappable_escaped = met(unmappable_escaped),
             outside = met(outside),
+            throttled = met(throttled),
             held_max = end.ended.held_max,
             duration_ms = millis(end.duration),
             "session ended: {}",
@@ -155,4 +157,97 @@ fn met(count: u64) -> Option<u64> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+    use tracing_subscriber::{Layer, Registry};
+
+    use super::*;
+    use crate::bridge::Counters;
+
+    /// The names of the fields of whatever is logged, those included that have no value this time.
+    #[derive(Clone, Default)]
+    struct Fields(Arc<Mutex<BTreeSet<&'static str>>>);
+
+    impl Layer<Registry> for Fields {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, Registry>) {
+            let fields = event.metadata().fields();
+            self.0
+                .lock()
+                .unwrap()
+                .extend(fields.iter().map(|field| field.name()));
+        }
+    }
+
+    fn fields(log: impl FnOnce()) -> BTreeSet<String> {
+        let fields = Fields::default();
+        let subscriber = tracing_subscriber::registry().with(fields.clone());
+        tracing::subscriber::with_default(subscriber, log);
+        let names = std::mem::take(&mut *fields.0.lock().unwrap());
+        // What every line has is the format's.
+        let own = names.into_iter().filter(|name| *name != "message");
+        own.map(str::to_owned).collect()
+    }
+
+    /// The fields that the page says a record has: those of the rows with a word in this column.
+    fn on_the_page(column: usize) -> BTreeSet<String> {
+        let page = include_str!("../../docs/OPERATIONS.md");
+        let rows = page
+            .lines()
+            .skip_while(|line| !line.starts_with("| field |"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'));
+        rows.filter_map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            (!cells[column].is_empty()).then(|| cells[1].trim_matches('`').to_owned())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_page_has_every_field_of_the_records() {
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let refused = fields(|| {
+            log_refusal(&Refusal {
+                reason: CloseReason::Shutdown,
+                peer,
+                client: peer,
+                route: None,
+                detail: "",
+                duration: Duration::ZERO,
+            });
+        });
+        let ended = fields(|| {
+            log_session(&SessionEnd {
+                ended: Ended {
+                    reason: CloseReason::Shutdown,
+                    code: None,
+                    counters: Counters::default(),
+                    held_max: 0,
+                },
+                peer,
+                client: peer,
+                route: "a",
+                backend: None,
+                detail: "",
+                subprotocol: None,
+                duration: Duration::ZERO,
+            });
+        });
+        for (column, fields) in [(2, ended), (3, refused)] {
+            let differ: Vec<_> = fields
+                .symmetric_difference(&on_the_page(column))
+                .cloned()
+                .collect();
+            assert!(
+                differ.is_empty(),
+                "on the page or in the record, but not both: {differ:?}"
+            );
+        }
+    }
 }

@@ -14,9 +14,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 
-use super::{ServerConfig, expiry};
+use super::{Certificates, ServerConfig, expiry};
 
 /// A certificate chain with the key that belongs to it.
 #[derive(Clone, Debug)]
@@ -133,14 +133,14 @@ fn read_problem(error: &rustls::pki_types::pem::Error) -> String {
     }
 }
 
-/// TLS 1.2 and 1.3 with this identity, ALPN `http/1.1`, and session tickets, which no other configuration takes: a resumed session
+/// TLS 1.2 and 1.3 with these certificates, ALPN `http/1.1`, and session tickets, which no other configuration takes: a resumed session
 /// is not asked for its certificate again. With authorities, only their clients get through the handshake.
 pub fn server_config(
-    identity: &Identity,
+    certificates: impl Into<Certificates>,
     client_ca: Option<&ClientCa>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let clients = client_ca.map_or_else(WebPkiClientVerifier::no_client_auth, |ca| Arc::clone(&ca.0));
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(Arc::clone(&identity.0)));
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(certificates.into());
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_client_cert_verifier(clients)

@@ -1,14 +1,17 @@
 //! Ends TLS. The only place that knows rustls.
 
+mod certificates;
 pub mod client;
 mod connection;
 mod connector;
 mod expiry;
 mod handshake;
 mod identity;
+mod names;
 mod sealed;
 mod stream;
 
+pub use certificates::Certificates;
 pub use connection::TlsConnection;
 pub use connector::{BackendTls, Connector};
 pub use handshake::{Failure, accept};

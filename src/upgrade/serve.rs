@@ -297,6 +297,9 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         }
         CloseReason::TooManySessions
+        | CloseReason::TooManyOnListener
+        | CloseReason::TooManyOnRoute
+        | CloseReason::TooManyOfClient
         | CloseReason::Drain
         | CloseReason::OutOfDescriptors
         | CloseReason::BackendDown

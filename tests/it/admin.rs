@@ -12,7 +12,7 @@ const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
 const TOKEN: &str = "correct-horse-battery-staple";
 
 /// Sends a request line with these header lines to the admin listener, and gives the answer.
-async fn ask(sealock: &Program, line: &str, headers: &str) -> Refusal {
+pub(crate) async fn ask(sealock: &Program, line: &str, headers: &str) -> Refusal {
     let mut stream = connect(sealock.admin.unwrap()).await;
     let request = format!("{line} HTTP/1.1\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -29,7 +29,7 @@ async fn text(sealock: &Program, line: &str, status: u16) -> String {
     answer.body
 }
 
-async fn json(sealock: &Program, line: &str, status: u16) -> Value {
+pub(crate) async fn json(sealock: &Program, line: &str, status: u16) -> Value {
     let body = text(sealock, line, status).await;
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
 }

@@ -458,7 +458,7 @@ async fn rows_stay_the_same_elements_and_sort_by_what_is_pressed() {
 #[tokio::test]
 async fn routes_are_drained_and_a_reload_is_answered() {
     let browser = Chromium::start().await;
-    let mut scene = Scene::start_with(ADMIN, ROUTE).await;
+    let mut scene = Scene::start_with(&format!("reload_interval = \"off\"\n{ADMIN}"), ROUTE).await;
     let console = Console::open(browser, &scene).await;
     console.live().await;
     let tab = &console.tab;
@@ -482,7 +482,21 @@ async fn routes_are_drained_and_a_reload_is_answered() {
     agree("[aria-label='Undrain route test']", "taken again: route test").await;
     tab.until("document.querySelector('[aria-label=\"Drain route test\"]')")
         .await;
-    agree("#reload", "Reloaded|read again").await;
+    agree("#reload", "Reloaded: configuration 1 is in force").await;
+    let file = scene.program.path("sealock.toml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("max_sesions = 5\n{good}")).unwrap();
+    agree("#reload", "`max_sesions` is not a key of the top level").await;
+    tab.until("document.querySelector('#warnings').innerText.includes('reload failed')")
+        .await;
+    tab.until("document.querySelector('#config-problem').innerText.includes('max_sesions')")
+        .await;
+    std::fs::write(&file, format!("# once more\n{good}")).unwrap();
+    agree("#reload", "Reloaded: configuration 2 is in force").await;
+    tab.until("!document.querySelector('#warnings').checkVisibility() && !document.querySelector('#config-problem').checkVisibility()")
+        .await;
+    tab.until("document.querySelector('#config-text').textContent.startsWith('# once more')")
+        .await;
     tab.click("#dismiss").await;
     assert_eq!(
         tab.evaluate("document.querySelector('#notice-text').textContent")
@@ -490,7 +504,6 @@ async fn routes_are_drained_and_a_reload_is_answered() {
         ""
     );
     console.sound().await;
-    scene.done().await;
 }
 
 #[tokio::test]
@@ -653,7 +666,19 @@ async fn what_it_is_told_stays_text_and_what_is_near_its_end_stands_out() {
         .await;
     assert_eq!(found, "5 sessions of 4,321, the oldest");
     let warned = "[...document.querySelectorAll('.tile[data-tone=warn] dt')].map((one) => one.textContent)";
-    assert_eq!(console.tab.evaluate(warned).await, json!(["Sessions", "Opening"]));
+    assert_eq!(console.tab.evaluate(warned).await, json!(["Sessions"]));
+    let attention = console
+        .tab
+        .evaluate("document.querySelector('#warnings').innerText")
+        .await;
+    for text in [
+        "10.0.0.1:1999: has ended",
+        "10.0.0.1:2020: 20 days left",
+        "<script>problems.push(2)</script>: 1 of 1",
+        "2 since the start",
+    ] {
+        assert!(attention.as_str().unwrap().contains(text), "{attention}");
+    }
     console.sound().await;
     // An address that is none is said beside its field, and the rest goes on.
     console.focus("#by-client").await;

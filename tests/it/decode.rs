@@ -370,3 +370,25 @@ async fn the_page_shows_what_is_printed() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_full_disk_is_told_by_every_mode() {
+    for (args, input) in [
+        (&["--framing", "u8"][..], &b"\x02hi"[..]),
+        (&["--guess"], b"{\"a\": 1}\n{\"b\": 2}\n{\"c\": 3}\n"),
+        (&["--framing", "u8", "--encode"], b"hi\n"),
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut child = command(args).stdout(full).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input).await.unwrap();
+        drop(stdin);
+        let output = soon("the end", child.wait_with_output()).await.unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            told.contains("error: cannot write: No space left on device"),
+            "{args:?}: {told}"
+        );
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+    }
+}

@@ -19,6 +19,7 @@ const COUNTS: &[&str] = &[
     "unmappable_replaced",
     "unmappable_escaped",
     "outside",
+    "throttled",
 ];
 
 /// Counts of edges.
@@ -46,6 +47,7 @@ const LACKING: End = (
 );
 const NO_TEXT: End = (1007, "backend_text", "backend sent bytes that are not text");
 const CUT: End = (1011, "backend_cut", "backend ended inside a record");
+const GARBAGE: End = (1011, "backend_garbage", "backend sent bytes outside of a record");
 const CLOSED: End = (1000, "backend_closed", "backend closed");
 
 /// Just these edges are counted in a record.
@@ -237,6 +239,20 @@ async fn an_oversized_record_ends_the_session_or_is_dropped() {
 }
 
 #[tokio::test]
+async fn bytes_outside_of_blocks_end_the_session_or_are_skipped() {
+    const BLOCK: &str = "kind = \"block\", start = { hex = \"02\" }, end = { hex = \"03\" }";
+    let messages = [is_binary(b"a"), is_binary(b"b")];
+    let steps: [Step<'_>; 1] = [(b"\x02a\x03??\x02b\x03?", &messages)];
+    let settings = format!("framing = {{ {BLOCK}, outside = \"skip\" }}\nmessage = \"binary\"");
+    down(&settings, &steps, &[], CLOSED, &[("outside", 3)]).await;
+    for outside in ["", ", outside = \"close\""] {
+        let settings = format!("framing = {{ {BLOCK}{outside} }}\nmessage = \"binary\"");
+        let steps: [Step<'_>; 1] = [(steps[0].0, &messages[..1])];
+        down(&settings, &steps, &[], GARBAGE, &[]).await;
+    }
+}
+
+#[tokio::test]
 async fn empty_messages_and_empty_records_have_policies_of_their_own() {
     for (empty, skips_up, skips_down) in [
         ("", false, false),
@@ -251,6 +267,14 @@ async fn empty_messages_and_empty_records_have_policies_of_their_own() {
         for (framing, up_all, up_some, sent) in [
             ("lines", &b"\na\n\n"[..], &b"a\n"[..], &b"\nb\n\n"[..]),
             ("u8", b"\0\x01a\0", b"\x01a", b"\0\x01b\0"),
+            ("netstring", b"0:,1:a,0:,", b"1:a,", b"0:,1:b,0:,"),
+            (
+                "stx-etx",
+                b"\x02\x03\x02a\x03\x02\x03",
+                b"\x02a\x03",
+                b"\x02\x03\x02b\x03\x02\x03",
+            ),
+            ("cobs", b"\x01\0\x02a\0\x01\0", b"\x02a\0", b"\x01\0\x02b\0\x01\0"),
         ] {
             let settings = format!("framing = \"{framing}\"\nmessage = \"text\"\n{empty}");
             let frames = [text(""), text("a"), fragments(TEXT, &[b"", b"", b""])];
@@ -274,6 +298,8 @@ async fn empty_messages_and_empty_records_have_policies_of_their_own() {
 #[tokio::test]
 async fn a_delimiter_inside_a_message_is_refused_let_pass_or_replaced() {
     const KEEP: &str = "{ kind = \"delimiter\", delimiter = [\"\\r\\n\", \"\\n\"], keep = true }";
+    const ESCAPED: &str =
+        "{ kind = \"block\", start = { hex = \"02\" }, end = { hex = \"03\" }, escape = { hex = \"10\" } }";
     type Row<'a> = (&'a str, &'a str, Vec<u8>, &'a [u8], Option<End>, u64);
     let rows: &[Row<'_>] = &[
         ("\"lines\"", "", text("a\nb"), b"", Some(EMBEDDED_TEXT), 0),
@@ -326,6 +352,48 @@ async fn a_delimiter_inside_a_message_is_refused_let_pass_or_replaced() {
             None,
             0,
         ),
+        ("\"mllp\"", "", text("a\x1c\rb"), b"", Some(EMBEDDED_TEXT), 0),
+        (
+            "\"mllp\"",
+            "\"split\"",
+            text("a\x1c\rb"),
+            b"\x0ba\x1c\r\x0bb\x1c\r",
+            None,
+            1,
+        ),
+        (
+            "\"mllp\"",
+            "{ replace = \" \" }",
+            fragments(TEXT, &[b"a\x1c", b"\rb\x0b"]),
+            b"\x0ba b \x1c\r",
+            None,
+            2,
+        ),
+        (
+            ESCAPED,
+            "\"reject\"",
+            binary(b"a\x03b"),
+            b"",
+            Some(EMBEDDED_BINARY),
+            0,
+        ),
+        (
+            ESCAPED,
+            "\"escape\"",
+            fragments(BINARY, &[b"a\x03", b"\x10"]),
+            b"\x02a\x10\x03\x10\x10\x03",
+            None,
+            2,
+        ),
+        (
+            "\"slip\"",
+            "",
+            binary(b"\xC0a\xDB"),
+            b"\xC0\xDB\xDCa\xDB\xDD\xC0",
+            None,
+            2,
+        ),
+        ("\"cobs\"", "", binary(b"a\0b"), b"\x02a\x02b\0", None, 1),
         (KEEP, "", text("a\nb\r\n"), b"", Some(EMBEDDED_TEXT), 0),
         (KEEP, "\"split\"", text("a\nb\r\n"), b"a\nb\r\n", None, 1),
         (KEEP, "{ replace = \"|\" }", text("a\nb\r\n"), b"a|b\r\n", None, 1),
@@ -387,6 +455,88 @@ async fn a_record_that_is_cut_is_an_error_delivered_or_dropped() {
         };
         let settings = format!("framing = \"{framing}\"\nmessage = \"{kind}\"\n{partial}");
         down(&settings, &[(bytes, &[])], messages, *end, counts).await;
+    }
+}
+
+/// For each framing: a record that is cut, and what there is of its message.
+const CUTS: &[(&str, &[u8], &[u8])] = &[
+    ("u32le", b"\x09\0\0\0part", b"part"),
+    ("tpkt", b"\x03\0\0\x0Dpart", b"part"),
+    ("mysql", b"\x09\0\0\0part", b"\x09\0\0\0part"),
+    ("mqtt", b"\x30\x09part", b"\x30\x09part"),
+    ("protobuf", b"\x09part", b"part"),
+    ("netstring", b"9:part", b"part"),
+    // All but the comma.
+    ("netstring", b"4:part", b"part"),
+    ("syslog", b"9 part", b"part"),
+    ("lsp", b"Content-Length: 9\r\n\r\npart", b"part"),
+    ("mllp", b"\x0Bpart", b"part"),
+    ("stx-etx", b"\x02part", b"part"),
+    ("slip", b"\xC0part", b"part"),
+    ("cobs", b"\x09part", b"part"),
+    ("json-seq", b"\x1E[1, 2", b"[1, 2"),
+    ("stomp", b"SEND\n\npart", b"SEND\n\npart"),
+    ("postgres", b"D\0\0\0\x09part", b"D\0\0\0\x09part"),
+    (
+        "amqp091",
+        b"\x01\0\x01\0\0\0\x09part",
+        b"\x01\0\x01\0\0\0\x09part",
+    ),
+    ("fix", b"8=FIX.4.4\x019=9\x01part", b"8=FIX.4.4\x019=9\x01part"),
+];
+
+#[tokio::test]
+async fn a_cut_record_of_any_framing_has_its_policy() {
+    for (framing, bytes, part) in CUTS {
+        let message = [is_binary(part)];
+        let rows: &[(&str, Messages<'_>, End, Counts<'_>)] = &[
+            ("deliver", &message, CLOSED, &[("partial_delivered", 1)]),
+            ("drop", &[], CLOSED, &[("partial_dropped", 1)]),
+            ("error", &[], CUT, &[]),
+        ];
+        for (partial, messages, end, counts) in rows {
+            let settings = format!("framing = \"{framing}\"\nmessage = \"binary\"\npartial = \"{partial}\"");
+            down(&settings, &[(bytes, &[])], messages, *end, counts).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_oversized_record_of_any_framing_ends_the_session_or_is_dropped_whole() {
+    /// A framing, a record over the limit of 10 B, one that is not, and its message.
+    type Row = (&'static str, &'static [u8], &'static [u8], &'static [u8]);
+    const ROWS: &[Row] = &[
+        ("u32le", b"\x0C\0\0\0far too long", b"\x02\0\0\0ok", b"ok"),
+        ("mqtt", b"\x30\x0Cfar too long", b"\x30\x02ok", b"\x30\x02ok"),
+        ("protobuf", b"\x0Cfar too long", b"\x02ok", b"ok"),
+        ("netstring", b"12:far too long,", b"2:ok,", b"ok"),
+        ("syslog", b"12 far too long", b"2 ok", b"ok"),
+        (
+            "lsp",
+            b"Content-Length: 12\r\n\r\nfar too long",
+            b"Content-Length: 2\r\n\r\nok",
+            b"ok",
+        ),
+        ("mllp", b"\x0Bfar too long\x1C\r", b"\x0Bok\x1C\r", b"ok"),
+        ("slip", b"\xC0far too long\xC0", b"\xC0ok\xC0", b"ok"),
+        ("cobs", b"\x0Dfar too long\0", b"\x03ok\0", b"ok"),
+        ("json-seq", b"\x1E\"far too long\"\n", b"\x1E1\n", b"1"),
+        ("stomp", b"SEND\n\nfar too long\0", b"A\n\nok\0", b"A\n\nok\0"),
+    ];
+    for (framing, long, short, message) in ROWS {
+        let stream = [*long, *short].concat();
+        let settings = format!("framing = \"{framing}\"\nmessage = \"binary\"\nmax_message = \"10 B\"");
+        down(&settings, &[(&stream, &[])], &[], RECORD_BIG, &[]).await;
+        let discard = format!("{settings}\noversized = \"discard\"");
+        let delivered = [is_binary(message)];
+        down(
+            &discard,
+            &[(&stream, &[])],
+            &delivered,
+            CLOSED,
+            &[("oversized_down", 1)],
+        )
+        .await;
     }
 }
 

@@ -27,6 +27,8 @@ const PURE: &[&str] = &[
     "framing",
     "message",
     "outbox",
+    "rate",
+    "reload::watch",
     "route",
     "units",
     "utf8",

@@ -1,9 +1,10 @@
 //! Who ends when: Close frames, half-close, linger, and the timers of a session.
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{
-    BINARY, CLOSE, CONTINUATION, Frame, PONG, Scene, TEXT, frame, read, read_to_end, write,
+    BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Scene, TEXT, frame, read, read_to_end, write,
 };
 
 /// Pings as a clock: often, and never missed.
@@ -196,7 +197,7 @@ async fn half_a_frame_header_is_a_stall_too() {
 }
 
 #[tokio::test]
-async fn only_a_pause_inside_a_message_or_record_is_a_stall() {
+async fn only_what_does_not_go_on_inside_a_message_or_record_is_a_stall() {
     let settings = format!("framing = \"u32be\"\nrecord_timeout = \"600ms\"\n{CLOCK}");
     let mut scene = Scene::start(&settings).await;
     let (mut client, mut service) = scene.open().await;
@@ -208,11 +209,12 @@ async fn only_a_pause_inside_a_message_or_record_is_a_stall() {
     write(&mut service, b"\0\0\0\x04down").await;
     while client.frame().await.unwrap().opcode != BINARY {}
     // Nor is a message that takes longer, as long as it goes on.
-    for byte in &frame(true, BINARY, b"abc") {
-        client.raw(&[*byte]).await;
+    let message = vec![b'a'; 8 << 10];
+    for piece in frame(true, BINARY, &message).chunks(1 << 10) {
+        client.raw(piece).await;
         client.pings(1).await;
     }
-    assert_eq!(read(&mut service, 7).await, b"\0\0\0\x03abc");
+    assert_eq!(read(&mut service, 4 + message.len()).await[4..], message);
 
     client.raw(&frame(true, BINARY, b"hello")[..8]).await;
     client.read_to_close(1008, "stalled inside a message").await;
@@ -224,6 +226,28 @@ async fn only_a_pause_inside_a_message_or_record_is_a_stall() {
     drop((client, service));
     let fields = json!({"state": "cD", "code": 1008, "messages_up": 2, "messages_down": 1, "lost_up": 2});
     scene.ended("client_stalled", fields).await;
+
+    // Single bytes of a message are no progress.
+    let (client, service) = scene.open().await;
+    let (mut client, mut writer) = client.split();
+    let message = frame(true, BINARY, &message);
+    let (begin, rest) = message.split_at(20);
+    writer.write_all(begin).await.unwrap();
+    let mut bytes = rest[..100].iter();
+    let told = loop {
+        let frame = client.frame().await.unwrap();
+        if frame.opcode != PING {
+            break frame;
+        }
+        let byte = *bytes.next().expect("a Close frame by now");
+        writer.write_all(&[byte]).await.unwrap();
+        writer.flush().await.unwrap();
+    };
+    assert_eq!(told, Frame::close(1008, "stalled inside a message"));
+    drop((client, writer, service));
+    scene
+        .ended("client_stalled", json!({"code": 1008, "messages_up": 0}))
+        .await;
 
     let (mut client, mut service) = scene.open().await;
     write(&mut service, b"\0\0\0\x05he").await;

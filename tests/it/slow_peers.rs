@@ -80,7 +80,9 @@ async fn flood_the_backend(framing: &str, record: &[u8]) {
     let record = scene.ended("backend_not_reading", fields).await;
     assert!(record["lost_up"].as_u64().unwrap() > 0, "{record}");
     let held = record["held_max"].as_u64().unwrap();
-    assert!((1..512 * 1024).contains(&held), "one pass at most: {record}");
+    // What one read gave, 384 KiB; and what a step of it became, 128 KiB, behind a line that is not whole, in twice the room.
+    let pass = (384 + 2 * (128 + 100)) * 1024;
+    assert!((1..pass).contains(&held), "one pass at most: {record}");
     scene.program.expect_no_growth(before);
     soon("the end of the flood", flooded).await.unwrap();
     // Half a record may be there.

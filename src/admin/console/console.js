@@ -89,6 +89,8 @@ async function refresh() {
   }
   const { rows, all } = views.routesWithRates(told.routes, rates.routes, state.history);
   overview.show(status, all);
+  views.showWarnings(status, rows);
+  views.showReloads(status.reloads);
   routes.update(rows);
   fillRoutes(told.routes);
   if (listed) {
@@ -317,7 +319,10 @@ $("reload").addEventListener("click", async () => {
   const text = "The file and all certificates are read again. If anything is wrong, all stays as it is. Sessions that run keep what they began with.";
   if (!(await confirmed("Reload the configuration?", text, "Reload"))) return;
   notice("Reloading …");
-  await change("/-/reload", {}, ({ message }) => `Reloaded. ${message ?? ""}`.trim());
+  await change("/-/reload", {}, ({ generation, waits_for_restart: waits }) => {
+    const rest = waits.length ? ` After a restart: ${waits.join("; ")}.` : "";
+    return `Reloaded: configuration ${words.number(generation)} is in force.${rest}`;
+  });
 });
 
 // ---- When to look.

@@ -64,9 +64,7 @@ export class Overview {
     const limit = (value, most) => (most ? { part: value / most, tone: value / most > 0.8 ? "warn" : "" } : {});
     const sessions = limit(status.sessions, status.max_sessions);
     this.#tile("Sessions", words.number(status.sessions), `of ${words.number(status.max_sessions)}`, sessions);
-    const failed = status.accept_errors;
-    const accepted = failed ? `${words.plural(failed, "accept error")}` : `${words.count(status.connections)} accepted so far`;
-    this.#tile("Opening", words.number(status.opening), accepted, { tone: failed ? "warn" : "" });
+    this.#tile("Opening", words.number(status.opening), `${words.count(status.connections)} accepted so far`);
     this.#tile("Messages", `↑ ${words.countEach(rates.messages_up)}`, `↓ ${words.countEach(rates.messages_down)}`, { pair: true });
     this.#tile("Bytes", `↑ ${words.bytesEach(rates.bytes_up)}`, `↓ ${words.bytesEach(rates.bytes_down)}`, { pair: true });
     const resident = status.resident_bytes ?? undefined;
@@ -80,6 +78,50 @@ export class Overview {
     const { number, since } = status.generation;
     this.#tile("Configuration", number ? `reload ${words.number(number)}` : "as started", `since ${words.moment(new Date(since))}`);
   }
+}
+
+// ---- What needs attention.
+
+const MOST_WARNINGS = 12;
+
+/** `[tone, what, detail]` of everything that somebody should look at. */
+function warnings(status, routes) {
+  const found = [];
+  const { last, waits_for_restart: waits } = status.reloads;
+  if (last?.problem) found.push(["bad", "reload failed", `The configuration in force is the one before it. See below: ${last.problem.split("\n")[0]}`]);
+  if (waits.length) found.push(["warn", "restart", `${words.plural(waits.length, "setting")} of the file in force will be so after a restart: ${waits.join("; ")}`]);
+  for (const { address, expires } of listeners(status)) {
+    const [tone, left] = expires ? life(expires, new Date(status.now)) : [];
+    if (tone === "bad" || tone === "warn") found.push([tone, "certificate", `${address}: ${left}`]);
+  }
+  for (const { name, targets } of routes) {
+    const down = targets.filter(({ condition }) => condition === "down").length;
+    if (down) found.push([down === targets.length ? "bad" : "warn", "targets down", `${name}: ${words.number(down)} of ${words.number(targets.length)}`]);
+  }
+  if (status.accept_errors) found.push(["warn", "accept errors", `${words.number(status.accept_errors)} since the start: out of descriptors, mostly`]);
+  if (status.log_lines_lost) found.push(["warn", "log lines lost", `${words.number(status.log_lines_lost)} since the start: they came faster than they could be written`]);
+  const more = found.length - MOST_WARNINGS;
+  if (more > 0) found.splice(MOST_WARNINGS, more, ["warn", "more", `${words.number(more)} not listed here`]);
+  return found;
+}
+
+export function showWarnings(status, routes) {
+  const list = $("warnings");
+  const found = warnings(status, routes);
+  while (list.children.length > found.length) list.lastElementChild.remove();
+  found.forEach(([tone, what, detail], at) => {
+    const item = list.children[at] ?? list.appendChild(element("li", "", element("span"), element("span")));
+    badge(item.firstElementChild, tone, what);
+    write(item.lastElementChild, detail);
+  });
+  list.hidden = !found.length;
+}
+
+export function showReloads({ last, waits_for_restart: waits }) {
+  $("config-problem").hidden = !last?.problem;
+  write($("config-problem"), last?.problem ? `The reload of ${words.moment(new Date(last.at))} (${last.cause}) failed:\n\n${last.problem}` : "");
+  $("config-waits").hidden = !waits.length;
+  write($("config-waits"), waits.length ? `After a restart: ${waits.join("; ")}.` : "");
 }
 
 // ---- Routes.
@@ -266,12 +308,17 @@ function cause(cell, row, about) {
 
 // ---- Listeners.
 
-function expiry(cell, { expires }, now) {
-  if (!expires) return state(cell, "idle", "no certificate");
+/** How well a certificate does that ends then, and how long it will. */
+function life(expires, now) {
   const left = new Date(expires) - now;
   const days = Math.floor(left / DAY);
-  if (left <= 0) return state(cell, "bad", "has ended");
-  return state(cell, days < 7 ? "bad" : days < 30 ? "warn" : "good", `${words.plural(days, "day")} left`);
+  if (left <= 0) return ["bad", "has ended"];
+  return [days < 7 ? "bad" : days < 30 ? "warn" : "good", `${words.plural(days, "day")} left`];
+}
+
+function expiry(cell, { expires }, now) {
+  if (expires) state(cell, ...life(expires, now));
+  else state(cell, "idle", "no certificate");
 }
 
 export const listenersTable = (now) =>

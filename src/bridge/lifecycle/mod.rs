@@ -9,6 +9,7 @@
 //! backend:  reads: yes -> no       writes: Open -> Finishing (flush) -> Finished (FIN)
 //! ```
 
+mod throttle;
 mod timers;
 
 use std::sync::Arc;
@@ -16,6 +17,12 @@ use std::time::Instant;
 
 use super::Settings;
 use crate::close::CloseReason;
+use throttle::{Starved, Throttle};
+
+/// So many bytes of a message that has begun, or its end, have to come within `record_timeout`. A client that sends single bytes would
+/// else keep a message, and the memory that it is gathered in, for ever. A backend may take its time: it is one of ours, and lines do
+/// grow by a dot a second.
+const TRICKLE: usize = 1 << 10;
 
 /// What is to be done with what a side sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,20 +113,30 @@ pub(super) struct Lifecycle {
     last_message: Instant,
     /// The last of it came from the backend, or nothing has come yet.
     answered: bool,
+    /// Since when the client is inside a message and has not sent [`TRICKLE`] of it.
     inside_up: Option<Instant>,
+    /// How much it has sent since then.
+    trickle: usize,
     inside_down: Option<Instant>,
     client_blocked: Option<Instant>,
     backend_blocked: Option<Instant>,
     close_sent: Option<Instant>,
     lingering: Option<Instant>,
-    /// For the jitter of pings.
+    /// When it is old.
+    old: Option<Instant>,
+    throttle: Option<Box<Throttle>>,
+    starved: Option<Box<Starved>>,
+    /// For the jitter of pings, and of the age.
     random: fastrand::Rng,
 }
 
 impl Lifecycle {
-    /// `seed` decides the jitter of the pings, so that sessions that began together do not ping together.
+    /// `seed` decides the jitter of the pings and of the age, so that sessions that began together do not ping or end together.
     pub(super) fn new(settings: Arc<Settings>, now: Instant, seed: u64) -> Self {
         let mut life = Self {
+            throttle: Throttle::new(&settings.rates, now),
+            starved: None,
+            old: None,
             settings,
             reason: None,
             client: Client::Open,
@@ -135,6 +152,7 @@ impl Lifecycle {
             last_message: now,
             answered: true,
             inside_up: None,
+            trickle: 0,
             inside_down: None,
             client_blocked: None,
             backend_blocked: None,
@@ -143,6 +161,7 @@ impl Lifecycle {
             random: fastrand::Rng::with_seed(seed),
         };
         life.plan_ping(now);
+        life.plan_end(now);
         life
     }
 
@@ -221,10 +240,22 @@ impl Lifecycle {
 
     // What happened.
 
-    /// Bytes came from the client; `inside`: they end inside a message; `message`: they held data of one.
-    pub(super) fn client_received(&mut self, now: Instant, inside: bool, message: bool) {
+    /// So many bytes came from the client; `inside`: they end inside a message; `ended`: inside another one than before; `message`: they
+    /// held data of one.
+    pub(super) fn client_received(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        inside: bool,
+        ended: bool,
+        message: bool,
+    ) {
         self.ping_sent = None;
-        self.inside_up = inside.then_some(now);
+        self.trickle += bytes;
+        if !inside || ended || self.inside_up.is_none() || self.trickle >= TRICKLE {
+            self.inside_up = inside.then_some(now);
+            self.trickle = 0;
+        }
         if message {
             self.last_message = now;
             self.answered = false;
@@ -433,12 +464,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, Timeouts};
+    use crate::bridge::{Accept, Both, Deliver, HalfClose, InvalidText, RatePolicy, Rates, Timeouts};
     use crate::charset::Unmappable;
     use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
 
     fn life(now: Instant) -> Lifecycle {
-        let settings = Settings {
+        Lifecycle::new(Arc::new(settings()), now, 0)
+    }
+
+    fn settings() -> Settings {
+        Settings {
             to_backend: Framing::Raw,
             to_client: Framing::Raw,
             accept: Accept::Any,
@@ -452,12 +487,12 @@ mod tests {
             partial: Partial::Error,
             empty: Both::of(Empty::Deliver),
             half_close: HalfClose::Never,
+            rates: Rates::default(),
             timeouts: Timeouts {
                 ping: None,
                 ..Timeouts::default()
             },
-        };
-        Lifecycle::new(Arc::new(settings), now, 0)
+        }
     }
 
     /// What a drain waits for, on a clock of milliseconds.
@@ -480,7 +515,7 @@ mod tests {
 
         // A question waits for its answer, and the answer for what may belong to it.
         let mut asked = life(start);
-        asked.client_received(at(900), false, true);
+        asked.client_received(at(900), 9, false, true, true);
         asked.drain(at(1000), CloseReason::Drain);
         assert_eq!(due(&asked), Some(3000));
         asked.backend_received(at(1500), false);
@@ -497,7 +532,7 @@ mod tests {
         assert!(told(&mut inside, 20_110));
         let mut inside = life(start);
         inside.drain(at(1000), CloseReason::Drain);
-        inside.client_received(at(1010), true, true);
+        inside.client_received(at(1010), 9, true, false, true);
         assert!(!told(&mut inside, 20_000));
 
         // Never quiet: behind an answer, or between any two records in the end.
@@ -505,7 +540,7 @@ mod tests {
             let mut busy = life(start);
             busy.drain(at(1000), CloseReason::Drain);
             for ms in (1000..6000).step_by(50) {
-                busy.client_received(at(ms), false, true);
+                busy.client_received(at(ms), 9, false, true, true);
                 assert!(!told(&mut busy, ms + 49), "{ms}");
                 if answers {
                     busy.backend_received(at(ms + 49), false);
@@ -517,5 +552,84 @@ mod tests {
             }
             assert!(answers || told(&mut busy, 6000));
         }
+    }
+
+    #[test]
+    fn sessions_that_began_together_do_not_grow_old_together() {
+        let start = tokio::time::Instant::now().into_std();
+        let mut settings = settings();
+        settings.timeouts.age = Some(Duration::from_secs(1000));
+        let settings = Arc::new(settings);
+        let ages: std::collections::BTreeSet<_> = (0..100)
+            .map(|seed| {
+                let mut life = Lifecycle::new(Arc::clone(&settings), start, seed);
+                let age = life.deadline(true, true).unwrap();
+                assert!((900..=1100).contains(&(age - start).as_secs()));
+                // Then it is drained as for any other reason.
+                life.tick(age, true, true, false);
+                assert!(life.is_draining() && life.take_order().is_none());
+                life.tick(age + Duration::from_millis(100), true, true, false);
+                assert_eq!(life.take_order(), Some(Order::Close(CloseReason::MaxAge)));
+                age
+            })
+            .collect();
+        assert!(ages.len() > 90);
+    }
+
+    #[test]
+    fn a_fast_client_waits_or_is_told_to_go() {
+        let start = tokio::time::Instant::now().into_std();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let rate = |rate| std::num::NonZeroU64::new(rate);
+        for (messages, bytes) in [(rate(100), None), (None, rate(100)), (rate(100), rate(100))] {
+            for policy in [RatePolicy::Delay, RatePolicy::Close] {
+                let rates = Rates {
+                    messages,
+                    bytes,
+                    policy,
+                };
+                let settings = Settings { rates, ..settings() };
+                let mut life = Lifecycle::new(Arc::new(settings), start, 0);
+                assert_eq!(life.spend(at(0), 60, 60), Ok(false));
+                let last = life.spend(at(0), 40, 40);
+                if policy == RatePolicy::Close {
+                    assert_eq!(last, Ok(false));
+                    assert_eq!(life.spend(at(0), 1, 1), Err(CloseReason::TooFast));
+                    continue;
+                }
+                assert_eq!(last, Ok(true));
+                assert!(life.is_throttled());
+                assert_eq!(life.deadline(false, true), Some(at(50)));
+                life.tick(at(50), false, true, false);
+                assert!(!life.is_throttled());
+                let most = [life.most_messages(at(50)), life.most_bytes(at(50))];
+                assert_eq!(most, [messages, bytes].map(|rate| rate.map_or(usize::MAX, |_| 5)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_that_waits_for_memory_looks_again_and_gives_up() {
+        let start = tokio::time::Instant::now().into_std();
+        let mut life = life(start);
+        life.starve(start, true);
+        let mut looks = 0;
+        let last = loop {
+            let now = life.deadline(false, true).unwrap();
+            life.tick(now, false, true, false);
+            match life.take_order() {
+                None => looks += 1,
+                Some(order) => {
+                    assert_eq!(order, Order::Close(CloseReason::GatherBudget));
+                    break now;
+                }
+            }
+        };
+        assert_eq!((last - start, looks), (Duration::from_secs(30), 299));
+
+        let mut other = self::life(start);
+        other.starve(start, true);
+        other.starve(start, false);
+        assert_eq!(other.deadline(true, true), None);
     }
 }

@@ -11,6 +11,9 @@ enum Timer {
     Pong,
     Idle,
     Drain,
+    Age,
+    Rate,
+    Memory,
     RecordUp,
     RecordDown,
     ClientWrite,
@@ -32,6 +35,11 @@ impl Lifecycle {
         // ±10 %
         let spread = 0.9 + 0.2 * self.random.f64();
         self.next_ping = self.settings.timeouts.ping.map(|ping| now + ping.mul_f64(spread));
+    }
+
+    pub(super) fn plan_end(&mut self, now: Instant) {
+        let spread = 0.9 + 0.2 * self.random.f64();
+        self.old = self.settings.timeouts.age.map(|age| now + age.mul_f64(spread));
     }
 
     /// The moment at which [`Lifecycle::tick`] has something to do. `reading_client` and `reading_backend` tell whether that side
@@ -80,6 +88,18 @@ impl Lifecycle {
             (
                 when(open, t.idle.map(|idle| self.last_message + idle)),
                 Timer::Idle,
+            ),
+            (when(open && self.drain.is_none(), self.old), Timer::Age),
+            (
+                when(
+                    self.takes_messages(),
+                    self.throttle.as_ref().and_then(|one| one.until),
+                ),
+                Timer::Rate,
+            ),
+            (
+                when(open, self.starved.as_ref().map(|one| one.due(t.record))),
+                Timer::Memory,
             ),
             (
                 // Only between records, and with all of them delivered.
@@ -143,6 +163,9 @@ impl Lifecycle {
                     self.stop(reason);
                 }
             }
+            Timer::Age => self.drain(now, CloseReason::MaxAge),
+            Timer::Rate => self.unthrottle(),
+            Timer::Memory => self.look_for_memory(now, cut),
             Timer::RecordUp => self.refuse(now, CloseReason::ClientStalled, cut),
             Timer::RecordDown => self.backend_failed(CloseReason::BackendStalled),
             Timer::ClientWrite => {

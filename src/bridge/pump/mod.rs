@@ -48,6 +48,8 @@ pub(super) struct Pump<C, B> {
     /// Bytes read in this pass.
     read: u64,
     memory: Charge,
+    /// It gathers, and there is no memory for more.
+    short: bool,
     code: Option<CloseCode>,
     live: Arc<Live>,
     /// When the timer will wake us.
@@ -78,6 +80,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             counters: Counters::default(),
             read: 0,
             memory: Charge::new(),
+            short: false,
             code: None,
             live,
             armed: None,
@@ -141,6 +144,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         let now = tokio::time::Instant::now().into_std();
         self.read = 0;
         for _ in 0..TURNS {
+            self.look_at_memory(now);
             if self.armed.is_some_and(|at| at <= now) {
                 self.armed = None;
                 let (client, backend) = (self.from_client.reading, self.from_backend.reading);
@@ -237,7 +241,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Input::Drain => return self.drain_client(cx, now, scratch),
             Input::Ended => return false,
         };
-        let reading = self.to_backend.ready().is_empty();
+        let starved = self.short && !self.to_backend.held().is_empty();
+        let reading = self.to_backend.ready().is_empty() && !starved && !self.life.is_throttled();
         if reading && !self.from_client.reading {
             self.life.client_resumed(now);
         }
@@ -253,13 +258,20 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
         let left = self.from_client.left.len();
         scratch[..left].copy_from_slice(&self.from_client.left);
-        let end = scratch.len().min(left + self.from_client.window);
+        let window = self.from_client.window.min(self.life.most_bytes(now));
+        let end = scratch.len().min(left + window);
         match poll_read(self.client.as_mut(), cx, &mut scratch[left..end]) {
             Poll::Pending => false,
             Poll::Ready(Ok(got)) if got > 0 => {
                 self.from_client.adapt(got);
                 self.read += got as u64;
-                self.translate_up(cx, now, mode, &mut scratch[..left + got]);
+                if let Err(reason) = self.spend(now, 0, got as u64) {
+                    self.life.refuse(now, reason, self.up.is_cut());
+                    self.from_client.keep(&[]);
+                    self.counters.lost_up += (left + got) as u64;
+                } else {
+                    self.translate_up(cx, now, mode, &mut scratch[..left + got]);
+                }
                 true
             }
             Poll::Ready(_) => {
@@ -321,7 +333,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Input::Ended => return false,
             Input::Forward | Input::Discard | Input::Drain => return self.drain_backend(cx, scratch),
         }
-        let reading = self.to_client.ready().is_empty() && !self.unflushed;
+        let starved = self.short && self.gathers_down() > 0;
+        let reading = self.to_client.ready().is_empty() && !self.unflushed && !starved;
         if reading && !self.from_backend.reading {
             self.life.backend_resumed(now);
         }

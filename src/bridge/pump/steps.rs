@@ -1,17 +1,45 @@
-//! Between a read and the writes: what was read is translated in steps, so that the results of a large read need no large buffer.
+//! Around a read: whether there is memory for it; and between it and the writes: what was read is translated in steps, so that the results of a large read need no large buffer.
 
 use std::task::Context;
 use std::time::Instant;
 
-use super::super::buffers::STEP;
+use super::super::buffers::{LEAST_STEP, STEP};
 use super::super::delivery;
 use super::super::lifecycle::Input;
+use super::super::memory::Room;
 use super::super::uplink::{Mode, Pass, Stop};
 use super::Pump;
 use crate::close::CloseReason;
 use crate::io::Connection;
 
+/// As much as this of an unfinished record is held for its frame.
+const FRAGMENT: usize = 16 * 1024;
+/// The shortest frame of a client: two bytes, and the mask.
+const SHORTEST: usize = 6;
+
 impl<C: Connection, B: Connection> Pump<C, B> {
+    /// Looks whether there is memory for what the session gathers.
+    pub(super) fn look_at_memory(&mut self, now: Instant) {
+        let gathers = self.to_backend.held().len() + self.gathers_down();
+        // One that ends is read on: its client's Close frame is what frees its memory.
+        let room = if gathers == 0 || self.life.client_input() != Input::Open {
+            Room::Enough
+        } else {
+            self.memory.room(gathers)
+        };
+        self.short = room != Room::Enough;
+        self.life.starve(now, room == Room::Short);
+        if room == Room::Never {
+            self.life.refuse(now, CloseReason::GatherBudget, self.up.is_cut());
+        }
+    }
+
+    /// What is held of a record; a little of it always is, as there are no frames of single bytes.
+    pub(super) fn gathers_down(&self) -> usize {
+        let held = self.to_client.held().len();
+        if held > FRAGMENT { held } else { 0 }
+    }
+
     /// Translates in steps, and writes between them. What the sink has no room for is put off.
     pub(super) fn translate_up(
         &mut self,
@@ -20,14 +48,18 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         mode: Mode,
         mut input: &mut [u8],
     ) {
-        while input.len() > STEP {
-            let Some(used) = self.step_up(now, mode, &mut input[..STEP]) else {
-                self.counters.lost_up += (input.len() - STEP) as u64;
+        loop {
+            let step = self.step(now);
+            if input.len() <= step {
+                break;
+            }
+            let Some(used) = self.step_up(now, mode, &mut input[..step]) else {
+                self.counters.lost_up += (input.len() - step) as u64;
                 return;
             };
             input = &mut input[used..];
             self.write_backend(cx, now);
-            if !self.to_backend.ready().is_empty() || !self.life.backend_takes() {
+            if !self.to_backend.ready().is_empty() || !self.life.backend_takes() || self.life.is_throttled() {
                 return self.from_client.put_off(input);
             }
         }
@@ -36,9 +68,15 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
     }
 
+    /// How much is translated at once: where messages are counted, hardly more than have to be allowed.
+    fn step(&self, now: Instant) -> usize {
+        let most = self.life.most_messages(now).saturating_mul(SHORTEST);
+        most.clamp(LEAST_STEP, STEP)
+    }
+
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
     fn step_up(&mut self, now: Instant, mode: Mode, input: &mut [u8]) -> Option<usize> {
-        let before = self.counters.heard();
+        let (before, counted) = (self.counters.heard(), self.counters.taken());
         let mut used = 0;
         let stop = loop {
             let mut pass = Pass {
@@ -56,7 +94,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         };
         let message = self.counters.heard() != before;
         let inside = self.up.is_inside() || (stop.is_none() && used < input.len());
-        self.life.client_received(now, inside, message);
+        let taken = self.counters.taken() - counted;
+        self.life.client_received(now, used, inside, taken > 0, message);
+        let fast = self.spend(now, taken, 0);
         match stop {
             Some(Stop::Close(code)) => {
                 if mode == Mode::Open {
@@ -65,12 +105,23 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 self.life.client_closed(now);
             }
             Some(Stop::Fail(reason)) => self.life.refuse(now, reason, self.up.is_cut()),
-            Some(Stop::HalfClose) | None => return Some(used),
+            Some(Stop::HalfClose) | None => match fast {
+                Ok(()) => return Some(used),
+                Err(reason) => self.life.refuse(now, reason, self.up.is_cut()),
+            },
         }
         // RFC 6455 §5.5.1: nothing behind a Close frame has a meaning; nor has what follows a breach.
         self.counters.lost_up += (input.len() - used) as u64;
         self.from_client.keep(&[]);
         None
+    }
+
+    /// Counts what the client has sent against its rates.
+    pub(super) fn spend(&mut self, now: Instant, messages: u64, bytes: u64) -> Result<(), CloseReason> {
+        if self.life.spend(now, messages, bytes)? {
+            self.counters.edges_mut().throttled += 1;
+        }
+        Ok(())
     }
 
     /// As [`Self::translate_up`], the other way.

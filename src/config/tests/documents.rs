@@ -88,3 +88,17 @@ fn every_kind_of_framing_has_an_example_on_a_page_of_its_name() {
         assert!(shown, "{kind}");
     }
 }
+
+#[test]
+fn the_file_of_the_pod_is_good() {
+    const POD: &str = include_str!("../../../deploy/kubernetes/sidecar.yaml");
+    let (_, rest) = POD.split_once("  sealock.toml: |\n").unwrap();
+    let lines = rest
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with("    "));
+    let file: String = lines.map(|line| format!("{}\n", line.trim_start())).collect();
+    let config = good(&file);
+    assert_eq!((config.listeners.len(), config.routes.len()), (1, 1), "{file}");
+    let admin = config.admin.unwrap();
+    assert!(POD.contains(&format!("containerPort: {}", admin.bind.port())));
+}

@@ -3,6 +3,7 @@
 use super::*;
 use crate::addr::Networks;
 use crate::backend::{Balance, Check, Exchange, Plan};
+use crate::bridge::RatePolicy;
 use crate::upgrade::ForwardedHeader;
 
 #[test]
@@ -265,6 +266,34 @@ fn a_subprotocol_says_what_differs_from_its_route() {
     assert_eq!(b.partial, Partial::Error, "of its own framing");
 }
 
+/// An escape is used unless the route itself refuses; its subprotocols have the same framing.
+#[test]
+fn a_subprotocol_escapes_as_its_route_does() {
+    let dle = "framing = { kind = \"block\", start = \"<\", end = \">\", escape = \"/\" }";
+    for (own, sub, expected) in [
+        ("", "", Embedded::Escape),
+        ("embedded_delimiter = \"reject\"", "", Embedded::Reject),
+        (
+            "embedded_delimiter = \"reject\"",
+            "framing = \"slip\"",
+            Embedded::Escape,
+        ),
+        (
+            "embedded_delimiter = \"reject\"",
+            "embedded_delimiter = \"escape\"",
+            Embedded::Escape,
+        ),
+    ] {
+        let lines = format!("{dle}\n{own}\n[[route.subprotocol]]\nname = \"a\"\n{sub}");
+        let config = good(&route_with(&lines));
+        assert_eq!(
+            config.routes[0].settings_for(Some("a")).embedded,
+            expected,
+            "{lines}"
+        );
+    }
+}
+
 #[test]
 fn policies_may_differ_by_direction() {
     fn pair<T>(to_backend: T, to_client: T) -> Both<T> {
@@ -459,4 +488,127 @@ fn trusted_proxies_are_networks_or_addresses() {
         assert_eq!(forwarding.header, ForwardedHeader::XForwardedFor);
         assert_eq!(forwarding.from.contains(address), forwards, "{address}");
     }
+}
+
+#[test]
+fn every_file_is_named_once() {
+    let config = good(
+        r#"
+[[listener]]
+bind = "0.0.0.0:1"
+cert_file = "a.pem"
+key_file = "a.key"
+client_ca_file = "clients.pem"
+[[listener.certificate]]
+cert_file = "b.pem"
+key_file = "b.key"
+names = ["*.Example.com"]
+[[listener]]
+bind = "0.0.0.0:2"
+cert_file = "a.pem"
+key_file = "a.key"
+[[route]]
+name = "a"
+path = "/a"
+framing = "raw"
+backend = { targets = ["tls://localhost:1"], tls = { ca_file = "ca.pem", cert_file = "c.pem", key_file = "c.key" } }
+[[route]]
+name = "b"
+path = "/b"
+framing = "raw"
+backend = "tcp://127.0.0.1:1"
+"#,
+    );
+    let names = config
+        .files()
+        .into_iter()
+        .map(|file| file.file_name().unwrap().to_str().unwrap());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        [
+            "a.key",
+            "a.pem",
+            "b.key",
+            "b.pem",
+            "c.key",
+            "c.pem",
+            "ca.pem",
+            "clients.pem"
+        ]
+    );
+    let Tls::On(certificate) = &config.listeners[0].tls else {
+        panic!("it has TLS")
+    };
+    assert_eq!(
+        certificate.others[0].names.as_deref(),
+        Some(&["*.example.com".to_owned()][..])
+    );
+}
+
+#[test]
+fn a_level_of_the_log_is_one() {
+    let file = |level: &str| format!("log_level = \"{level}\"\n{}", route_with("framing = \"raw\""));
+    for level in ["warn", "off", "info,sealock::backend=debug", "debug,hyper=off"] {
+        assert_eq!(good(&file(level)).log_level.as_deref(), Some(level));
+    }
+    assert_eq!(good(&route_with("framing = \"raw\"")).log_level, None);
+    for level in ["", "inof", "sealock", "sealock=loud", "info,debg"] {
+        let (marked, one) = only(&file(level));
+        assert_eq!(marked, format!("\"{level}\""));
+        assert!(one.title.contains("not a log level"), "{one:?}");
+    }
+}
+
+#[test]
+fn files_are_looked_at_now_and_then_or_never() {
+    let read = |top: &str| good(&format!("{top}\n{}", route_with("framing = \"raw\""))).reload_interval;
+    for (top, interval) in [
+        ("", Some(Duration::from_secs(10))),
+        ("reload_interval = \"1m\"", Some(Duration::from_secs(60))),
+        ("reload_interval = \"off\"", None),
+    ] {
+        assert_eq!(read(top), interval, "{top}");
+    }
+}
+
+#[test]
+fn rates_are_a_routes_own_or_the_defaults() {
+    let route = |name: &str, lines: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nbackend = \"tcp://a:1\"\nframing = \"raw\"\n{lines}\n"
+        )
+    };
+    let config = good(&format!(
+        "{LISTENER}[limits]\nmax_sessions_per_client = 100\nclient_prefix_v6 = 48\nhandshakes_per_second = 50\ngather_budget = \"1 GiB\"\n\
+         [defaults]\nmessage_rate = \"100/s\"\nmax_session_age = \"48h\"\n{}{}",
+        route("a", "byte_rate = \"64 KiB/s\"\nrate_policy = \"close\""),
+        route(
+            "b",
+            "message_rate = \"off\"\nmax_session_age = \"off\"\nmax_sessions = 7"
+        ),
+    ));
+    let rate = std::num::NonZeroU64::new;
+    let rates = |messages, bytes, policy| crate::bridge::Rates {
+        messages,
+        bytes,
+        policy,
+    };
+    let [a, b] = [&config.routes[0], &config.routes[1]];
+    assert_eq!(
+        a.settings.rates,
+        rates(rate(100), rate(65_536), RatePolicy::Close)
+    );
+    assert_eq!(b.settings.rates, rates(None, None, RatePolicy::Delay));
+    let ages = [a, b].map(|route| route.settings.timeouts.age);
+    assert_eq!(ages, [Some(Duration::from_hours(48)), None]);
+    assert_eq!([a, b].map(|route| route.max_sessions), [None, Some(7)]);
+    let limits = config.limits;
+    assert_eq!(
+        (limits.max_sessions_per_client, limits.client_prefix.v6),
+        (Some(100), 48)
+    );
+    assert_eq!(
+        (limits.handshakes_per_second, limits.gather_budget),
+        (Some(50), 1 << 30)
+    );
 }

@@ -202,6 +202,8 @@ fn listeners_of_every_kind_are_taken() {
         "bind = \"[::ffff:127.0.0.1]:1\"\nplaintext = \"loopback\"",
         "bind = \"0.0.0.0:1\"\nplaintext = \"anywhere\"",
         "bind = \"127.0.0.1:0\"\nplaintext = \"loopback\"",
+        "bind = \"127.0.0.1:1\"\nplaintext = \"loopback\"\nreuse_port = true",
+        "bind = \"systemd:public 1\"\nplaintext = \"loopback\"\nreuse_port = false",
     ] {
         assert_eq!(good(&with(fine)).listeners.len(), 2, "{fine}");
     }
@@ -217,7 +219,11 @@ fn listeners_are_compared() {
     };
     let (marked, one) = only(&two("127.0.0.1:1", "127.0.0.1:1"));
     assert_eq!((marked.as_str(), one.labels.len()), ("\"127.0.0.1:1\"", 2));
+    let (marked, one) = only(&two("systemd:a", "systemd:a"));
+    assert_eq!((marked.as_str(), one.labels.len()), ("\"systemd:a\"", 2));
     for (first, second, warnings) in [
+        ("systemd:a", "systemd:b", 0),
+        ("systemd:a", "127.0.0.1:1", 0),
         ("127.0.0.1:0", "127.0.0.1:0", 0),
         ("127.0.0.1:1", "127.0.0.1:2", 0),
         ("127.0.0.1:1", "[::1]:1", 0),
@@ -336,12 +342,18 @@ fn subprotocols_have_their_own_mistakes() {
             "framing = \"lines\"\nsubprotocol = \"a\"".to_owned(),
             "\"a\"",
             "there may be several of `subprotocol`",
-            "[[subprotocol]]",
+            "[[route.subprotocol]]",
         ),
     ] {
         route_problem(&lines, marked, title, help);
     }
     // What a subprotocol has from its route is told once.
+    route_problem(
+        "framing = \"lsp\"\nembedded_delimiter = \"reject\"\n[[route.subprotocol]]\nname = \"a\"",
+        "\"reject\"",
+        "no meaning",
+        "remove this line",
+    );
     route_problem(
         &format!(
             "empty = \"skip\"\nhalf_close = \"empty-message\"\n{}",

@@ -19,7 +19,7 @@ pub(super) fn uncommented(source: &str) -> String {
 fn the_example_is_good_and_shows_the_real_defaults() {
     let shown = good(EXAMPLE);
     let spelt_out = good(&uncommented(EXAMPLE));
-    assert_eq!(spelt_out.listeners.len(), shown.listeners.len() + 3);
+    assert_eq!(spelt_out.listeners.len(), shown.listeners.len() + 4);
     assert_eq!(format!("{:?}", spelt_out.routes), format!("{:?}", shown.routes));
     assert_eq!(
         format!("{:?}", spelt_out.listeners[0]),
@@ -60,6 +60,9 @@ fn every_key_is_read() {
                 Place::Limits => format!("[limits]\n{key} = {DATE}"),
                 Place::Admin => format!("[admin]\n{key} = {DATE}"),
                 Place::Listener => format!("[[listener]]\n{key} = {DATE}"),
+                Place::ListenerCertificate => {
+                    format!("[[listener]]\n[[listener.certificate]]\n{key} = {DATE}")
+                }
                 Place::Defaults => format!("[defaults]\n{key} = {DATE}"),
                 Place::Route => format!("[[route]]\n{key} = {DATE}"),
                 Place::Subprotocol => format!("[[route]]\n[[route.subprotocol]]\n{key} = {DATE}"),

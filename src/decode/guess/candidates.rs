@@ -104,7 +104,7 @@ fn add(found: &mut Vec<Candidate>, value: &str, is_preset: bool) {
                     Some(kind) => kind == Kind::Text,
                     None => !framing.announces_length(),
                 },
-                has_binary_length: matches!(framing, Framing::LengthPrefix(_)),
+                has_binary_length: matches!(framing, Framing::LengthPrefix(_) | Framing::Varint(_)),
                 framing,
                 is_preset,
                 direction,

@@ -53,8 +53,15 @@ pub(super) fn run(args: &Decode) -> Result<bool, String> {
     let max_message = args.max_message.map_or(MAX_MESSAGE, |ByteSize(size)| size);
     let all = candidates::all();
     let ranking = rank(&all, &bytes, is_all, max_message);
-    // A reader that has gone is no reason to stop.
-    drop(io::stdout().write_all(show(&ranking, &bytes, is_all).as_bytes()));
+    let shown = show(&ranking, &bytes, is_all);
+    let mut out = io::stdout().lock();
+    match out.write_all(shown.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that has gone is no reason to stop.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(format!("cannot write: {error}"));
+        }
+        _ => {}
+    }
     if !is_all {
         report(&format!(
             "note: only the first {} of the capture were looked at",

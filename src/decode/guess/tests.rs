@@ -215,6 +215,12 @@ fn nothing_fits_what_has_no_records() {
 }
 
 #[test]
+fn a_line_feed_amid_text_is_no_length() {
+    // To MQTT each sixth of these lines is a header, of which the line feed says that ten bytes follow.
+    assert_eq!(first(&b"y\n".repeat(7_000))[0], "\"lines\"");
+}
+
+#[test]
 fn one_record_is_weak_evidence() {
     let one = hex(DNS_QUERY);
     assert!(show(&rank(&ALL, &one, true, MAX_MESSAGE), &one, true).contains("weak evidence"));

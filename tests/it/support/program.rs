@@ -41,7 +41,7 @@ pub struct Program {
     records: mpsc::UnboundedReceiver<Value>,
     log: watch::Receiver<String>,
     log_reader: JoinHandle<()>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Program {
@@ -83,22 +83,55 @@ impl Program {
         std::fs::write(&path, file).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
         command
-            .args(["run", "--log-format", log_format, "-c"])
+            .args(["run", "--log-level", "debug", "--log-format", log_format, "-c"])
             .arg(&path)
             .envs(environment.iter().copied());
         Self::spawn(command, 2, file.contains("[admin]"), dir).await
     }
 
+    /// Starts sealock with the file `sealock.toml` of a folder, which must have two listeners. The file, or what is usual, says what is
+    /// logged.
+    pub async fn start_in(dir: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
+        command
+            .args(["run", "-c"])
+            .arg(dir.path().join("sealock.toml"))
+            .envs(environment.iter().copied());
+        let admin = std::fs::read_to_string(dir.path().join("sealock.toml"))
+            .unwrap()
+            .contains("[admin]");
+        Self::spawn(command, 2, admin, dir).await
+    }
+
+    /// Starts sealock with a whole file as the last arguments of another command, which becomes it. This many listeners come up; the
+    /// first and the last have names here.
+    pub async fn start_by(mut command: Command, file: &str, listeners: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sealock.toml");
+        std::fs::write(&path, file).unwrap();
+        command
+            .args([env!("CARGO_BIN_EXE_sealock"), "run", "--log-format", "json", "-c"])
+            .arg(&path);
+        Self::spawn(command, listeners, file.contains("[admin]"), dir).await
+    }
+
     /// Starts the demo, whose one listener has TLS.
     pub async fn demo() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealock"));
-        command.args(["demo", "--bind", "127.0.0.1:0", "--log-format", "json"]);
+        let words = [
+            "--bind",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--log-level",
+            "debug",
+        ];
+        command.arg("demo").args(words);
         Self::spawn(command, 1, false, tempfile::tempdir().unwrap()).await
     }
 
     async fn spawn(mut command: Command, listeners: usize, admin: bool, dir: tempfile::TempDir) -> Self {
         let mut child = command
-            .args(["--log-level", "debug"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -137,7 +170,7 @@ impl Program {
             records,
             log,
             log_reader,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -202,6 +235,11 @@ impl Program {
         // The system counts with some slack, so the peak may be told lower than before.
         let grown = self.peak_memory().saturating_sub(before);
         assert!(grown < 8 * 1024, "{grown} KiB more");
+    }
+
+    /// The path of a file in the folder of its configuration.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// The process id.

@@ -1,4 +1,4 @@
-//! What becomes of a delimiter inside a client's message: the policies, and which framing has a use for which.
+//! What becomes of messages and records at the edges: the policies, and which framing has a use for which.
 
 use super::{DelimiterError, Framing};
 
@@ -13,6 +13,35 @@ pub enum Embedded {
     Replace(Box<[u8]>),
     /// Escape it, where the framing has an escape: it arrives as it was.
     Escape,
+}
+
+/// What to do with a record longer than the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oversized {
+    /// End the session (close 1009).
+    Close,
+    /// Drop this record, count it, and go on with the next.
+    Discard,
+}
+
+/// What to do with a record that the end of the stream cuts short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partial {
+    /// Close 1011; the part is dropped and counted.
+    Error,
+    /// Deliver what is there as a message, then close 1000.
+    Deliver,
+    /// Drop what is there, count it, then close 1000.
+    Drop,
+}
+
+/// What to do with an empty message or record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Empty {
+    /// Treat it like any other.
+    Deliver,
+    /// Leave it out and count it.
+    Skip,
 }
 
 /// Why a policy has no meaning for a framing.
@@ -58,7 +87,16 @@ impl Framing {
         }
     }
 
-    /// Checks a policy against this framing.
+    /// What to do with a record cut short when the route does not say: an unfinished last line is often meant, any other unfinished
+    /// record never is.
+    pub fn default_partial(&self) -> Partial {
+        match self {
+            Self::Raw | Self::Delimiter(_) => Partial::Deliver,
+            _ => Partial::Error,
+        }
+    }
+
+    /// Checks what is to become of an embedded delimiter against this framing.
     pub fn check_embedded(&self, embedded: &Embedded) -> Result<(), EmbeddedError> {
         match (self, embedded) {
             (Self::Block(rule), Embedded::Reject) if rule.escapes() => Ok(()),

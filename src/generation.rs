@@ -1,0 +1,354 @@
+//! What one reading of the configuration gives, replaced as a whole: routes with their backends, certificates, limits.
+
+use std::io;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accept::Pace;
+use crate::addr::Networks;
+use crate::admin::Access;
+use crate::backend::{Pool, Secure};
+use crate::bridge;
+use crate::config::{self, BackendTls, Certificate, Config, OtherCertificate, Route, Tls};
+use crate::io::Connection;
+use crate::route::RouteTable;
+use crate::session::Service;
+use crate::tls::client::Trust;
+use crate::tls::{self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig};
+use crate::upgrade::{Bounds, Forwarding};
+
+/// A route, and the way to its backend. Sessions keep the route alone, so that the pool can be replaced under them.
+pub struct Destination {
+    /// What the configuration says.
+    pub route: Arc<Route>,
+    /// Its targets, with what is known of them.
+    pub pool: Arc<Pool>,
+    /// No sessions are begun: [`Service::drain`].
+    pub draining: Arc<AtomicBool>,
+}
+
+/// What one reading of the configuration gave. It is replaced as a whole.
+pub struct Generation {
+    /// How many there were before it.
+    pub number: u64,
+    /// When it came into force.
+    pub since: SystemTime,
+    /// What it was made of.
+    pub config: Config,
+    /// Where requests go.
+    pub routes: RouteTable<Arc<Destination>>,
+    /// The same, each once, in the order of the file.
+    pub destinations: Vec<Arc<Destination>>,
+    /// Who may use the admin listener, where there is one.
+    pub admin: Option<Access>,
+    /// What connections of each listener share, in the order of the listeners.
+    pub ports: Vec<Port>,
+}
+
+/// What all connections of a listener share.
+pub struct Port {
+    /// The most sessions that began here.
+    pub max_sessions: Option<usize>,
+    /// Proxies that send a PROXY header first.
+    pub proxies: Networks,
+    /// The longest time that one may take.
+    pub proxy_timeout: Duration,
+    /// Proxies that say in the request whom it comes from, and where.
+    pub forwarding: Option<Forwarding>,
+    /// TLS, or none.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// When the first of its certificates ends, where they say so.
+    pub not_after: Option<jiff::Timestamp>,
+    /// Longest TLS handshake.
+    pub handshake_timeout: Duration,
+    /// The bounds of the HTTP stage.
+    pub bounds: Bounds,
+}
+
+/// Why what a configuration names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// A certificate or key.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+    /// The token of the admin listener cannot be read.
+    #[error("the token of the admin listener: {0}")]
+    Token(io::Error),
+}
+
+/// Where listeners take their certificates from.
+pub enum Identities {
+    /// From the files that the configuration names.
+    Files,
+    /// This one, for every TLS listener.
+    Given(Identity),
+}
+
+/// A configuration that is ready to come into force.
+pub struct Next {
+    generation: Generation,
+    waiting: Vec<String>,
+}
+
+impl Next {
+    /// Makes what the configuration needs, from the files that it names. Nothing is changed by that. Blocks, and belongs inside the
+    /// runtime.
+    pub fn make(service: &Service, config: Config) -> Result<Self, MakeError> {
+        let old = service.current.load();
+        let (generation, waiting) =
+            Generation::after(&old, config, &Identities::Files, &service.tasks, &service.stop)?;
+        Ok(Self { generation, waiting })
+    }
+
+    /// Puts it in force for the connections to come; sessions go on as they began. Gives what of it has to wait for a restart.
+    pub fn put(self, service: &Service) -> Vec<String> {
+        put_in_force(&self.generation.config.limits, &service.pace);
+        service.current.store(Arc::new(self.generation));
+        self.waiting
+    }
+}
+
+impl Generation {
+    /// Makes what a configuration needs. A route whose backend is as it was in the old one keeps what is known of its targets, and how
+    /// many sessions they have. Over TLS it does not: its files may hold something else now.
+    pub(crate) fn make(
+        old: Option<&Self>,
+        config: Config,
+        identities: &Identities,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, MakeError> {
+        let ports = config
+            .listeners
+            .iter()
+            .map(|listener| Port::make(listener, identities))
+            .collect::<Result<_, _>>()?;
+        let (mut routes, mut destinations) = (Vec::new(), Vec::new());
+        for route in config.routes.iter().cloned() {
+            let secure = route.backend_tls.as_ref().map(secure).transpose()?;
+            let before = old.and_then(|old| old.destination(&route.name));
+            let same = |other: &&Arc<Destination>| {
+                let clear = secure.is_none() && other.route.backend_tls.is_none();
+                clear && other.route.backend == route.backend
+            };
+            let draining = before
+                .map(|before| Arc::clone(&before.draining))
+                .unwrap_or_default();
+            let pool = match before.filter(same) {
+                Some(same) => Arc::clone(&same.pool),
+                None => {
+                    let pool = Pool::new(&route.name, route.backend.clone(), secure, tasks, stop);
+                    Arc::new(pool)
+                }
+            };
+            let (hosts, path) = (route.hosts.clone(), route.path.clone());
+            let destination = Arc::new(Destination {
+                route: Arc::new(route),
+                pool,
+                draining,
+            });
+            destinations.push(Arc::clone(&destination));
+            routes.push((hosts, path, destination));
+        }
+        let admin = config.admin.as_ref().map(Access::load).transpose();
+        Ok(Self {
+            number: old.map_or(0, |old| old.number + 1),
+            since: SystemTime::now(),
+            routes: RouteTable::new(routes),
+            destinations,
+            admin: admin.map_err(MakeError::Token)?,
+            ports,
+            config,
+        })
+    }
+
+    /// The route of this name.
+    pub fn destination(&self, name: &str) -> Option<&Arc<Destination>> {
+        self.destinations.iter().find(|one| one.route.name == name)
+    }
+
+    /// Makes the next one for the same listeners, and says what of it has to wait for a restart.
+    fn after(
+        old: &Self,
+        mut config: Config,
+        identities: &Identities,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<(Self, Vec<String>), MakeError> {
+        let mut fixed = Vec::new();
+        let mut wanted = std::mem::take(&mut config.listeners);
+        for running in &old.config.listeners {
+            let same = |other: &config::Listener| {
+                other.bind == running.bind
+                    && matches!(other.tls, Tls::On(_)) == matches!(running.tls, Tls::On(_))
+            };
+            let mut found = wanted.iter().position(same).map(|at| wanted.remove(at));
+            if let Some(found) = found
+                .as_mut()
+                .filter(|found| found.reuse_port != running.reuse_port)
+            {
+                fixed.push(format!("reuse_port of the listener {} is another", running.bind));
+                found.reuse_port = running.reuse_port;
+            }
+            if found.is_none() {
+                fixed.push(format!(
+                    "the listener {} is no longer in the file, or has TLS no longer",
+                    running.bind
+                ));
+            }
+            config.listeners.push(found.unwrap_or_else(|| running.clone()));
+        }
+        fixed.extend(
+            wanted
+                .iter()
+                .map(|new| format!("the listener {} is new", new.bind)),
+        );
+        let address = |config: &Config| config.admin.as_ref().map(|admin| admin.bind);
+        if address(&config) != address(&old.config) {
+            fixed.push("the address of the admin listener is another".to_owned());
+            config.admin.clone_from(&old.config.admin);
+        }
+        if config.limits.max_handshakes != old.config.limits.max_handshakes {
+            fixed.push("max_handshakes is another".to_owned());
+            config.limits.max_handshakes = old.config.limits.max_handshakes;
+        }
+        if config.log_file != old.config.log_file {
+            fixed.push("log_file is another".to_owned());
+            config.log_file.clone_from(&old.config.log_file);
+        }
+        Ok((Self::make(Some(old), config, identities, tasks, stop)?, fixed))
+    }
+}
+
+impl Port {
+    fn make(listener: &config::Listener, identities: &Identities) -> Result<Self, MakeError> {
+        let (tls, not_after) = match &listener.tls {
+            Tls::On(files) => {
+                let (config, not_after) = server_config(files, identities)?;
+                (Some(config), not_after)
+            }
+            Tls::Off => (None, None),
+        };
+        Ok(Self {
+            max_sessions: listener.max_sessions,
+            proxies: listener.proxies.clone(),
+            proxy_timeout: match tls {
+                Some(_) => listener.handshake_timeout,
+                None => listener.request_timeout,
+            },
+            forwarding: listener.forwarding.clone(),
+            handshake_timeout: listener.handshake_timeout,
+            bounds: Bounds {
+                request_timeout: listener.request_timeout,
+                max_head: listener.max_head,
+                tls: tls.is_some(),
+            },
+            tls,
+            not_after,
+        })
+    }
+}
+
+/// The TLS of one listener. Each has its own: a ticket of one is worth nothing at another, whose clients may be others.
+fn server_config(
+    files: &Certificate,
+    identities: &Identities,
+) -> Result<(Arc<ServerConfig>, Option<jiff::Timestamp>), MakeError> {
+    let certificates = match identities {
+        Identities::Files => certificates(files)?,
+        Identities::Given(identity) => Certificates::from(identity),
+    };
+    let not_after = certificates.not_after();
+    let client_ca = files.client_ca_file.as_deref().map(ClientCa::load).transpose()?;
+    match tls::server_config(certificates, client_ca.as_ref()) {
+        Ok(config) => Ok((config, not_after)),
+        Err(error) => Err(MakeError::Tls(error.to_string())),
+    }
+}
+
+fn certificates(files: &Certificate) -> Result<Certificates, IdentityError> {
+    let mut certificates = Certificates::from(&Identity::load(&files.cert_file, &files.key_file)?);
+    for other in &files.others {
+        let (identity, names) = load_other(other)?;
+        certificates.add(&identity, names);
+    }
+    Ok(certificates)
+}
+
+/// A certificate, and the names for which it is shown.
+fn load_other(other: &OtherCertificate) -> Result<(Identity, Vec<String>), IdentityError> {
+    let identity = Identity::load(&other.cert_file, &other.key_file)?;
+    match identity.names(other.names.as_deref()) {
+        Ok(names) => Ok((identity, names)),
+        Err(problem) => Err(IdentityError::File {
+            file: other.cert_file.clone(),
+            problem,
+        }),
+    }
+}
+
+/// TLS to the targets of a route.
+fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
+    let trust = tls.ca_file.clone().map_or(Trust::System, Trust::File);
+    let certificate = tls.certificate.as_ref();
+    let identity = certificate
+        .map(|(cert, key)| Identity::load(cert, key))
+        .transpose()?;
+    let connector = Connector::new(&trust, tls.server_name.as_deref(), identity.as_ref())?;
+    Ok(Arc::new(move |tcp, host| {
+        let (connector, host) = (connector.clone(), host.to_owned());
+        Box::pin(async move {
+            let stream: Box<dyn Connection + Send> = Box::new(connector.connect(tcp, &host).await?);
+            Ok(stream)
+        })
+    }))
+}
+
+/// Sets those limits that are no affair of a single connection.
+pub(crate) fn put_in_force(limits: &config::Limits, pace: &Pace) {
+    bridge::set_budget(limits.gather_budget);
+    let rate = limits
+        .handshakes_per_second
+        .and_then(|rate| NonZeroU64::new(rate as u64));
+    pace.set(rate);
+}
+
+/// Checks what the start would need, without starting: every certificate with its key, and the authorities of clients and
+/// backends, and the token of the admin listener.
+pub fn check(config: &Config) -> Vec<MakeError> {
+    let files = config
+        .listeners
+        .iter()
+        .filter_map(|listener| match &listener.tls {
+            Tls::On(files) => Some(files),
+            Tls::Off => None,
+        });
+    let backends = config
+        .routes
+        .iter()
+        .filter_map(|route| secure(route.backend_tls.as_ref()?).err());
+    let token = config.admin.as_ref().and_then(|admin| Access::load(admin).err());
+    let token = token.map(MakeError::Token);
+    files
+        .flat_map(|files| {
+            let identity = Identity::load(&files.cert_file, &files.key_file).err();
+            let others = files.others.iter().filter_map(|other| load_other(other).err());
+            let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
+            identity
+                .into_iter()
+                .chain(others)
+                .chain(client_ca.and_then(Result::err))
+        })
+        .chain(backends)
+        .map(MakeError::Identity)
+        .chain(token)
+        .collect()
+}

@@ -1,0 +1,333 @@
+//! Loads, checks and swaps: on SIGHUP, on request, when a file has changed.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
+
+use super::files::Look;
+use super::watch::{Prints, Step, Watch};
+use super::{Ask, Cause, Outcome};
+use crate::config::{self, Config};
+use crate::generation::{self, Next};
+use crate::limits;
+use crate::session::Service;
+use crate::signals::{self, Hangups};
+use crate::telemetry::LogLevel;
+
+/// The longest time for reading all files. A file system that does not answer must not hold up more than a reload.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How soon a change is looked at again, to see whether it stands still.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The file that the configuration in force came from, and what stood in it and in those that it names.
+pub struct Source {
+    path: PathBuf,
+    look: Look,
+    seen: Prints,
+}
+
+impl Source {
+    /// Looks at the file, before it is read for the first time.
+    pub fn before(path: &Path) -> Self {
+        let (path, look) = (path.to_owned(), Look::default());
+        let seen = look.at([&*path]);
+        Self { path, look, seen }
+    }
+
+    /// Looks at the files that it names, before those are read.
+    pub fn named(&mut self, config: &Config) {
+        self.seen.extend(self.look.at(config.files()));
+    }
+}
+
+/// Reloads whenever there is cause to. Ends with whoever awaits it.
+pub async fn run(
+    service: &Arc<Service>,
+    source: Source,
+    mut hangups: Hangups,
+    level: &LogLevel,
+) -> Infallible {
+    let mut requests = service.reload.requests();
+    let mut watch = Watch::default();
+    watch.tried(source.seen);
+    let mut driver = Driver {
+        service,
+        level,
+        path: source.path.into(),
+        look: source.look,
+        watch,
+        reading: Arc::default(),
+    };
+    let mut step = Step::Rest;
+    loop {
+        let interval = service.current.load().config.reload_interval;
+        let pause = match (step, interval) {
+            (_, None) => Duration::MAX,
+            (Step::LookAgain, Some(interval)) => interval.min(AGAIN),
+            (Step::Rest | Step::Reload, Some(interval)) => interval,
+        };
+        let (cause, ask) = tokio::select! {
+            () = hangups.next() => (Cause::Signal, None),
+            ask = next(&mut requests) => (Cause::Request, Some(ask)),
+            () = tokio::time::sleep(pause) => (Cause::Change, None),
+        };
+        if cause == Cause::Change {
+            step = driver.look().await;
+            if step != Step::Reload {
+                continue;
+            }
+        }
+        let outcome = driver.reload(cause).await;
+        step = Step::Rest;
+        // Who asked may have left.
+        drop(ask.map(|ask| ask.send(outcome)));
+    }
+}
+
+/// The next who asks, or never.
+async fn next(requests: &mut Option<mpsc::Receiver<Ask>>) -> Ask {
+    let asked = match requests {
+        Some(requests) => requests.recv().await,
+        None => None,
+    };
+    match asked {
+        Some(ask) => ask,
+        None => std::future::pending().await,
+    }
+}
+
+struct Driver<'a> {
+    service: &'a Arc<Service>,
+    level: &'a LogLevel,
+    path: Arc<Path>,
+    look: Look,
+    watch: Watch,
+    /// Held by whoever reads. What hangs keeps it, so that never more than one thread hangs.
+    reading: Arc<Mutex<()>>,
+}
+
+/// What an attempt found.
+struct Read {
+    /// What stood in the files before they were read.
+    prints: Prints,
+    /// The configuration and what is odd about it, or all that is wrong.
+    made: Result<(Next, String), String>,
+}
+
+impl Driver<'_> {
+    /// Looks whether something has changed.
+    async fn look(&mut self) -> Step {
+        let (look, files) = (self.look.clone(), self.watch.files().cloned().collect::<Vec<_>>());
+        let looking = beside_threads(&self.reading, move || look.at(files.iter().map(PathBuf::as_path)));
+        match looking.await {
+            Ok(now) => self.watch.look(now),
+            Err(problem) => {
+                self.told(Cause::Change, Err(problem));
+                Step::Rest
+            }
+        }
+    }
+
+    /// Reads everything anew, and puts it in force if it is good.
+    async fn reload(&mut self, cause: Cause) -> Outcome {
+        signals::notify_reloading();
+        let (service, path, look) = (
+            Arc::clone(self.service),
+            Arc::clone(&self.path),
+            self.look.clone(),
+        );
+        let read = beside_threads(&self.reading, move || read(&service, &path, &look)).await;
+        let made = read.and_then(|Read { prints, made }| {
+            self.watch.tried(prints);
+            made
+        });
+        let outcome = self.told(cause, made);
+        signals::notify_ready();
+        outcome
+    }
+
+    /// Puts a good configuration in force, and says how it went.
+    fn told(&self, cause: Cause, made: Result<(Next, String), String>) -> Outcome {
+        let outcome = match made {
+            Ok((next, warnings)) => {
+                let waiting = next.put(self.service);
+                let generation = self.service.current.load();
+                self.level.follow(generation.config.log_level.as_deref());
+                limits::raise_open_files(generation.config.limits.max_sessions);
+                let (number, cause) = (generation.number, cause.name());
+                tracing::info!(
+                    generation = number,
+                    cause,
+                    "reloaded: this configuration is in force"
+                );
+                if !warnings.is_empty() {
+                    tracing::warn!("{warnings}");
+                }
+                for what in &waiting {
+                    tracing::warn!(what, "waits for a restart");
+                }
+                Outcome::Done {
+                    generation: number,
+                    waiting,
+                }
+            }
+            Err(problem) => {
+                let cause = cause.name();
+                tracing::error!(
+                    cause,
+                    "not reloaded: the configuration stays as it was\n{problem}"
+                );
+                Outcome::Refused(problem.into())
+            }
+        };
+        let since = self.service.current.load().since;
+        self.service.reload.record(cause, &outcome, since);
+        outcome
+    }
+}
+
+/// Runs what reads files beside the runtime's threads, and waits for it, but not for ever.
+async fn beside_threads<T: Send + 'static>(
+    reading: &Arc<Mutex<()>>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let reading = Arc::clone(reading);
+    let done = timeout(DEADLINE, async {
+        let held = reading.lock_owned().await;
+        tokio::task::spawn_blocking(move || {
+            let _held = held;
+            work()
+        })
+        .await
+    });
+    match done.await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(defect)) => Err(format!("error: the files cannot be read: {defect}\n")),
+        Err(_) => Err(format!(
+            "error: the files could not be read within {DEADLINE:?}\n"
+        )),
+    }
+}
+
+fn read(service: &Service, path: &Path, look: &Look) -> Read {
+    let mut prints = look.at([path]);
+    let made = match config::load(path) {
+        Ok(loaded) => {
+            prints.extend(look.at(loaded.config.files()));
+            make(service, loaded)
+        }
+        Err(problems) => {
+            // Which files it means is not known.
+            prints.extend(look.at(service.current.load().config.files()));
+            Err(problems.to_string())
+        }
+    };
+    Read { prints, made }
+}
+
+fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), String> {
+    let problems = generation::check(&loaded.config);
+    if !problems.is_empty() {
+        let lines = problems.iter().map(|problem| format!("error: {problem}\n"));
+        return Err(lines.collect());
+    }
+    let warnings = match loaded.warnings.is_empty() {
+        true => String::new(),
+        false => loaded.warnings.to_string(),
+    };
+    match Next::make(service, loaded.config) {
+        Ok(next) => Ok((next, warnings)),
+        Err(error) => Err(format!("error: {error}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accept::Inherited;
+    use crate::app::App;
+    use crate::generation::Identities;
+    use std::future::{Future, ready};
+
+    /// Runs something beside the driver of a sealock whose file stands in this folder.
+    async fn beside<F: Future<Output = ()>>(path: &Path, work: impl FnOnce(Arc<Service>) -> F) {
+        let mut source = Source::before(path);
+        let config = config::load(path).unwrap().config;
+        source.named(&config);
+        let app = App::start(config, Identities::Files, Inherited::default(), |_| None).unwrap();
+        let service = Arc::clone(app.service());
+        let (hangups, level) = (Hangups::new().unwrap(), LogLevel::unheard());
+        tokio::select! {
+            // In this order: who asks before it runs is told that nobody reloads.
+            biased;
+            never = run(&service, source, hangups, &level) => match never {},
+            () = work(Arc::clone(&service)) => {}
+        }
+        assert_eq!(
+            service.reload.request().await,
+            Outcome::Unavailable,
+            "nobody is there any more"
+        );
+        app.shutdown(ready(())).await;
+    }
+
+    fn file(route: &str, max_handshakes: usize) -> String {
+        format!(
+            "reload_interval = \"off\"\n[limits]\nmax_handshakes = {max_handshakes}\n\
+             [[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n\
+             [[route]]\nname = \"{route}\"\npath = \"/\"\nbackend = \"tcp://127.0.0.1:1\"\nframing = \"raw\"\n"
+        )
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_told_how_it_went_and_the_state_shows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sealock.toml");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(&file("a", 10));
+        beside(&path, async |service| {
+            assert_eq!(service.reload.state().last, None);
+            let waits = vec!["max_handshakes is another".to_owned()];
+            // It waits as long as it is another than the one that is in force, not once.
+            for (text, generation, waiting) in [
+                (file("b", 20), 1, waits.clone()),
+                (file("c", 20), 2, waits),
+                (file("d", 10), 3, Vec::new()),
+            ] {
+                write(&text);
+                let done = Outcome::Done {
+                    generation,
+                    waiting: waiting.clone(),
+                };
+                assert_eq!(service.reload.request().await, done);
+                let state = service.reload.state();
+                assert_eq!((state.generation, &state.waiting), (generation, &waiting));
+                assert_eq!(state.since, service.current.load().since);
+            }
+            write("[[route]]\n");
+            let Outcome::Refused(problem) = service.reload.request().await else {
+                panic!("it was taken")
+            };
+            let checked = config::load(&path).unwrap_err().to_string();
+            assert_eq!(*problem, *checked);
+            let state = service.reload.state();
+            assert_eq!((state.generation, state.succeeded, state.failed), (3, 3, 1));
+            let last = state.last.clone().unwrap();
+            assert_eq!((last.cause, last.problem), (Cause::Request, Some(problem)));
+            assert_eq!(service.current.load().config.routes[0].name, "d");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_is_given_up_and_holds_one_thread_only() {
+        let reading = Arc::new(Mutex::new(()));
+        let _hangs = Arc::clone(&reading).lock_owned().await;
+        let problem = beside_threads(&reading, || ()).await.unwrap_err();
+        assert!(problem.contains("within 20s"), "{problem}");
+    }
+}

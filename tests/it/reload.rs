@@ -1,0 +1,470 @@
+//! Another configuration while sealock runs: by a signal, by what is in the files, and what becomes of sessions, of bad files, and of
+//! certificates.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Stdio;
+
+use sealock::tls::DevelopmentCa;
+use serde_json::{Value, json};
+use tokio::net::UnixDatagram;
+use tokio::process::Command;
+
+use crate::admin;
+use crate::support::{Backend, Client, Program, Request, TEXT, certificate, missing, sealock, soon};
+
+/// A file with a listener in the clear and one with TLS, whose certificate lies beside it.
+fn file(top: &str, routes: &str) -> String {
+    format!(
+        "{top}\n[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n\
+         [[listener]]\nbind = \"127.0.0.1:0\"\ncert_file = \"tls.crt\"\nkey_file = \"tls.key\"\n{routes}"
+    )
+}
+
+fn route(name: &str, backend: SocketAddr, settings: &str) -> String {
+    format!(
+        "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nbackend = \"tcp://{backend}\"\nframing = \"lines\"\n{settings}\n"
+    )
+}
+
+const QUIET: &str = "reload_interval = \"off\"";
+const QUICK: &str = "reload_interval = \"10ms\"";
+
+/// A certificate for these names, as files in a folder.
+fn certify(folder: &Path, names: &[&str]) -> DevelopmentCa {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let made = DevelopmentCa::make(&names).unwrap();
+    std::fs::write(folder.join("tls.crt"), &made.cert_pem).unwrap();
+    std::fs::write(folder.join("tls.key"), &made.key_pem).unwrap();
+    made
+}
+
+/// The run's certificate, which clients trust, as files in a folder.
+fn trusted(folder: &Path) -> String {
+    for (from, to) in [("dev.pem", "tls.crt"), ("dev.key", "tls.key")] {
+        std::fs::copy(certificate(from), folder.join(to)).unwrap();
+    }
+    std::fs::read_to_string(folder.join("tls.crt")).unwrap()
+}
+
+/// A folder with the file and a certificate.
+fn folder(text: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    trusted(dir.path());
+    std::fs::write(dir.path().join("sealock.toml"), text).unwrap();
+    dir
+}
+
+async fn exchange(client: &mut Client, text: &str) {
+    client.send(TEXT, text.as_bytes()).await;
+    assert_eq!(client.message().await, (TEXT, text.as_bytes().to_vec()));
+}
+
+async fn status(address: SocketAddr, request: Request) -> u16 {
+    match request.plain(address).await {
+        Ok(_) => 101,
+        Err(refusal) => refusal.status,
+    }
+}
+
+/// The certificate that a client is shown who asks for this name, or for none, as the text that stands in its file.
+async fn shown(address: SocketAddr, name: Option<&str>) -> String {
+    let mut command = Command::new("openssl");
+    command
+        .args(["s_client", "-connect", &address.to_string()])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    match name {
+        Some(name) => command.args(["-servername", name]),
+        None => command.arg("-noservername"),
+    };
+    let output = soon("openssl", command.output()).await;
+    let output = output.unwrap_or_else(|error| missing(&command, &error));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let begin = text.find("-----BEGIN").unwrap_or_else(|| panic!("{output:?}"));
+    let end = text.find("-----END").unwrap();
+    bare(&text[begin..end])
+}
+
+/// A certificate as [`shown`] gives it.
+fn bare(pem: &str) -> String {
+    let end = pem.find("-----END").unwrap_or(pem.len());
+    pem[..end].split_whitespace().collect()
+}
+
+/// The messages of the log that hold this, as they were before they became JSON.
+fn messages(log: &str, what: &str) -> Vec<String> {
+    let records = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records
+        .filter_map(|record| Some(record["message"].as_str()?.to_owned()))
+        .filter(|message| message.contains(what))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_signal_puts_the_whole_file_in_force_and_sessions_keep_what_they_had() {
+    let echo = Backend::echo().await;
+    let dir = folder(&file(
+        QUIET,
+        &[route("kept", echo, ""), route("gone", echo, "")].concat(),
+    ));
+    let mut program = Program::start_in(dir, &[]).await;
+    let mut kept = Client::plain(program.plain, "/kept").await;
+    let mut gone = Client::tls(program.tls, "/gone").await;
+    let app = || Request::get("/kept").set("Origin", "https://app.example.com");
+    assert_eq!(status(program.plain, app()).await, 403);
+    assert_eq!(status(program.plain, Request::get("/new")).await, 404);
+
+    let strict = "max_message = \"5 B\"\norigins = [\"https://app.example.com\"]";
+    let routes = [route("kept", echo, strict), route("new", echo, "")].concat();
+    let another = "[[listener]]\nbind = \"127.0.0.1:1\"\nplaintext = \"loopback\"\n";
+    let text = file(
+        "reload_interval = \"off\"\n[limits]\nmax_sessions = 4",
+        &format!("{another}{routes}"),
+    );
+    std::fs::write(program.path("sealock.toml"), text).unwrap();
+    program.signal("HUP").await;
+    let log = program.logged("waits for a restart").await;
+    assert!(log.contains("\"generation\":1,\"cause\":\"signal\""), "{log}");
+    assert!(
+        log.contains("\"what\":\"the listener 127.0.0.1:1 is new\""),
+        "{log}"
+    );
+
+    // Sessions go on as they began.
+    exchange(&mut kept, "longer than five bytes").await;
+    exchange(&mut gone, "on a route that is no more").await;
+    // What comes now finds the new routes, origins and limits.
+    assert_eq!(status(program.plain, Request::get("/gone")).await, 404);
+    let mut strict = app()
+        .plain(program.plain)
+        .await
+        .unwrap_or_else(|_| panic!("refused"));
+    exchange(&mut strict, "five!").await;
+    let mut new = Client::tls(program.tls, "/new").await;
+    exchange(&mut new, "new").await;
+    assert_eq!(status(program.plain, Request::get("/new")).await, 503);
+    strict.send(TEXT, b"six...").await;
+    strict.expect_close(1009, "message over the limit of 5 B").await;
+}
+
+#[tokio::test]
+async fn a_bad_file_is_told_as_by_check_and_the_old_one_stays() {
+    let echo = Backend::echo().await;
+    let good = file(QUIET, &route("echo", echo, ""));
+    let twice_bad = good.replace("framing =", "farming =").replace("\"off\"", "10");
+    let other = DevelopmentCa::make(&["localhost".into()]).unwrap();
+    for format in ["json", "human"] {
+        let mut program = Program::start_in(folder(&good), &[("SEALOCK_LOG_FORMAT", format)]).await;
+        let mut session = Client::plain(program.plain, "/echo").await;
+        let path = program.path("sealock.toml");
+        let own_key = std::fs::read(program.path("tls.key")).unwrap();
+        for (at, (text, key, says)) in [
+            (
+                &twice_bad,
+                None,
+                vec!["reload_interval", "did you mean `framing`?", "2 errors"],
+            ),
+            (
+                &good,
+                Some(&other.key_pem),
+                vec!["does not belong to the certificate"],
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            std::fs::write(&path, text).unwrap();
+            std::fs::write(
+                program.path("tls.key"),
+                key.map_or(&*own_key, |key| key.as_bytes()),
+            )
+            .unwrap();
+            let checked = sealock(["check", "-c", path.to_str().unwrap()], "").await;
+            assert_eq!(checked.code, Some(78));
+            program.signal("HUP").await;
+            program.logged_times("not reloaded", at + 1).await;
+            // A line that people can read is many lines.
+            program.logged(says[says.len() - 1]).await;
+            let log = program.log();
+            let told = match format {
+                "json" => messages(&log, "not reloaded").pop().unwrap(),
+                _ => log,
+            };
+            assert!(
+                told.contains(checked.stderr.trim_end()),
+                "{told}\n{}",
+                checked.stderr
+            );
+            assert!(says.iter().all(|word| told.contains(word)), "{told}");
+            exchange(&mut session, "here").await;
+            exchange(&mut Client::tls(program.tls, "/echo").await, "and new").await;
+        }
+        // The right one is taken afterwards.
+        std::fs::write(program.path("tls.key"), own_key).unwrap();
+        program.signal("HUP").await;
+        program.logged("reloaded: this").await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_file_or_of_a_certificate_needs_no_signal() {
+    let echo = Backend::echo().await;
+    let dir = folder(&file(QUICK, &route("one", echo, "")));
+    let mut program = Program::start_in(dir, &[]).await;
+    assert_eq!(status(program.plain, Request::get("/two")).await, 404);
+    let text = file(QUICK, &route("two", echo, ""));
+    std::fs::write(program.path("sealock.toml"), text).unwrap();
+    let log = program.logged("reloaded: this").await;
+    assert!(log.contains("\"cause\":\"change\""), "{log}");
+    assert_eq!(status(program.plain, Request::get("/two")).await, 101);
+
+    // The certificate before its key, as if somebody copied them by hand.
+    let made = DevelopmentCa::make(&["localhost".into()]).unwrap();
+    std::fs::write(program.path("tls.crt"), &made.cert_pem).unwrap();
+    program.logged("does not belong to the certificate").await;
+    assert_ne!(shown(program.tls, None).await, bare(&made.cert_pem));
+    std::fs::write(program.path("tls.key"), &made.key_pem).unwrap();
+    program.logged_times("reloaded: this", 2).await;
+    assert_eq!(shown(program.tls, None).await, bare(&made.cert_pem));
+}
+
+/// A folder as Kubernetes mounts it: the files are links into `..data`, itself a link that is renamed over.
+#[tokio::test]
+async fn a_swap_of_links_is_a_change() {
+    let echo = Backend::echo().await;
+    let dir = tempfile::tempdir().unwrap();
+    let fill = |folder: &str, route_name: &str| {
+        let folder = dir.path().join(folder);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(
+            folder.join("sealock.toml"),
+            file(QUICK, &route(route_name, echo, "")),
+        )
+        .unwrap();
+        folder
+    };
+    let first = trusted(&fill("..2026_01", "one"));
+    let second = certify(&fill("..2026_02", "two"), &["localhost"]).cert_pem;
+    symlink("..2026_01", dir.path().join("..data")).unwrap();
+    for name in ["sealock.toml", "tls.crt", "tls.key"] {
+        symlink(format!("..data/{name}"), dir.path().join(name)).unwrap();
+    }
+    let mut program = Program::start_in(dir, &[]).await;
+    assert_eq!(shown(program.tls, None).await, bare(&first));
+    let mut session = Client::tls(program.tls, "/one").await;
+
+    symlink("..2026_02", program.path("..data_tmp")).unwrap();
+    std::fs::rename(program.path("..data_tmp"), program.path("..data")).unwrap();
+    std::fs::remove_dir_all(program.path("..2026_01")).unwrap();
+    program.logged("reloaded: this").await;
+    assert_eq!(shown(program.tls, None).await, bare(&second));
+    assert_eq!(status(program.plain, Request::get("/two")).await, 101);
+    exchange(&mut session, "with the old certificate").await;
+}
+
+#[tokio::test]
+async fn a_client_is_shown_the_certificate_of_the_name_it_asks_for() {
+    let echo = Backend::echo().await;
+    let dir = folder("");
+    let mut made = Vec::new();
+    let mut tables = String::new();
+    for (name, names, table) in [
+        ("wildcard", vec!["*.example.com"], ""),
+        ("exact", vec!["chat.example.com"], ""),
+        (
+            "listed",
+            vec!["a.example.org", "b.example.org"],
+            "names = [\"B.example.org\"]\n",
+        ),
+    ] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        made.push(certify(&dir.path().join(name), &names));
+        tables += &format!(
+            "[[listener.certificate]]\ncert_file = \"{name}/tls.crt\"\nkey_file = \"{name}/tls.key\"\n{table}"
+        );
+    }
+    let first = std::fs::read_to_string(dir.path().join("tls.crt")).unwrap();
+    let text = file(QUICK, &format!("{tables}{}", route("echo", echo, "")));
+    std::fs::write(dir.path().join("sealock.toml"), text).unwrap();
+    let mut program = Program::start_in(dir, &[]).await;
+    let [wildcard, exact, listed] = [0, 1, 2].map(|at: usize| made[at].cert_pem.clone());
+    for (name, pem) in [
+        (None, &first),
+        (Some("localhost"), &first),
+        (Some("elsewhere.example.net"), &first),
+        (Some("chat.example.com"), &exact),
+        (Some("CHAT.example.com"), &exact),
+        (Some("other.example.com"), &wildcard),
+        (Some("example.com"), &first),
+        (Some("a.b.example.com"), &first),
+        (Some("b.example.org"), &listed),
+        (Some("a.example.org"), &first),
+    ] {
+        assert_eq!(shown(program.tls, name).await, bare(pem), "{name:?}");
+    }
+    // One of them is renewed.
+    let renewed = certify(&program.path("exact"), &["chat.example.com"]);
+    program.logged("reloaded: this").await;
+    assert_eq!(
+        shown(program.tls, Some("chat.example.com")).await,
+        bare(&renewed.cert_pem)
+    );
+    // And one is for another name now than the one it is listed for.
+    certify(&program.path("listed"), &["c.example.org"]);
+    program
+        .logged("this certificate is not for b.example.org, but for c.example.org")
+        .await;
+    assert_eq!(shown(program.tls, Some("b.example.org")).await, bare(&listed));
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_answer_holds_up_nobody() {
+    let echo = Backend::echo().await;
+    let mut program = Program::start_in(folder(&file(QUIET, &route("echo", echo, ""))), &[]).await;
+    let key = program.path("tls.key");
+    std::fs::remove_file(&key).unwrap();
+    let done = Command::new("mkfifo").arg(&key).status().await.unwrap();
+    assert!(done.success());
+    program.signal("HUP").await;
+    // It reads from a pipe that nobody has opened; opening it here waits until it does.
+    let mut options = tokio::fs::OpenOptions::new();
+    let writer = soon("a reader of the key", options.write(true).open(&key))
+        .await
+        .unwrap();
+    exchange(&mut Client::tls(program.tls, "/echo").await, "meanwhile").await;
+    // Nothing comes from it: no key.
+    std::fs::remove_file(&key).unwrap();
+    drop(writer);
+    program.logged("tls.key").await;
+    exchange(&mut Client::tls(program.tls, "/echo").await, "and after").await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_as_it_was_keeps_its_count_of_sessions() {
+    let echo = Backend::echo().await;
+    let with = |places: usize, top: &str| {
+        let backend = format!("backend = {{ targets = [\"tcp://{echo}\"], max_sessions = {places} }}");
+        file(
+            top,
+            &format!("[[route]]\nname = \"a\"\npath = \"/a\"\n{backend}\nframing = \"lines\"\n"),
+        )
+    };
+    let mut program = Program::start_in(folder(&with(1, QUIET)), &[]).await;
+    let _first = Client::plain(program.plain, "/a").await;
+    let rows = [(1, "drain_window = \"1s\"", 503), (2, "", 101)];
+    for (at, (places, top, status_then)) in rows.into_iter().enumerate() {
+        std::fs::write(
+            program.path("sealock.toml"),
+            with(places, &format!("{QUIET}\n{top}")),
+        )
+        .unwrap();
+        program.signal("HUP").await;
+        program.logged_times("reloaded: this", at + 1).await;
+        assert_eq!(status(program.plain, Request::get("/a")).await, status_then);
+    }
+}
+
+#[tokio::test]
+async fn the_log_level_of_the_file_is_followed_unless_the_command_line_has_one() {
+    let echo = Backend::echo().await;
+    let with = |level: &str| {
+        file(
+            &format!("{QUIET}\nlog_level = \"{level}\""),
+            &route("echo", echo, ""),
+        )
+    };
+    for (environment, fixed) in [(&[][..], false), (&[("SEALOCK_LOG", "info")], true)] {
+        let mut program = Program::start_in(folder(&with("info")), environment).await;
+        let mut session = Client::plain(program.plain, "/echo").await;
+        exchange(&mut session, "quiet").await;
+        assert!(!program.log().contains("session begins"));
+        std::fs::write(program.path("sealock.toml"), with("info,sealock::session=debug")).unwrap();
+        program.signal("HUP").await;
+        program.logged("reloaded: this").await;
+        let mut session = Client::plain(program.plain, "/echo").await;
+        exchange(&mut session, "loud").await;
+        session.close(1000, "").await;
+        program.logged("\"cause\":\"client_closed\"").await;
+        assert_eq!(program.log().contains("session begins"), !fixed);
+    }
+}
+
+#[tokio::test]
+async fn who_asks_over_the_admin_listener_is_told_how_it_went() {
+    let echo = Backend::echo().await;
+    let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
+    let both = [route("a", echo, ""), route("b", echo, "")].concat();
+    let program = Program::start_in(folder(&file(&top, &both)), &[]).await;
+    let path = program.path("sealock.toml");
+    admin::json(&program, "POST /-/drain?route=a", 202).await;
+
+    std::fs::write(&path, file(&format!("{top}[limits]\nmax_handshakes = 7"), &both)).unwrap();
+    let told = admin::json(&program, "POST /-/reload", 200).await;
+    assert_eq!(
+        told,
+        json!({ "generation": 1, "waits_for_restart": ["max_handshakes is another"] })
+    );
+    // What was drained stays so.
+    assert_eq!(status(program.plain, Request::get("/a")).await, 503);
+    assert_eq!(status(program.plain, Request::get("/b")).await, 101);
+
+    std::fs::write(&path, file(&top, &route("a", echo, "framign = 1"))).unwrap();
+    let told = admin::json(&program, "POST /-/reload", 422).await;
+    assert!(
+        told["error"]
+            .as_str()
+            .unwrap()
+            .contains("did you mean `framing`?"),
+        "{told}"
+    );
+    assert_eq!(status(program.plain, Request::get("/b")).await, 101);
+    let now = admin::json(&program, "GET /api/v1/status", 200).await;
+    assert_eq!(now["generation"]["number"], 1);
+    assert_eq!([&now["reloads"]["succeeded"], &now["reloads"]["failed"]], [1, 1]);
+    assert_eq!(now["reloads"]["last"]["problem"], told["error"]);
+    let metrics = admin::ask(&program, "GET /metrics", "Host: localhost\r\n")
+        .await
+        .body;
+    for line in [
+        "sealock_reload_failed 1.0",
+        "sealock_reload_waiting 1.0",
+        "sealock_reloads_total{outcome=\"success\"} 1",
+        "sealock_reloads_total{outcome=\"failure\"} 1",
+    ] {
+        assert!(metrics.lines().any(|one| one == line), "{line} in:\n{metrics}");
+    }
+
+    admin::json(&program, "POST /-/undrain?route=a", 202).await;
+    assert_eq!(status(program.plain, Request::get("/a")).await, 101);
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told_of_a_reload() {
+    let dir = folder(&file(QUIET, &route("echo", Backend::echo().await, "")));
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let program = Program::start_in(dir, &[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
+    let told = async || {
+        let mut bytes = [0; 256];
+        let got = soon("a notification", manager.recv(&mut bytes)).await.unwrap();
+        String::from_utf8(bytes[..got].to_vec()).unwrap()
+    };
+    assert!(told().await.lines().any(|line| line == "READY=1"));
+    // A bad file is not the manager's affair: what runs goes on.
+    for text in ["", &file(QUIET, &route("echo", program.plain, ""))] {
+        std::fs::write(program.path("sealock.toml"), text).unwrap();
+        program.signal("HUP").await;
+        let reloading = told().await;
+        assert!(reloading.lines().any(|line| line == "RELOADING=1"), "{reloading}");
+        let when = reloading
+            .lines()
+            .find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+        assert!(when.unwrap().parse::<u64>().unwrap() > 0, "{reloading}");
+        let ready = told().await;
+        assert!(ready.lines().any(|line| line == "READY=1"), "{ready}");
+    }
+}
