@@ -158,7 +158,10 @@ fn suspected(comment: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys::KEYS;
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn masked(source: &str) -> String {
         let tree = DeTable::parse(source).unwrap();
@@ -257,6 +260,55 @@ mod tests {
             ("# Größe, ToKeN ß", "# Größe, ToKeN <masked>"),
         ] {
             assert_eq!(masked(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_keys() {
+        for secret in SECRET {
+            assert!(KEYS.iter().any(|(_, keys)| keys.contains(secret)), "{secret}");
+        }
+    }
+
+    /// A TOML string of this text, in one of the ways to write it.
+    fn written(text: &str, way: u8) -> String {
+        let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+        match way {
+            0 if !text.contains('\'') => format!("'{text}'"),
+            1 if !text.contains("'") => format!("'''\n{text}'''"),
+            2 => format!("\"\"\"\n{escaped}\"\"\""),
+            _ => format!("\"{escaped}\""),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_is_shown(
+            secret in "[a-z0-9#'\" =\\\\\\[\\]{}ß]{8,24}",
+            way in 0_u8..4,
+            inline in any::<bool>(),
+            others in vec(("[a-z#'\" =\\\\]{0,12}", 0_u8..4, "[a-z#'\" =]{0,12}"), 0..6),
+        ) {
+            let mut lines: Vec<String> = others
+                .iter()
+                .enumerate()
+                .map(|(at, (text, way, comment))| format!("k{at} = {} #{comment}\n", written(text, *way)))
+                .collect();
+            let value = written(&secret, way);
+            let line = if inline && !value.contains('\n') {
+                format!("admin = {{ a = '#', token = {value} }} # b\n")
+            } else {
+                format!("admin.token = {value} # b\n")
+            };
+            lines.insert(lines.len() / 2, line);
+            let masked = masked(&lines.concat());
+            prop_assert!(!masked.contains(&secret), "{masked}");
+            prop_assert!(!masked.contains(value.trim_matches(['"', '\'', '\n'])), "{masked}");
+            let tree = DeTable::parse(&masked).unwrap();
+            let DeValue::Table(admin) = tree.get_ref().get("admin").unwrap().get_ref() else {
+                panic!("{masked}")
+            };
+            prop_assert_eq!(admin.get("token").unwrap().get_ref().as_str(), Some("<masked>"));
         }
     }
 

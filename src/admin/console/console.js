@@ -253,26 +253,33 @@ $("copy").addEventListener("click", async () => {
 
 // ---- Changes.
 
+/** Takes the answer to what the dialog asks. */
+let decide = () => {};
+
 /** Asks whether something is to be done; resolves to the answer. */
 function confirmed(title, text, yes) {
   const dialog = $("confirm");
   write($("confirm-title"), title);
   write($("confirm-text"), text);
   write($("confirm-yes"), yes);
-  dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    const closed = () => {
+    decide = (answer) => {
+      decide = () => {};
+      if (dialog.open) dialog.close();
       // What was pressed may be gone by now, with the focus that it would get back.
       if (document.activeElement === document.body) $("main").focus();
-      resolve(dialog.returnValue === "yes");
+      resolve(answer);
     };
-    dialog.addEventListener("close", closed, { once: true });
   });
 }
 
-$("confirm-no").addEventListener("click", () => $("confirm").close(""));
-$("confirm-yes").addEventListener("click", () => $("confirm").close("yes"));
+$("confirm-no").addEventListener("click", () => decide(false));
+$("confirm-yes").addEventListener("click", () => decide(true));
+$("confirm").addEventListener("close", () => {
+  // It comes late: the dialog may ask something else by then.
+  if (!$("confirm").open) decide(false);
+});
 
 function notice(text, bad = false) {
   $("dismiss").hidden = false;
