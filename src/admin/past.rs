@@ -1,12 +1,13 @@
 //! What was, as JSON: the last hour, and the last ends.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value, json};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +36,11 @@ pub(super) async fn watch(admin: Arc<Admin>, stop: CancellationToken) {
     let watching = async {
         loop {
             ticks.tick().await;
-            let moment = moment(&admin.service);
+            // It looks at every session: elsewhere, so that none of them waits for it.
+            let service = Arc::clone(&admin.service);
+            let Ok(moment) = spawn_blocking(move || moment(&service)).await else {
+                continue;
+            };
             let now = Instant::now();
             lock(&admin.history).take(unix_seconds(), now - before, moment);
             before = now;
@@ -44,7 +49,7 @@ pub(super) async fn watch(admin: Arc<Admin>, stop: CancellationToken) {
     let _stopped: Option<()> = stop.run_until_cancelled(watching).await;
 }
 
-fn lock(history: &Mutex<History>) -> std::sync::MutexGuard<'_, History> {
+fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
     history.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -181,7 +181,14 @@ async fn the_last_ends_are_told_with_what_to_do_about_them() {
         "{refusal}"
     );
     assert_eq!((&refusal["id"], &refusal["route"]), (&Value::Null, &Value::Null));
-    assert_eq!(told["causes"]["client_closed"]["orderly"], true);
+    for (cause, orderly) in [
+        ("client_closed", true),
+        ("operator", true),
+        ("client_gone", false),
+        ("not_found", false),
+    ] {
+        assert_eq!(told["causes"][cause]["orderly"], orderly, "{cause}");
+    }
     assert_eq!(told["causes"]["not_found"]["level"], "info");
     let advice = told["causes"]["not_found"]["advice"].as_str().unwrap();
     assert!(advice.contains("`path` of the routes"), "{advice}");
