@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::SECRET;
+use super::keys::{KEYS, SECRET};
+use super::suggest::closest;
 
 /// What stands for a value; the text stays TOML.
 const VALUE: &str = "\"<masked>\"";
@@ -32,7 +33,7 @@ const SUSPECT: &[&str] = &[
 /// A file that was parsed without an error, with its secrets masked.
 pub(super) fn mask(source: &str, tree: &DeTable<'_>) -> String {
     let mut places = Places::default();
-    places.walk_table(tree, false);
+    places.walk_table(tree, false, |key| SECRET.contains(&key));
     places.taken.sort_unstable_by_key(|span| span.start);
     let mut hidden = comments(source, &places.taken);
     hidden.extend(places.secret.into_iter().map(|span| (span, VALUE)));
@@ -52,6 +53,67 @@ pub(super) fn mask(source: &str, tree: &DeTable<'_>) -> String {
     masked
 }
 
+/// The same text with stars for secrets, each byte in its place: for messages that quote the file. `broken`: it has errors of syntax,
+/// so the tree need not hold all that is written.
+pub(super) fn veil(source: &str, tree: &DeTable<'_>, broken: bool) -> String {
+    let mut places = Places::default();
+    places.walk_table(tree, false, is_meant);
+    let mut hidden = places.secret;
+    if broken {
+        hidden.extend(assigned(source));
+    }
+    let mut veiled = source.as_bytes().to_vec();
+    for span in hidden {
+        let bytes = veiled.get_mut(span).unwrap_or_default();
+        for byte in bytes.iter_mut().filter(|byte| !b"\"'\r\n".contains(byte)) {
+            *byte = b'*';
+        }
+    }
+    String::from_utf8(veiled).unwrap_or_default()
+}
+
+/// Whether a key is secret, or seems to be meant for one.
+fn is_meant(key: &str) -> bool {
+    let known = KEYS.iter().any(|(_, keys)| keys.contains(&key));
+    let suspect = SUSPECT.iter().any(|word| key.to_ascii_lowercase().contains(word));
+    SECRET.contains(&key) || (!known && (suspect || closest(key, SECRET.iter().copied()).is_some()))
+}
+
+/// What stands behind secret keys, as far as can be told without understanding the file.
+fn assigned(source: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    // Where a string of several lines is open: what ends it.
+    let mut open: Option<&str> = None;
+    let mut at = 0;
+    for line in source.split_inclusive('\n') {
+        let start = at;
+        at += line.len();
+        if let Some(end) = open {
+            found.push(start..at);
+            open = Some(end).filter(|end| !line.contains(end));
+            continue;
+        }
+        let mut signs = line.match_indices('=').map(|(sign, _)| sign);
+        let Some(sign) = signs.find(|sign| names_secret(line.get(..*sign).unwrap_or_default())) else {
+            continue;
+        };
+        found.push(start + sign + 1..at);
+        let value = line.get(sign + 1..).unwrap_or_default().trim_start();
+        open = ["\"\"\"", "'''"].into_iter().find(|quotes| {
+            let inside = value.strip_prefix(quotes);
+            inside.is_some_and(|inside| !inside.contains(quotes))
+        });
+    }
+    found
+}
+
+/// Whether the key that a text ends with is secret, or a part of it is.
+fn names_secret(text: &str) -> bool {
+    let key = text.rsplit(['{', ',', '[', '=']).next().unwrap_or_default();
+    let mut parts = key.split('.').map(|part| part.trim().trim_matches(['"', '\'']));
+    parts.any(is_meant)
+}
+
 #[derive(Default)]
 struct Places {
     /// Keys and plain values: a number sign in one begins no comment.
@@ -63,23 +125,20 @@ struct Places {
 }
 
 impl Places {
-    fn walk_table(&mut self, table: &DeTable<'_>, secret: bool) {
+    fn walk_table(&mut self, table: &DeTable<'_>, secret: bool, is_secret: fn(&str) -> bool) {
         for (key, value) in table.iter() {
             self.taken.push(key.span());
-            self.walk(
-                value.get_ref(),
-                value.span(),
-                secret || SECRET.contains(&key.get_ref().as_ref()),
-            );
+            let secret = secret || is_secret(key.get_ref());
+            self.walk(value.get_ref(), value.span(), secret, is_secret);
         }
     }
 
-    fn walk(&mut self, value: &DeValue<'_>, span: Range<usize>, secret: bool) {
+    fn walk(&mut self, value: &DeValue<'_>, span: Range<usize>, secret: bool, is_secret: fn(&str) -> bool) {
         match value {
-            DeValue::Table(table) => self.walk_table(table, secret),
+            DeValue::Table(table) => self.walk_table(table, secret, is_secret),
             DeValue::Array(list) => {
                 for one in list.iter() {
-                    self.walk(one.get_ref(), one.span(), secret);
+                    self.walk(one.get_ref(), one.span(), secret, is_secret);
                 }
             }
             _ => {
@@ -158,7 +217,6 @@ fn suspected(comment: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::KEYS;
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -260,6 +318,48 @@ mod tests {
             ("# Größe, ToKeN ß", "# Größe, ToKeN <masked>"),
         ] {
             assert_eq!(masked(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn messages_quote_no_secret() {
+        for (source, expected) in [
+            (
+                "[admin]\ntoken = \"ab#\" # c\nbind = 1",
+                "[admin]\ntoken = \"***\" # c\nbind = 1",
+            ),
+            (
+                "health = { send = \"AUTH ß\", x = 1 }",
+                "health = { send = \"*******\", x = 1 }",
+            ),
+            // Misspelt, which is what the message may be about.
+            (
+                "tokn = 'ab'\ntokenn = 'ab'\ntoken_file = 'ab'",
+                "tokn = '**'\ntokenn = '**'\ntoken_file = 'ab'",
+            ),
+            (
+                "password = 'ab'\nAdminToken = 'ab'",
+                "password = '**'\nAdminToken = '**'",
+            ),
+            // Whatever the parser makes of these.
+            ("token = \"a\"\ntoken = \"b\"\n", "token =*\"*\"\ntoken =*\"*\"\n"),
+            (
+                "token = \"ab\r\nbind = \"x\"\r\n",
+                "token =*\"**\r\nbind = \"x\"\r\n",
+            ),
+            ("token = ab\n", "token =***\n"),
+            ("a = { b = 1, \"token\" = ab \n", "a = { b = 1, \"token\" =****\n"),
+            (
+                "admin.token = '''a\nb''' x\nc = d\n",
+                "admin.token =*'''*\n*'''**\nc = d\n",
+            ),
+            ("send.hex = \"\"\"a\nb\n", "send.hex =*\"\"\"*\n*\n"),
+            ("end = x\nname = token = 1\n", "end = x\nname = token =**\n"),
+        ] {
+            let (tree, errors) = DeTable::parse_recoverable(source);
+            let veiled = veil(source, tree.get_ref(), !errors.is_empty());
+            assert_eq!(veiled, expected, "{source}");
+            assert_eq!(veiled.len(), source.len());
         }
     }
 

@@ -102,7 +102,8 @@ fn not_utf8(name: &str, bytes: &[u8], at: usize) -> Diagnostics {
     let problem = Diagnostic::error("the file is not UTF-8")
         .at(span, "a byte that is no character")
         .help("save it as UTF-8");
-    Diagnostics::new(name, &source, vec![problem])
+    let veiled = mask::veil(&source, &DeTable::new(), true);
+    Diagnostics::new(name, &veiled, vec![problem])
 }
 
 /// Reads a configuration from text. `name` is what messages call it, `base_dir` is where relative paths start, `env` looks
@@ -114,6 +115,8 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(source);
+    // What messages quote.
+    let veiled = mask::veil(source, tree.get_ref(), !errors.is_empty());
     let reader = Reader {
         source,
         base_dir,
@@ -121,12 +124,12 @@ pub fn parse(
         problems: RefCell::new(
             errors
                 .iter()
-                .map(|error| syntax::explain(source, error))
+                .map(|error| syntax::explain(&veiled, error))
                 .collect(),
         ),
     };
     let config = read(&Section::open(&reader, Place::Top, 0..0, tree.get_ref()));
-    let problems = Diagnostics::new(name, source, reader.problems.into_inner());
+    let problems = Diagnostics::new(name, &veiled, reader.problems.into_inner());
     match config {
         Some(mut config) if problems.count(Severity::Error) == 0 => {
             config.written = Arc::new(Written {
