@@ -206,6 +206,13 @@ pub struct Row {
     pub state: &'static str,
 }
 
+impl Row {
+    /// True for ends that are nobody's fault: between records, and by somebody's will.
+    pub fn is_orderly(&self) -> bool {
+        self.state.ends_with('-')
+    }
+}
+
 const fn row(
     label: &'static str,
     status: Option<u16>,

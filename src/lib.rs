@@ -32,6 +32,7 @@ pub mod websocket;
 pub mod framing;
 pub mod bridge;
 pub mod close;
+pub mod advice;
 pub mod quota;
 pub mod session;
 pub mod sessions;

@@ -110,9 +110,15 @@ impl Sessions {
                 totals.entry(route.clone()).or_default().1.add(done);
             }
             for session in shard.live.values() {
-                let (live, done) = totals.entry(session.route.name.clone()).or_default();
-                *live += 1;
-                done.counters += &session.live.state().counters;
+                let route = &session.route.name;
+                // By hand: an entry would need the name as its own, for each session, while others wait.
+                if !totals.contains_key(route) {
+                    totals.insert(route.clone(), Default::default());
+                }
+                if let Some((live, done)) = totals.get_mut(route) {
+                    *live += 1;
+                    done.counters += &session.live.state().counters;
+                }
             }
         }
         totals

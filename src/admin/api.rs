@@ -49,6 +49,7 @@ pub(super) fn status(admin: &Admin) -> Answer {
         "pid": std::process::id(),
         "state": service.state().name(),
         "started": time(admin.started),
+        "now": time(SystemTime::now()),
         "generation": { "number": generation.number, "since": time(generation.since) },
         "reloads": {
             "succeeded": reloads.succeeded,
@@ -71,6 +72,14 @@ pub(super) fn status(admin: &Admin) -> Answer {
         "refusals": met(counts::refusals()),
     });
     Answer::json(StatusCode::OK, &status)
+}
+
+/// The file that is in force, with its secrets masked.
+pub(super) fn config(service: &Service) -> Answer {
+    let generation = service.current.load();
+    let written = &generation.config.written;
+    let told = json!({ "generation": generation.number, "name": written.name, "text": written.text });
+    Answer::json(StatusCode::OK, &told)
 }
 
 /// Every route with its targets, and what its sessions have done.

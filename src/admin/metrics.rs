@@ -39,7 +39,7 @@ pub(super) fn answer(admin: &Arc<Admin>, accept: Option<&HeaderValue>) -> Answer
     Answer {
         status: StatusCode::OK,
         content_type: if openmetrics { OPENMETRICS } else { PLAIN },
-        body: if openmetrics { body } else { plain(&body) },
+        body: if openmetrics { body } else { plain(&body) }.into(),
     }
 }
 

@@ -1,17 +1,20 @@
 //! The admin listener: health, metrics, what runs, and the few things that an operator may change. Off the public port.
 //!
-//! Each connection carries one request, and has one deadline for all of it. `access` decides whether it is answered, `api` and
-//! `change` what the answer is. Nothing that is asked for with GET changes anything.
+//! Each connection carries one request, and has one deadline for all of it. `access` decides whether it is answered, `api`,
+//! `past` and `change` what the answer is; `console` is a page that shows it. Nothing that is asked for with GET changes anything.
 
 mod access;
 mod api;
 mod change;
+mod console;
+mod history;
 mod metrics;
+mod past;
 mod process;
 mod query;
 mod serve;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
@@ -19,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::Listener;
 use crate::app::Bound;
 use crate::session::Service;
+use history::History;
 
 pub use access::Access;
 pub(crate) use access::read_token;
@@ -29,6 +33,7 @@ struct Admin {
     /// The other listeners.
     listeners: Vec<Bound>,
     started: SystemTime,
+    history: Mutex<History>,
 }
 
 /// Serves. Accepts no more after the first of the stops, answers no more after the second. Unless the port is another process's too, that
@@ -39,10 +44,12 @@ pub(crate) fn start(
     listeners: Vec<Bound>,
     stops: (CancellationToken, CancellationToken),
 ) {
-    let admin = Admin {
+    let admin = Arc::new(Admin {
         service,
         listeners,
         started: SystemTime::now(),
-    };
-    tokio::spawn(serve::serve(listener, Arc::new(admin), stops));
+        history: Mutex::default(),
+    });
+    tokio::spawn(past::watch(Arc::clone(&admin), stops.1.clone()));
+    tokio::spawn(serve::serve(listener, admin, stops));
 }

@@ -1,5 +1,6 @@
 //! Answers requests: one on each connection.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{Denied, check_site};
 use super::query::Query;
-use super::{Admin, api, change, metrics};
+use super::{Admin, api, change, console, metrics, past};
 use crate::accept::{Listener, Pace};
 use crate::drain::State;
 
@@ -33,6 +34,9 @@ const MOST_CONNECTIONS: usize = 64;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest request head.
 const MAX_HEAD: usize = 16 << 10;
+
+/// The `Content-Security-Policy` of what is no page.
+const POLICY: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -44,6 +48,12 @@ enum Endpoint<'a> {
     Status,
     Routes,
     Sessions,
+    History,
+    Ends,
+    Config,
+    Asset(&'static console::Asset),
+    /// To the console.
+    Front,
     Close(&'a str),
     Drain,
     Undrain,
@@ -55,7 +65,7 @@ enum Endpoint<'a> {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
-    pub(super) body: String,
+    pub(super) body: Cow<'static, str>,
 }
 
 impl Answer {
@@ -63,7 +73,7 @@ impl Answer {
         Self {
             status,
             content_type: TEXT,
-            body: format!("{text}\n"),
+            body: format!("{text}\n").into(),
         }
     }
 
@@ -71,7 +81,7 @@ impl Answer {
         Self {
             status,
             content_type: "application/json",
-            body: format!("{value}\n"),
+            body: format!("{value}\n").into(),
         }
     }
 
@@ -133,6 +143,7 @@ async fn respond(
 ) -> Response<Full<Bytes>> {
     let endpoint = Endpoint::of(head.uri.path());
     let changes = endpoint.as_ref().is_some_and(Endpoint::changes);
+    let policy = endpoint.as_ref().map_or(POLICY, Endpoint::policy);
     let mut allow = None;
     let answer = match (admit(head, local, endpoint.as_ref(), admin), endpoint) {
         (Err(denied), _) => {
@@ -158,7 +169,12 @@ async fn respond(
         }
     };
     let denied = answer.status == StatusCode::UNAUTHORIZED;
-    let mut response = Response::new(Full::from(answer.body));
+    let moved = answer.status == StatusCode::SEE_OTHER;
+    let body = match answer.body {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => text.into(),
+    };
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(
@@ -167,10 +183,7 @@ async fn respond(
     );
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (
             HeaderName::from_static("cross-origin-resource-policy"),
             "same-origin",
@@ -182,6 +195,9 @@ async fn respond(
     }
     if denied {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if moved {
+        headers.insert(header::LOCATION, HeaderValue::from_static(console::PATH));
     }
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, allow);
@@ -230,13 +246,26 @@ impl<'a> Endpoint<'a> {
             "/-/undrain" => Self::Undrain,
             "/-/reload" => Self::Reload,
             "/-/log-level" => Self::LogLevel,
+            "/api/v1/history" => Self::History,
+            "/api/v1/ends" => Self::Ends,
+            "/api/v1/config" => Self::Config,
+            "/" | "/console" => Self::Front,
+            path if path.starts_with(console::PATH) => Self::Asset(console::asset(path)?),
             path => Self::Close(path.strip_prefix("/api/v1/sessions/")?.strip_suffix("/close")?),
         })
     }
 
-    /// Answers with one word, and to everybody: those who ask for health have no place to keep a secret.
+    /// Tells no more than one word, or a page without figures, and to everybody: those who ask for health have no place to keep a
+    /// secret, and it is the page that asks for one.
     fn is_open(&self) -> bool {
-        matches!(self, Self::Health | Self::Ready)
+        matches!(self, Self::Health | Self::Ready | Self::Front | Self::Asset(_))
+    }
+
+    fn policy(&self) -> &'static str {
+        match self {
+            Self::Asset(_) => console::POLICY,
+            _ => POLICY,
+        }
     }
 
     fn changes(&self) -> bool {
@@ -261,6 +290,7 @@ impl<'a> Endpoint<'a> {
         // Those with parameters say themselves when one is wrong.
         match self {
             Self::Sessions => return api::sessions(&service.sessions, &mut query, unknown),
+            Self::Ends => return past::ends(&mut query, unknown),
             Self::Drain | Self::Undrain => {
                 let route = query.take("route");
                 let (drain, route) = (matches!(self, Self::Drain), route.as_deref());
@@ -283,9 +313,13 @@ impl<'a> Endpoint<'a> {
             Self::Metrics => metrics::answer(admin, head.headers.get(header::ACCEPT)),
             Self::Status => api::status(admin),
             Self::Routes => api::routes(service),
+            Self::History => past::history(admin),
+            Self::Config => api::config(service),
+            Self::Asset(asset) => asset.answer(),
+            Self::Front => Answer::text(StatusCode::SEE_OTHER, console::PATH),
             Self::Close(id) => change::close(&service.sessions, id),
             Self::Reload => change::reload(service).await,
-            Self::Health | Self::Sessions | Self::Drain | Self::Undrain | Self::LogLevel => {
+            Self::Health | Self::Sessions | Self::Ends | Self::Drain | Self::Undrain | Self::LogLevel => {
                 Answer::text(StatusCode::OK, "ok")
             }
         }

@@ -186,6 +186,9 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
     (&[Replacement], &["replace"]),
 ];
 
+/// Keys whose values are shown to nobody: the admin token, and what logs a check in at a backend.
+pub(super) const SECRET: &[&str] = &["token", "send"];
+
 /// What people write who come from other proxies.
 const SYNONYMS: &[(&str, &str)] = &[
     ("address", "bind"),

@@ -19,6 +19,7 @@ mod framing;
 mod interpolate;
 mod keys;
 mod listener;
+mod mask;
 mod model;
 mod rates;
 mod reader;
@@ -37,6 +38,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -45,6 +47,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
 pub use model::{
     Admin, BackendTls, Bind, Certificate, Config, Limits, Listener, OtherCertificate, Route, Tls, Token,
+    Written,
 };
 use reader::{Item, Reader, Section};
 pub use value::{Directions, parse_framing};
@@ -99,7 +102,8 @@ fn not_utf8(name: &str, bytes: &[u8], at: usize) -> Diagnostics {
     let problem = Diagnostic::error("the file is not UTF-8")
         .at(span, "a byte that is no character")
         .help("save it as UTF-8");
-    Diagnostics::new(name, &source, vec![problem])
+    let veiled = mask::veil(&source, &DeTable::new(), true);
+    Diagnostics::new(name, &veiled, vec![problem])
 }
 
 /// Reads a configuration from text. `name` is what messages call it, `base_dir` is where relative paths start, `env` looks
@@ -111,6 +115,8 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(source);
+    // What messages quote.
+    let veiled = mask::veil(source, tree.get_ref(), !errors.is_empty());
     let reader = Reader {
         source,
         base_dir,
@@ -118,17 +124,23 @@ pub fn parse(
         problems: RefCell::new(
             errors
                 .iter()
-                .map(|error| syntax::explain(source, error))
+                .map(|error| syntax::explain(&veiled, error))
                 .collect(),
         ),
     };
     let config = read(&Section::open(&reader, Place::Top, 0..0, tree.get_ref()));
-    let problems = Diagnostics::new(name, source, reader.problems.into_inner());
+    let problems = Diagnostics::new(name, &veiled, reader.problems.into_inner());
     match config {
-        Some(config) if problems.count(Severity::Error) == 0 => Ok(Loaded {
-            config,
-            warnings: problems,
-        }),
+        Some(mut config) if problems.count(Severity::Error) == 0 => {
+            config.written = Arc::new(Written {
+                name: name.to_owned(),
+                text: mask::mask(source, tree.get_ref()),
+            });
+            Ok(Loaded {
+                config,
+                warnings: problems,
+            })
+        }
         _ => Err(problems),
     }
 }
@@ -165,6 +177,7 @@ fn read(top: &Section<'_>) -> Option<Config> {
         admin: admin?,
         drain_window,
         shutdown_timeout,
+        written: Arc::default(),
         reload_interval: reload_interval?,
         log_level: log_level?,
         log_file: log_file?,

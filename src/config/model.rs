@@ -27,12 +27,23 @@ pub struct Config {
     pub drain_window: Duration,
     /// How long sessions may take to end at shutdown.
     pub shutdown_timeout: Duration,
+    /// What it was read from.
+    pub written: Arc<Written>,
     /// The file that log lines go to. None: standard error.
     pub log_file: Option<PathBuf>,
     /// How often the files are looked at for a change. None: never.
     pub reload_interval: Option<Duration>,
     /// What is logged, where the command line does not say. One that can be read.
     pub log_level: Option<String>,
+}
+
+/// A file, for operators to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// What messages call it.
+    pub name: String,
+    /// Its text before any variable was put in, with its secrets masked.
+    pub text: String,
 }
 
 impl Config {

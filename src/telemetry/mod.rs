@@ -4,6 +4,7 @@
 //! anew around what is logged.
 
 pub mod counts;
+pub mod ends;
 mod level;
 mod log;
 mod record;
@@ -57,10 +58,15 @@ pub fn session<F: Future>(id: u64, session: F) -> TaskLocalFuture<u64, F> {
 
 /// Logs in the span of the current session's connection. Outside of a session there is one already, or none is wanted.
 fn in_connection(log: impl FnOnce()) {
-    match CONNECTION.try_with(|id| *id) {
-        Ok(id) => span(id).in_scope(log),
-        Err(_) => log(),
+    match current() {
+        Some(id) => span(id).in_scope(log),
+        None => log(),
     }
+}
+
+/// The connection of the current session.
+fn current() -> Option<u64> {
+    CONNECTION.try_with(|id| *id).ok()
 }
 
 /// The queue of the process's log lines.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::counts;
+use super::{counts, ends};
 use crate::addr::Shown;
 use crate::bridge::{Edges, Ended};
 use crate::close::{CloseReason, Level};
@@ -66,6 +66,7 @@ macro_rules! at_level {
 pub fn log_refusal(refusal: &Refusal<'_>) {
     let row = refusal.reason.row();
     counts::refused(row.label);
+    ends::refused(refusal);
     at_level!(
         row.level,
         cause = row.label,
@@ -88,6 +89,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
         Some(_) => counts::route(end.route).session.observe(end.duration),
         None => counts::refused(row.label),
     }
+    ends::ended(end, super::current());
     let moved = &end.ended.counters;
     let Edges {
         embedded,

@@ -9,6 +9,8 @@ use std::process::Command;
 
 /// Modules that know no runtime, clock, log or I/O.
 const PURE: &[&str] = &[
+    "admin::history",
+    "advice",
     "backend::balance",
     "backend::exchange",
     "backend::health",

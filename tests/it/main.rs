@@ -25,6 +25,7 @@ mod bad_request;
 mod bad_tls;
 mod browser;
 mod bulk;
+mod console;
 mod daemon;
 mod decode;
 mod dns;

@@ -88,3 +88,27 @@ fn mistakes_are_told() {
         assert!(!told.contains("0123456789"), "{told}");
     }
 }
+
+#[test]
+fn no_message_shows_a_secret() {
+    let bind = "bind = \"127.0.0.1:9901\"\n";
+    for lines in [
+        "token = \"hunter2hunter2hunter2\"\ntoken = \"hunter2hunter2hunter2\"",
+        "token = \"hunter2hunter2hunter2",
+        "token = hunter2hunter2hunter2",
+        "token = 'hunter2hunter2hunter2' token_file = 'x'",
+        "token = [\"hunter2hunter2hunter2\"]",
+        "token = { hunter = \"hunter2hunter2hunter2\" }",
+        "token = \"hunter2\"",
+        "tokn = \"hunter2hunter2hunter2\"",
+        "password = \"hunter2hunter2hunter2\"",
+        "token = \"hunter2hunter2hunter2\"\ntoken_file = \"x\"",
+        "token = \"\"\"\nhunter2hunter2hunter2\nbind = 1",
+    ] {
+        let told = bad(&file(&format!("{bind}{lines}"))).to_string();
+        assert!(
+            told.contains("sealock.toml") && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+}

@@ -117,12 +117,7 @@ impl Chromium {
         tab.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true }))
             .await;
         tab.call("Page.enable", json!({})).await;
-        let script = include_str!("page.js");
-        tab.call(
-            "Page.addScriptToEvaluateOnNewDocument",
-            json!({ "source": script }),
-        )
-        .await;
+        tab.before_scripts(include_str!("page.js")).await;
         tab.go(url).await;
         tab
     }
@@ -171,6 +166,15 @@ impl Tab {
             .await
             .call(&self.session, method, params)
             .await
+    }
+
+    /// Runs a script in each page from now on, before its own.
+    pub async fn before_scripts(&self, script: &str) {
+        self.call(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": script }),
+        )
+        .await;
     }
 
     /// Goes to a page and waits until it is loaded.
@@ -225,6 +229,7 @@ impl Tab {
         let (code, number, text) = match key {
             "Tab" => ("Tab", 9, ""),
             "Enter" => ("Enter", 13, "\r"),
+            "Escape" => ("Escape", 27, ""),
             " " => ("Space", 32, " "),
             "ArrowUp" => ("ArrowUp", 38, ""),
             "ArrowDown" => ("ArrowDown", 40, ""),
@@ -268,14 +273,24 @@ impl Tab {
         }
     }
 
-    /// The page in light colours as a PNG, of this size in CSS pixels, which are those of the picture.
-    pub async fn screenshot(&self, width: u32, height: u32) -> Vec<u8> {
+    /// Shows the page in light or dark colours, in a window of this size in CSS pixels.
+    pub async fn show(&self, width: u32, height: u32, scheme: &str) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", size).await;
         self.call("Emulation.setScrollbarsHidden", json!({ "hidden": true }))
             .await;
-        let light = json!({ "features": [{ "name": "prefers-color-scheme", "value": "light" }] });
-        self.call("Emulation.setEmulatedMedia", light).await;
+        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.call("Emulation.setEmulatedMedia", scheme).await;
+    }
+
+    /// The page in light colours as a PNG, of this size in CSS pixels, which are those of the picture.
+    pub async fn screenshot(&self, width: u32, height: u32) -> Vec<u8> {
+        self.show(width, height, "light").await;
+        self.picture().await
+    }
+
+    /// The page as a PNG, as it is shown.
+    pub async fn picture(&self) -> Vec<u8> {
         let shot = self
             .call("Page.captureScreenshot", json!({ "format": "png" }))
             .await;

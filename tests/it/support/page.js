@@ -38,3 +38,16 @@ globalThis.openSocket = (url, protocols = []) => new Promise((resolve) => {
 
 /** True when two Uint8Arrays hold the same bytes. */
 globalThis.same = (a, b) => a.length === b.length && a.every((byte, at) => byte === b[at]);
+
+/** What went wrong on this page: errors, files that are not there, and what its policy forbids. */
+globalThis.problems = [];
+addEventListener("error", (event) => problems.push(event.message ?? `${event.target.src ?? event.target.href} is not there`), true);
+addEventListener("unhandledrejection", ({ reason }) => problems.push(String(reason?.stack ?? reason)));
+addEventListener("securitypolicyviolation", (event) => problems.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
+for (const kind of ["error", "warn"]) {
+  const told = console[kind];
+  console[kind] = (...words) => {
+    problems.push(words.join(" "));
+    told.apply(console, words);
+  };
+}
