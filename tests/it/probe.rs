@@ -219,7 +219,7 @@ async fn help_fits_a_terminal_and_names_every_option() {
     }
     assert_eq!(
         commands,
-        ["demo", "run", "check", "cert", "probe", "decode", "help"]
+        ["demo", "run", "check", "cert", "probe", "decode", "top", "help"]
     );
     for command in &commands[..6] {
         let help = sealock([command.as_str(), "--help"], "").await;

@@ -156,8 +156,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.look_at_memory(now);
             if self.armed.is_some_and(|at| at <= now) {
                 self.armed = None;
-                let (client, backend) = (self.from_client.reading, self.from_backend.reading);
-                self.life.tick(now, client, backend, self.up.is_cut());
+                self.tick(now);
             }
             let Scratch { input, output } = &mut *scratch;
             self.to_backend.borrow(output);
@@ -168,8 +167,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             progress |= self.read_backend(cx, now, input);
             if self.life.is_draining() {
                 // Behind an answer, before the client can have seen it: no request is on its way then.
-                let (client, backend) = (self.from_client.reading, self.from_backend.reading);
-                self.life.tick(now, client, backend, self.up.is_cut());
+                self.tick(now);
             }
             progress |= self.obey();
             progress |= self.write_client(cx, now);
@@ -190,13 +188,16 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         Poll::Pending
     }
 
+    fn tick(&mut self, now: Instant) {
+        let (client, backend) = (self.from_client.reading, self.from_backend.reading);
+        self.life.tick(now, client, backend, self.up.is_cut());
+    }
+
     /// Sets the timer to the lifecycle's deadline; false when that is over already. A timer that was set earlier than needed stays:
     /// it then only looks again, which is cheaper than moving it with every byte.
     fn arm(&mut self, cx: &mut Context<'_>, now: Instant, mut timer: Pin<&mut Sleep>) -> bool {
-        let Some(at) = self
-            .life
-            .deadline(self.from_client.reading, self.from_backend.reading)
-        else {
+        let (client, backend) = (self.from_client.reading, self.from_backend.reading);
+        let Some(at) = self.life.deadline(client, backend) else {
             return true;
         };
         if self.armed.is_some_and(|armed| armed <= at) {
@@ -227,13 +228,11 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 Order::Close(reason) => {
                     let text = reason.close_text(self.settings.max_message);
                     self.code = reason.row().code;
-                    Encoder::close(
-                        &CloseFrame {
-                            code: self.code,
-                            reason: &text,
-                        },
-                        &mut self.to_client,
-                    );
+                    let frame = CloseFrame {
+                        code: self.code,
+                        reason: &text,
+                    };
+                    Encoder::close(&frame, &mut self.to_client);
                 }
             }
         }
