@@ -51,9 +51,6 @@ pub struct App {
     admin: Option<SocketAddr>,
     service: Arc<Service>,
     listening: TaskTracker,
-    handshakes: Arc<Semaphore>,
-    /// How many of them there are.
-    most_handshakes: usize,
     /// Ends the admin listener, after everything else.
     _admin: DropGuard,
 }
@@ -117,8 +114,7 @@ impl App {
             .collect();
         // Each listener holds one while it waits for a connection: the others must not be kept from accepting by that.
         let waiting = listeners.len().saturating_sub(1);
-        let most_handshakes = generation.config.limits.max_handshakes + waiting;
-        let handshakes = Arc::new(Semaphore::new(most_handshakes));
+        let handshakes = Arc::new(Semaphore::new(generation.config.limits.max_handshakes + waiting));
         let pace = Pace::default();
         put_in_force(&generation.config.limits, &pace);
         let service = Arc::new(Service {
@@ -130,6 +126,7 @@ impl App {
             closing: CancellationToken::new(),
             stop,
             tasks,
+            openings: TaskTracker::new(),
             pages,
             draining: AtomicBool::default(),
         });
@@ -154,8 +151,6 @@ impl App {
             admin: admin_address,
             service,
             listening,
-            handshakes,
-            most_handshakes,
             _admin: admin_stop.drop_guard(),
         })
     }
@@ -181,7 +176,8 @@ impl App {
     }
 
     /// Stops accepting, asks every session to end with 1001 within `drain_window`, and waits for them, but not longer than
-    /// `shutdown_timeout` nor than `hurry`. Connections that were accepted have a moment to become sessions, which end as well. Then those that are left get their Close frame wherever they are, and a moment for it.
+    /// `shutdown_timeout` nor than `hurry`. Connections that were accepted have a moment to become sessions, which end as well, whatever the
+    /// window is. Then those that are left get their Close frame wherever they are, and a moment for it.
     /// Returns false when some had not ended by then.
     pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> bool {
         let Service {
@@ -199,7 +195,7 @@ impl App {
         let orderly = async {
             tokio::join!(
                 sessions.drain(Stop::Shutdown, window, |_| true),
-                self.end_openings(window.min(OPENING)),
+                self.end_openings(timeout.min(OPENING)),
             );
             tasks.wait().await;
         };
@@ -218,9 +214,8 @@ impl App {
     async fn end_openings(&self, patience: Duration) {
         let opened = async {
             self.listening.wait().await;
-            // Each has one of the permits. More than fit into the number there never are.
-            let all = u32::try_from(self.most_handshakes).unwrap_or(u32::MAX);
-            drop(self.handshakes.acquire_many(all).await);
+            self.service.openings.close();
+            self.service.openings.wait().await;
         };
         drop(tokio::time::timeout(patience, opened).await);
         self.service.stop.cancel();
