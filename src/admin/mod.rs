@@ -1,12 +1,13 @@
 //! The admin listener: health, metrics, what runs, and the few things that an operator may change. Off the public port.
 //!
-//! Each connection carries one request, and has one deadline for all of it. `access` decides whether it is answered, `api` and
-//! `change` what the answer is. Nothing that is asked for with GET changes anything.
+//! Each connection carries one request, and has one deadline for its head and one for all of it; `places` says who goes when there are too
+//! many. `access` decides whether it is answered, `api` and `change` what the answer is. Nothing that is asked for with GET changes anything.
 
 mod access;
 mod api;
 mod change;
 mod metrics;
+mod places;
 mod process;
 mod query;
 mod serve;
