@@ -231,7 +231,9 @@ impl Listener {
             while let Ok(Ok(_)) = timeout_at(end, self.socket.accept()).await {
                 lost += 1;
             }
-            tracing::error!(lost, listener = %self.address, "queued connections are lost");
+            if lost > 0 {
+                tracing::error!(lost, listener = %self.address, "queued connections are lost");
+            }
         }
     }
 }

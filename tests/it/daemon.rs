@@ -90,6 +90,7 @@ async fn who_was_let_in_becomes_a_session_whatever_the_window_for_those_that_are
     expect_shutdown(&mut client).await;
     client.close(1001, "").await;
     assert_eq!(program.exit().await, Some(0));
+    program.logged("all sessions have ended").await;
 }
 
 /// Waits until nobody listens here any more. A connection that the kernel had taken already ends without an answer.

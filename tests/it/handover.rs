@@ -182,6 +182,7 @@ async fn who_waits_for_room_is_served_before_a_shared_port_closes() {
     }
     drop(silent);
     assert_eq!(sealock.exit().await, Some(0));
+    sealock.logged("all sessions have ended").await;
 }
 
 #[tokio::test]
