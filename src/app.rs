@@ -52,9 +52,6 @@ pub struct App {
     admin: Option<SocketAddr>,
     service: Arc<Service>,
     listening: TaskTracker,
-    handshakes: Arc<Semaphore>,
-    /// How many of them there are.
-    most_handshakes: usize,
     /// Ends the admin listener, after everything else.
     _admin: DropGuard,
 }
@@ -118,8 +115,7 @@ impl App {
             .collect();
         // Each listener holds one while it waits for a connection: the others must not be kept from accepting by that.
         let waiting = listeners.len().saturating_sub(1);
-        let most_handshakes = generation.config.limits.max_handshakes + waiting;
-        let handshakes = Arc::new(Semaphore::new(most_handshakes));
+        let handshakes = Arc::new(Semaphore::new(generation.config.limits.max_handshakes + waiting));
         let pace = Pace::default();
         put_in_force(&generation.config.limits, &pace);
         let service = Arc::new(Service {
@@ -131,6 +127,7 @@ impl App {
             closing: CancellationToken::new(),
             stop,
             tasks,
+            openings: TaskTracker::new(),
             pages,
             draining: Switch::default(),
         });
@@ -155,8 +152,6 @@ impl App {
             admin: admin_address,
             service,
             listening,
-            handshakes,
-            most_handshakes,
             _admin: admin_stop.drop_guard(),
         })
     }
@@ -182,8 +177,8 @@ impl App {
     }
 
     /// Stops accepting, asks every session to end with 1001 within `drain_window`, and waits for them, but not longer than
-    /// `shutdown_timeout` nor than `hurry`. Connections that were accepted have a moment to become sessions, which end as well. Then those
-    /// that are left get their Close frame wherever they are, and a moment for it; then they are cut. Returns how many were left.
+    /// `shutdown_timeout` nor than `hurry`. Connections that were accepted have a moment to become sessions, which end as well, whatever the
+    /// window is. Then those that are left get their Close frame wherever they are, and a moment for it; then they are cut. Returns how many were left.
     pub async fn shutdown(self, hurry: impl Future<Output = ()>) -> usize {
         let Service {
             sessions,
@@ -200,7 +195,7 @@ impl App {
         let orderly = async {
             tokio::join!(
                 sessions.drain(Stop::Shutdown, window, |_| true),
-                self.end_openings(window.min(OPENING)),
+                self.end_openings(timeout.min(OPENING)),
             );
             tasks.wait().await;
         };
@@ -224,9 +219,8 @@ impl App {
     async fn end_openings(&self, patience: Duration) {
         let opened = async {
             self.listening.wait().await;
-            // Each has one of the permits. More than fit into the number there never are.
-            let all = u32::try_from(self.most_handshakes).unwrap_or(u32::MAX);
-            drop(self.handshakes.acquire_many(all).await);
+            self.service.openings.close();
+            self.service.openings.wait().await;
         };
         drop(tokio::time::timeout(patience, opened).await);
         self.service.stop.cancel();

@@ -162,9 +162,11 @@ fn with_runtime(task: impl Future<Output = ExitCode>) -> ExitCode {
 }
 
 async fn run(args: RunArgs, inherited: Inherited) -> ExitCode {
-    let hangups = match signals::Hangups::new() {
-        Ok(hangups) => hangups,
-        Err(error) => return fail(FAILED, &format!("cannot listen for signals: {error}")),
+    // Before anything else: whoever looks after the log or the files need not know how far the start has got. What comes now is kept.
+    let signals = signals::Hangups::new().and_then(|hangups| Ok((hangups, signals::Renames::new()?)));
+    let (hangups, renames) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return no_signals(&error),
     };
     let mut source = reload::Source::before(&args.config);
     let Some(config) = load(&args.config) else {
@@ -178,10 +180,21 @@ async fn run(args: RunArgs, inherited: Inherited) -> ExitCode {
     level.follow(config.log_level.as_deref());
     let start = |config| App::start(config, Identities::Files, inherited, |_| None);
     let reloading = async |service: &Arc<Service>| reload::run(service, source, hangups, &level).await;
-    serve(config, &Arc::new(log), start, |_| String::new(), reloading).await
+    serve(
+        config,
+        (&Arc::new(log), renames),
+        start,
+        |_| String::new(),
+        reloading,
+    )
+    .await
 }
 
 async fn demo(args: DemoArgs) -> ExitCode {
+    let renames = match signals::Renames::new() {
+        Ok(renames) => renames,
+        Err(error) => return no_signals(&error),
+    };
     let (log, _level) = match args.log.init(None) {
         Ok(log) => log,
         Err(code) => return code,
@@ -209,32 +222,36 @@ async fn demo(args: DemoArgs) -> ExitCode {
     let start = |config| App::start(config, identities, Inherited::default(), demo::page);
     let welcome = move |bound: &[app::Bound]| demo::welcome(bound, &backends, in_memory);
     let nothing_to_reload = async |_: &Arc<Service>| std::future::pending().await;
-    serve(config, &Arc::new(log), start, welcome, nothing_to_reload).await
+    serve(
+        config,
+        (&Arc::new(log), renames),
+        start,
+        welcome,
+        nothing_to_reload,
+    )
+    .await
 }
 
 /// Runs until a signal, then ends in order. `welcome` is what is printed once the listeners are up, `reloading` what goes on until the
 /// signal.
 async fn serve(
     config: Config,
-    log: &Arc<Log>,
+    (log, renames): (&Arc<Log>, signals::Renames),
     start: impl FnOnce(Config) -> Result<App, StartError>,
     welcome: impl FnOnce(&[app::Bound]) -> String,
     reloading: impl AsyncFnOnce(&Arc<Service>) -> Infallible,
 ) -> ExitCode {
     let mut signals = match signals::Signals::new() {
         Ok(signals) => signals,
-        Err(error) => return fail(FAILED, &format!("cannot listen for signals: {error}")),
+        Err(error) => return no_signals(&error),
     };
     // Not kept by whoever waits for the signal: the last lines are written when its owner lets go.
     let renamed = Arc::downgrade(log);
-    let reopening = signals::on_reopen(move || {
+    renames.follow(move || {
         if let Some(log) = renamed.upgrade() {
             log.reopen();
         }
     });
-    if let Err(error) = reopening {
-        return fail(FAILED, &format!("cannot listen for signals: {error}"));
-    }
     limits::raise_open_files(config.limits.max_sessions);
     let app = match start(config) {
         Ok(app) => app,
@@ -391,6 +408,10 @@ fn named(path: &Path, error: std::io::Error) -> std::io::Error {
 fn fail(code: u8, message: &str) -> ExitCode {
     report(&format!("error: {message}"));
     code.into()
+}
+
+fn no_signals(error: &std::io::Error) -> ExitCode {
+    fail(FAILED, &format!("cannot listen for signals: {error}"))
 }
 
 /// Prints a line for whoever started us. A reader that has gone is no reason to stop.

@@ -48,6 +48,8 @@ pub struct Service {
     pub stop: CancellationToken,
     /// All that is under way.
     pub tasks: TaskTracker,
+    /// Connections that are not sessions yet.
+    pub openings: TaskTracker,
     /// Pages beside the routes.
     pub pages: fn(&str) -> Option<Page>,
     /// No sessions are begun, though connections are accepted: [`Service::drain`].
@@ -79,16 +81,17 @@ struct Ready {
     place: Place,
 }
 
-/// Begins to serve a connection of a listener, the `id`-th of the process. `handshake` is given back as soon as it is a session.
+/// Begins to serve a connection of a listener, the `id`-th of the process. `handshake` is given back as soon as it is a session; there is
+/// none where the connection had to be accepted beyond the limit.
 pub fn start(
     service: &Arc<Service>,
     listener: usize,
     id: u64,
     (tcp, peer): (TcpStream, SocketAddr),
-    handshake: OwnedSemaphorePermit,
+    handshake: Option<OwnedSemaphorePermit>,
 ) {
     let service = Arc::clone(service);
-    let tasks = service.tasks.clone();
+    let (tasks, openings) = (service.tasks.clone(), service.openings.clone());
     let opening = async move {
         let generation = service.current.load_full();
         let Some(port) = generation.ports.get(listener) else {
@@ -113,14 +116,14 @@ pub fn start(
                 .spawn(telemetry::session(id, bridge(&service, id, peer, ready)));
         }
     };
-    tasks.spawn(telemetry::connection(id, opening));
+    tasks.spawn(openings.track_future(telemetry::connection(id, opening)));
 }
 
 /// Everything up to the 101. A connection that does not become a session is told and logged here, on its handshake's permit.
 async fn open(
     visit: &Visit<'_>,
     (mut tcp, peer): (TcpStream, SocketAddr),
-    _handshake: OwnedSemaphorePermit,
+    _handshake: Option<OwnedSemaphorePermit>,
 ) -> Option<Ready> {
     let start = Instant::now();
     let _opening = counts::opening();

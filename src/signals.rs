@@ -48,15 +48,24 @@ impl Hangups {
     }
 }
 
-/// Does this each time that SIGUSR1 comes: log files were renamed.
-pub fn on_reopen(mut reopen: impl FnMut() + Send + 'static) -> io::Result<()> {
-    let mut signal = signal(SignalKind::user_defined1())?;
-    tokio::spawn(async move {
-        while signal.recv().await.is_some() {
-            reopen();
-        }
-    });
-    Ok(())
+/// The signal that log files were renamed.
+#[derive(Debug)]
+pub struct Renames(Signal);
+
+impl Renames {
+    /// Takes the signal over from its default, which would end the process.
+    pub fn new() -> io::Result<Self> {
+        signal(SignalKind::user_defined1()).map(Self)
+    }
+
+    /// Does this each time that it comes, and now if it has come since it was taken over.
+    pub fn follow(mut self, mut reopen: impl FnMut() + Send + 'static) {
+        tokio::spawn(async move {
+            while self.0.recv().await.is_some() {
+                reopen();
+            }
+        });
+    }
 }
 
 /// Tells systemd (`Type=notify`) that the listeners are up. Does nothing elsewhere.

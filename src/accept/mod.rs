@@ -10,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,8 +47,9 @@ pub fn errors() -> u64 {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    /// Other processes may listen on the port with sockets of their own.
-    shares_port: bool,
+    /// Where other processes may listen on the port with sockets of their own: a descriptor that is kept for the end, so that what is
+    /// lost then for want of descriptors can be counted.
+    shares_port: Option<OwnedFd>,
 }
 
 /// How many connections all listeners may accept in a second, and how often they had to wait.
@@ -121,10 +123,11 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
     crate::addr::tune(&socket, address.ip())?;
     let socket = socket.listen(BACKLOG)?;
     let address = socket.local_addr()?;
+    let spare = reuse_port.then(|| socket.as_fd().try_clone_to_owned());
     Ok(Listener {
-        socket,
         address,
-        shares_port: reuse_port,
+        shares_port: spare.transpose()?,
+        socket,
     })
 }
 
@@ -136,27 +139,32 @@ impl Listener {
 
     /// Accepts until `stop`. A permit of `room` is taken before each accept, at the pace that is set: until then, connections wait in the
     /// kernel. What waits there in the end waits on, if the socket is another process's too; if it is only the port, it is accepted
-    /// before the socket closes.
+    /// before the socket closes, with a permit or, where there is none left, without.
     pub async fn serve(
         self,
         room: Arc<Semaphore>,
         pace: &Pace,
         stop: CancellationToken,
-        mut on_connection: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+        mut on_connection: impl FnMut(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>),
     ) {
         let mut pause = BACK_OFF.0;
-        while let Some(Some((accepted, permit))) = until(&stop, self.accept(&room, pace)).await {
+        let next = async || {
+            let permit = permit(&room, pace).await;
+            pace.wait().await;
+            (self.accept().await, permit)
+        };
+        while let Some((accepted, permit)) = until(&stop, next()).await {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
+                    pace.spend();
                     on_connection(stream, peer, permit);
                 }
                 Err(error) if is_of_one_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
                 Err(error) => {
-                    let errors = ERRORS.fetch_add(1, Ordering::Relaxed) + 1;
-                    tracing::warn!(%error, errors, listener = %self.address, "cannot accept connections");
+                    self.failed(&error);
                     drop(permit);
                     // Once it has ended, the loop has too.
                     until(&stop, tokio::time::sleep(pause)).await;
@@ -164,59 +172,79 @@ impl Listener {
                 }
             }
         }
-        if self.shares_port {
+        if self.shares_port.is_some() {
             self.empty(&room, on_connection).await;
         }
     }
 
-    async fn accept(
-        &self,
-        room: &Arc<Semaphore>,
-        pace: &Pace,
-    ) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
-        let permit = match Arc::clone(room).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                pace.waited_for_room.fetch_add(1, Ordering::Relaxed);
-                Arc::clone(room).acquire_owned().await.ok()?
-            }
-        };
-        pace.wait().await;
-        let accepted = self.socket.accept().await;
-        if let Ok((stream, peer)) = &accepted {
-            pace.spend();
-            // What listens on loopback only was told once for all.
-            if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
-                crate::addr::unpace(stream);
-            }
+    fn failed(&self, error: &io::Error) {
+        let errors = ERRORS.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::warn!(%error, errors, listener = %self.address, "cannot accept connections");
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.socket.accept().await?;
+        // What listens on loopback only was told once for all.
+        if crate::addr::is_loopback(peer.ip()) && !crate::addr::is_loopback(self.address.ip()) {
+            crate::addr::unpace(&stream);
         }
-        Some((accepted, permit))
+        Ok((stream, peer))
     }
 
     /// Accepts what the kernel has queued. It chooses one of the sockets of a port when a connection begins, and resets what is
     /// queued at a socket that closes. So nothing may begin here any more: a first packet that is dropped comes again, and by then
-    /// finds the others only.
+    /// finds the others only. All of it is accepted, and at once: nobody else can serve it, and the backlog bounds how much it is.
     async fn empty(
-        self,
+        mut self,
         room: &Arc<Semaphore>,
-        mut on_connection: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+        mut on_connection: impl FnMut(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>),
     ) {
         if let Err(error) = SockRef::from(&self.socket).attach_filter(&NO_SYN) {
             tracing::warn!(%error, listener = %self.address, "connections that begin now may be lost");
         }
-        let (end, unlimited) = (Instant::now() + OVERLAP, Pace::default());
+        let end = Instant::now() + OVERLAP;
+        let mut failed = false;
         // What is queued is accepted even after the end.
-        while let Ok(Some((accepted, permit))) = timeout_at(end, self.accept(room, &unlimited)).await {
+        while let Ok(accepted) = timeout_at(end, self.accept()).await {
             match accepted {
-                Ok((stream, peer)) => on_connection(stream, peer, permit),
+                Ok((stream, peer)) => {
+                    failed = false;
+                    on_connection(stream, peer, Arc::clone(room).try_acquire_owned().ok());
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, listener = %self.address, "queued connections are lost");
-                    return;
+                    if !std::mem::replace(&mut failed, true) {
+                        self.failed(&error);
+                    }
+                    if Instant::now() >= end {
+                        break;
+                    }
+                    // Connections that end meanwhile give their descriptors back.
+                    tokio::time::sleep(BACK_OFF.0).await;
                 }
             }
         }
+        if failed {
+            // One descriptor, for one after another.
+            self.shares_port = None;
+            let mut lost = 0_u64;
+            while let Ok(Ok(_)) = timeout_at(end, self.socket.accept()).await {
+                lost += 1;
+            }
+            if lost > 0 {
+                tracing::error!(lost, listener = %self.address, "queued connections are lost");
+            }
+        }
     }
+}
+
+/// Waits for a permit. There is always one in the end: nobody closes the semaphore.
+async fn permit(room: &Arc<Semaphore>, pace: &Pace) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
+        return Some(permit);
+    }
+    pace.waited_for_room.fetch_add(1, Ordering::Relaxed);
+    Arc::clone(room).acquire_owned().await.ok()
 }
 
 /// Drops TCP segments with SYN, in classic BPF: load the byte of the flags; is the bit set? then keep nothing; else keep all.
@@ -245,10 +273,10 @@ mod tests {
     use super::*;
     use socket2::SockRef;
 
-    /// Serves with a stop that has come already. Gives what was accepted, once `meanwhile` and the end have come; that begins when the
-    /// end has begun.
+    /// Serves with a stop that has come already, and no permit left. Gives what was accepted, once `meanwhile` and the end have come;
+    /// that begins when the end has begun.
     async fn serve_stopped(listener: Listener, meanwhile: impl Future<Output = ()>) -> Vec<SocketAddr> {
-        let (room, stop) = (Arc::new(Semaphore::new(64)), CancellationToken::new());
+        let (room, stop) = (Arc::new(Semaphore::new(0)), CancellationToken::new());
         stop.cancel();
         let mut accepted = Vec::new();
         let pace = Pace::default();

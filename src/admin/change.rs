@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::serve::Answer;
 use crate::bridge::Stop;
-use crate::drain::NoSuchRoute;
+use crate::drain::{NoSuchRoute, State};
 use crate::reload::Outcome;
 use crate::session::Service;
 use crate::sessions::Sessions;
@@ -32,9 +32,14 @@ pub(super) fn drain(service: &Service, route: Option<&str>, drain: bool) -> Answ
             .drain(route)
             .map(|running| json!({ "draining": true, "route": route, "sessions": running }))
     } else {
-        service
-            .undrain(route)
-            .map(|()| json!({ "draining": false, "route": route }))
+        service.undrain(route).map(|()| match service.state() {
+            State::Draining if route.is_some() => json!({
+                "draining": true,
+                "route": route,
+                "note": "the whole process is drained: POST /-/undrain without a route",
+            }),
+            _ => json!({ "draining": false, "route": route }),
+        })
     };
     match done {
         Ok(done) => Answer::json(StatusCode::ACCEPTED, &done),

@@ -1,7 +1,8 @@
 //! The admin listener: health, metrics, what runs, and the few things that an operator may change. Off the public port.
 //!
-//! Each connection carries one request, and has one deadline for all of it. `access` decides whether it is answered, `api`,
-//! `past` and `change` what the answer is; `console` is a page that shows it. Nothing that is asked for with GET changes anything.
+//! Each connection carries one request, and has one deadline for its head and one for all of it; `places` says who goes when there are
+//! too many. `access` decides whether it is answered, `api`, `past` and `change` what the answer is; `console` is a page that shows it.
+//! Nothing that is asked for with GET changes anything.
 
 mod access;
 mod api;
@@ -10,6 +11,7 @@ mod console;
 mod history;
 mod metrics;
 mod past;
+mod places;
 mod process;
 mod query;
 mod serve;

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -23,13 +23,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Denied, check_site};
+use super::places::{self, Place, Places};
 use super::query::Query;
 use super::{Admin, api, change, console, metrics, past};
 use crate::accept::{Listener, Pace};
 use crate::drain::State;
 
-/// Connections at once; more wait in the kernel.
-const MOST_CONNECTIONS: usize = 64;
+/// Connections at once, with as many that have to leave for others.
+const ROOM: usize = 2 * places::MOST;
+/// How long a request head may take. Who asks sends it at once.
+const HEAD_DEADLINE: Duration = Duration::from_secs(1);
 /// The longest that one may take, from its first byte to the last of its answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest request head.
@@ -96,13 +99,15 @@ pub(super) async fn serve(
     admin: Arc<Admin>,
     (accepting, answering): (CancellationToken, CancellationToken),
 ) {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let (room, places) = (Arc::new(Semaphore::new(ROOM)), Arc::new(Places::default()));
     listener
         .serve(room, &Pace::default(), accepting, |tcp, peer, permit| {
             let (admin, stop) = (Arc::clone(&admin), answering.clone());
+            let place = places.take(peer.ip());
             tokio::spawn(async move {
                 let _permit = permit;
-                let answered = timeout(DEADLINE, answer_one(tcp, peer, &admin));
+                let answered = timeout(DEADLINE, answer_one(tcp, peer, &place, &admin));
+                let answered = place.left().run_until_cancelled(answered);
                 // A client that is too slow for its answer does without.
                 let _in_time = stop.run_until_cancelled(answered).await;
             });
@@ -111,25 +116,31 @@ pub(super) async fn serve(
 }
 
 /// Answers the request of a connection, and ends it so that the answer arrives.
-async fn answer_one(tcp: TcpStream, peer: SocketAddr, admin: &Arc<Admin>) {
+async fn answer_one(tcp: TcpStream, peer: SocketAddr, place: &Place, admin: &Arc<Admin>) {
     let Ok(local) = tcp.local_addr() else {
         return;
     };
     let service = service_fn(|request: Request<Incoming>| {
+        place.answering(true);
         Box::pin(async move {
             // No request needs a body; what comes of one is dropped at the end.
-            let (head, _body) = request.into_parts();
-            Ok::<_, Infallible>(respond(&head, local, peer, admin).await)
+            let (head, body) = request.into_parts();
+            Ok::<_, Infallible>(respond(&head, !body.is_end_stream(), (local, peer), admin).await)
         })
     });
     let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
         .keep_alive(false)
         .half_close(false)
         .max_buf_size(MAX_HEAD)
         .max_header_size(MAX_HEAD)
         .serve_connection(TokioIo::new(tcp), service);
     // What is wrong with a request hyper has told the client itself.
-    drop(poll_fn(|cx| connection.poll_without_shutdown(cx)).await);
+    match poll_fn(|cx| connection.poll_without_shutdown(cx)).await {
+        Err(error) if error.is_timeout() => return,
+        _ => place.answering(false),
+    }
     let mut tcp = connection.into_parts().io.into_inner();
     crate::io::linger(&mut tcp).await;
 }
@@ -137,8 +148,8 @@ async fn answer_one(tcp: TcpStream, peer: SocketAddr, admin: &Arc<Admin>) {
 /// The whole answer to a request.
 async fn respond(
     head: &Parts,
-    local: SocketAddr,
-    peer: SocketAddr,
+    has_body: bool,
+    (local, peer): (SocketAddr, SocketAddr),
     admin: &Arc<Admin>,
 ) -> Response<Full<Bytes>> {
     let endpoint = Endpoint::of(head.uri.path());
@@ -159,6 +170,11 @@ async fn respond(
             }));
             Answer::error(StatusCode::METHOD_NOT_ALLOWED, "not with this method")
         }
+        // As a form would send them. To take no notice would drain the process where a route was meant.
+        (Ok(()), Some(_)) if changes && has_body => Answer::error(
+            StatusCode::BAD_REQUEST,
+            "no body is read here: parameters stand behind the ? of the target",
+        ),
         (Ok(()), Some(endpoint)) => {
             let answer = endpoint.answer(head, peer, admin).await;
             if changes {
@@ -223,8 +239,15 @@ fn admit(
     let generation = admin.service.current.load();
     // A reload leaves an admin listener that runs as it is.
     let access = generation.admin.as_ref().ok_or(Denied::NoToken)?;
-    access.check_host(head, local)?;
-    if !endpoint.is_some_and(Endpoint::is_open) {
+    let open = endpoint.is_some_and(Endpoint::is_open);
+    // Balancers that ask for health by HTTP/1.0 name no host. No browser does so.
+    let nameless = head.version == Version::HTTP_10
+        && !head.headers.contains_key(header::HOST)
+        && head.uri.authority().is_none();
+    if !(open && nameless) {
+        access.check_host(head, local)?;
+    }
+    if !open {
         access.check_token(&head.headers)?;
     }
     if endpoint.is_some_and(Endpoint::changes) {
@@ -287,6 +310,10 @@ impl<'a> Endpoint<'a> {
                 .map(|name| format!("there is no parameter {name:?} here"));
             unknown.map(|text| Answer::error(StatusCode::BAD_REQUEST, &text))
         };
+        if state == State::Stopping && matches!(self, Self::Drain | Self::Undrain | Self::Reload) {
+            let text = "the process is about to end";
+            return Answer::error(StatusCode::SERVICE_UNAVAILABLE, text);
+        }
         // Those with parameters say themselves when one is wrong.
         match self {
             Self::Sessions => return api::sessions(&service.sessions, &mut query, unknown),

@@ -66,6 +66,10 @@ async fn health_and_readiness_follow_the_process() {
     scene.program.logged("shutting down").await;
     assert_eq!(text(&scene.program, "GET /readyz", 503).await, "stopping\n");
     assert_eq!(text(&scene.program, "GET /healthz", 200).await, "ok\n");
+    for change in ["drain", "drain?route=test", "undrain", "reload"] {
+        let told = json(&scene.program, &format!("POST /-/{change}"), 503).await;
+        assert_eq!(told["error"], "the process is about to end");
+    }
     write(&mut service, b"cd").await;
     drop(service);
     assert_eq!(scene.program.exit().await, Some(0));
@@ -99,6 +103,20 @@ async fn only_requests_for_a_host_of_ours_are_answered() {
             };
             assert_eq!(answer.status, status, "{line} {headers:?}");
         }
+    }
+    // Who asks for health by HTTP/1.0 may name no host; to name another is no better than ever.
+    for (request, status) in [
+        ("GET /healthz HTTP/1.0\r\n", "200"),
+        ("GET /readyz HTTP/1.0\r\n", "200"),
+        ("GET /readyz HTTP/1.0\r\nHost: rebound.example\r\n", "421"),
+        ("GET /metrics HTTP/1.0\r\n", "400"),
+        ("POST /-/drain HTTP/1.0\r\n", "400"),
+    ] {
+        let mut stream = connect(scene.program.admin.unwrap()).await;
+        write(&mut stream, format!("{request}\r\n").as_bytes()).await;
+        let answer = crate::support::read_to_end(&mut stream).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{request} {answer}");
     }
     scene.done().await;
 }
@@ -137,21 +155,25 @@ async fn every_answer_forbids_to_be_kept_or_shown_elsewhere() {
 async fn who_says_nothing_keeps_nobody_away() {
     let scene = scene().await;
     let mut silent = Vec::new();
-    for at in 0..64 {
-        let mut stream = connect(scene.program.admin.unwrap()).await;
-        let begun = if at % 2 == 0 {
-            ""
-        } else {
-            "GET /healthz HTTP/1.1\r\nHost: loc"
-        };
-        stream.write_all(begun.as_bytes()).await.unwrap();
-        silent.push(stream);
+    // More than have a place, and more all the time. In their turn, which would be after the time of each, nobody would be answered soon.
+    for round in 0..20 {
+        for at in 0..if round == 0 { 300 } else { 10 } {
+            let mut stream = connect(scene.program.admin.unwrap()).await;
+            let begun = match at % 3 {
+                0 => "",
+                1 => "GET /healthz HTTP/1.1\r\nHost: loc",
+                // This one has its answer, and stays.
+                _ => "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            };
+            // It may be gone already, for others.
+            drop(stream.write_all(begun.as_bytes()).await);
+            silent.push(stream);
+        }
+        assert_eq!(text(&scene.program, "GET /healthz", 200).await, "ok\n");
     }
-    // All that are served at once; the next waits until their time is up.
-    assert_eq!(text(&scene.program, "GET /healthz", 200).await, "ok\n");
     for mut stream in silent {
-        let rest = crate::support::read_to_end(&mut stream).await.unwrap();
-        assert_eq!(rest, b"");
+        // The end, or a reset.
+        drop(crate::support::read_to_end(&mut stream).await);
     }
     scene.done().await;
 }
@@ -287,16 +309,7 @@ async fn closing_one_session_ends_that_session_only() {
         scene.program.admin.unwrap()
     );
     let mut curl = Command::new("curl");
-    curl.args([
-        "--silent",
-        "--show-error",
-        "--fail",
-        "--request",
-        "POST",
-        "--data",
-        "x=1",
-        &url,
-    ]);
+    curl.args(["--silent", "--show-error", "--fail", "--request", "POST", &url]);
     let output = soon("curl", curl.output())
         .await
         .unwrap_or_else(|error| missing(&curl, &error));
@@ -324,6 +337,23 @@ async fn a_drained_route_sends_its_sessions_away_and_the_others_go_on() {
     let (mut client, _service) = scene.open().await;
     json(&scene.program, "POST /-/drain?route=none", 404).await;
     json(&scene.program, "POST /-/drain?rout=test", 400).await;
+    // A form's parameters are none, and must not be taken for a drain of everything.
+    for body in [
+        "Content-Length: 10\r\n\r\nroute=test",
+        "Transfer-Encoding: chunked\r\n\r\na\r\nroute=test\r\n0\r\n",
+    ] {
+        let answer = ask(
+            &scene.program,
+            "POST /-/drain",
+            &format!("Host: localhost\r\n{body}"),
+        )
+        .await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.body.contains("behind the ? of the target"), "{answer:?}");
+    }
+    assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
+    let empty = "Host: localhost\r\nContent-Length: 0\r\n";
+    assert_eq!(ask(&scene.program, "POST /-/undrain", empty).await.status, 202);
     let drained = json(&scene.program, "POST /-/drain?route=%74est", 202).await;
     assert_eq!(
         drained,
@@ -381,7 +411,14 @@ async fn a_drained_process_takes_no_sessions_until_it_is_told_to() {
         json(&scene.program, "GET /api/v1/status", 200).await["state"],
         "draining"
     );
-    json(&scene.program, "POST /-/undrain", 202).await;
+    // What is said of the route is what holds for it.
+    let told = json(&scene.program, "POST /-/undrain?route=test", 202).await;
+    assert_eq!(
+        (&told["draining"], &told["route"]),
+        (&true.into(), &"test".into())
+    );
+    let told = json(&scene.program, "POST /-/undrain", 202).await;
+    assert_eq!(told["draining"], false);
     assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
     let (_client, _service) = scene.open().await;
 }

@@ -1,13 +1,16 @@
 //! The process: signals, exit codes, what it tells the service manager, and what may stand in its log.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixDatagram};
+use tokio::process::Command;
 
+use crate::admin;
 use crate::support::{
-    Backend, Client, Frame, Program, TEXT, certificate, connect, read_to_end, sealock, soon,
+    Backend, Client, Frame, Program, Request, TEXT, answer, certificate, connect, read_to_end, sealock, soon,
 };
 
 const LINES: &str = "framing = \"lines\"";
@@ -21,6 +24,73 @@ async fn echo_route() -> String {
 async fn expect_shutdown(client: &mut Client) {
     let told = Frame::close(1001, "server is shutting down");
     assert_eq!(client.frame().await, Some(told));
+}
+
+#[tokio::test]
+async fn signals_that_come_while_it_starts_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pipe, file) = (dir.path().join("sealock.toml"), dir.path().join("file"));
+    std::fs::write(&file, Program::file("", &echo_route().await)).unwrap();
+    let made = Command::new("mkfifo").arg(&pipe).status().await;
+    assert!(made.unwrap().success());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sealock"))
+        .args(["run", "--log-format", "json", "-c"])
+        .arg(&pipe)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    // The first that it does is to read the file; opening the pipe here waits until it does.
+    let path = pipe.clone();
+    let opening = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(path));
+    let writer = soon("its start", opening).await.unwrap().unwrap();
+    let pid = child.id().unwrap().to_string();
+    for signal in ["-USR1", "-HUP"] {
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
+    }
+    std::fs::rename(&file, &pipe).unwrap();
+    drop(writer);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let reloaded = async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("sealock runs");
+            if line.contains("reloaded: ") {
+                return line;
+            }
+        }
+    };
+    let line = soon("a reload", reloaded).await;
+    assert!(line.contains("\"cause\":\"signal\""), "{line}");
+}
+
+#[tokio::test]
+async fn who_was_let_in_becomes_a_session_whatever_the_window_for_those_that_are() {
+    let top = "drain_window = \"0s\"\n[admin]\nbind = \"127.0.0.1:0\"";
+    let mut program = Program::start_with(top, &echo_route().await).await;
+    let mut stream = connect(program.plain).await;
+    let request = Request::get("/echo").bytes();
+    let (begin, rest) = request.split_at(20);
+    stream.write_all(begin).await.unwrap();
+    let let_in = async { while admin::json(&program, "GET /api/v1/status", 200).await["opening"] != 1 {} };
+    soon("a connection that is opening", let_in).await;
+    program.signal("TERM").await;
+    program.logged("shutting down").await;
+    let ready = admin::ask(&program, "GET /readyz", "Host: localhost\r\n").await;
+    assert_eq!(ready.status, 503);
+    stream.write_all(rest).await.unwrap();
+    let mut client = answer(Box::new(stream)).await.unwrap();
+    expect_shutdown(&mut client).await;
+    client.close(1001, "").await;
+    assert_eq!(program.exit().await, Some(0));
+    program.logged("all sessions have ended").await;
 }
 
 /// Waits until nobody listens here any more. A connection that the kernel had taken already ends without an answer.

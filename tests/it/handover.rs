@@ -11,7 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin;
-use crate::support::{Backend, CLOSE, Client, Frame, Program, TEXT, frame, program, sealock, soon};
+use crate::limits::limit_files;
+use crate::support::{
+    Backend, CLOSE, Client, Frame, Program, Request, TEXT, answer, connect, frame, program, sealock, soon,
+    write,
+};
 
 /// A listener in the clear, and a route to an echo.
 fn file(bind: &str, echo: SocketAddr) -> String {
@@ -157,6 +161,61 @@ async fn no_client_is_refused_while_processes_share_a_port() {
     stop(&mut running).await;
 }
 
+#[tokio::test]
+async fn who_waits_for_room_is_served_before_a_shared_port_closes() {
+    let echo = Backend::echo().await;
+    let file = file("bind = \"127.0.0.1:0\"\nreuse_port = true", echo);
+    let file = format!("[limits]\nmax_handshakes = 1\n{file}");
+    let mut sealock = Program::start_by(Command::new("env"), &file, 1).await;
+    // It has all the room there is; the others are in the kernel's queue.
+    let silent = connect(sealock.plain).await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut stream = connect(sealock.plain).await;
+        write(&mut stream, &Request::get("/echo").bytes()).await;
+        waiting.push(stream);
+    }
+    sealock.signal("TERM").await;
+    for stream in waiting {
+        let mut client = answer(Box::new(stream)).await.unwrap();
+        client.expect_close(1001, "server is shutting down").await;
+    }
+    drop(silent);
+    assert_eq!(sealock.exit().await, Some(0));
+    sealock.logged("all sessions have ended").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_accepted_any_more_is_counted() {
+    const CLIENTS: usize = 12;
+    let echo = Backend::echo().await;
+    let file = file("bind = \"127.0.0.1:0\"\nreuse_port = true", echo);
+    let mut sealock = Program::start_by(Command::new("env"), &file, 1).await;
+    let pid = sealock.pid();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    limit_files(pid, open + 4).await;
+    let mut silent = Vec::new();
+    for _ in 0..CLIENTS {
+        silent.push(connect(sealock.plain).await);
+    }
+    sealock.logged("cannot accept connections").await;
+    sealock.signal("TERM").await;
+    let log = sealock.logged("queued connections are lost").await;
+    let told = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find_map(|record| record["lost"].as_u64())
+        .unwrap_or_else(|| panic!("{log}"));
+    assert_eq!(sealock.exit().await, Some(0));
+    let accepted = sealock
+        .logged("all sessions have ended")
+        .await
+        .matches("\"cause\":\"shutdown\"")
+        .count();
+    assert!(told > 0);
+    assert_eq!(usize::try_from(told).unwrap() + accepted, CLIENTS);
+}
+
 /// A port that is kept for others to share, by a socket that never listens.
 fn held_port() -> (SocketAddr, Socket) {
     let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -179,19 +238,25 @@ async fn a_port_is_not_shared_unless_all_say_so() {
     assert!(output.stderr.contains("cannot listen on"), "{}", output.stderr);
 }
 
-/// Binds a socket for each name on loopback, and becomes the command with them.
+/// Binds a socket for each name on loopback, and becomes the command with them. An empty name alone is not passed.
 const MANAGER: &str = "
 import fcntl, os, socket, sys
 names = sys.argv[1].split(':')
-sockets = [socket.socket(type=socket.SOCK_DGRAM) if name == 'datagrams' else socket.socket() for name in names]
+def made(name):
+    if name == 'local':
+        return socket.socket(socket.AF_UNIX)
+    return socket.socket(type=socket.SOCK_DGRAM if name == 'datagrams' else socket.SOCK_STREAM)
+sockets = [made(name) for name in names]
 for at, (name, one) in enumerate(zip(names, sockets)):
-    one.bind(('127.0.0.1', 0))
+    one.bind('' if name == 'local' else ('127.0.0.1', 0))
     if name not in ('datagrams', 'asleep'):
         one.listen()
 high = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 100) for one in sockets]
 for at, descriptor in enumerate(high):
     os.dup2(descriptor, 3 + at)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=sys.argv[1])
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)))
+if any(names):
+    os.environ.update(LISTEN_FDNAMES=sys.argv[1])
 os.execv(sys.argv[2], sys.argv[2:])
 ";
 
@@ -219,6 +284,18 @@ async fn listeners_find_their_sockets_by_name() {
 }
 
 #[tokio::test]
+async fn a_socket_without_a_name_is_unknown() {
+    let echo = Backend::echo().await;
+    let file = file("bind = \"systemd:unknown\"", echo);
+    for (names, sockets) in [("", 1), (":", 2)] {
+        let sealock = Program::start_by(manager(names), &file, sockets).await;
+        for address in [sealock.plain, sealock.tls] {
+            visit(address).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn sockets_that_are_not_as_they_should_be_are_told() {
     let echo = Backend::echo().await;
     let dir = tempfile::tempdir().unwrap();
@@ -228,12 +305,18 @@ async fn sockets_that_are_not_as_they_should_be_are_told() {
         (
             "systemd:public",
             Some("inner:outer"),
-            "of this name, but inner, outer",
+            "of this name, but \"inner\", \"outer\"",
         ),
+        ("systemd:public", Some(""), "of this name, but \"unknown\""),
         (
             "systemd:datagrams",
             Some("datagrams"),
-            "is not a valid tcp socket",
+            "its unit needs `ListenStream=` with a TCP port",
+        ),
+        (
+            "systemd:local",
+            Some("local"),
+            "its unit needs `ListenStream=` with a TCP port",
         ),
         ("systemd:asleep", Some("asleep"), "the socket does not listen"),
     ] {

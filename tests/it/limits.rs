@@ -363,7 +363,7 @@ async fn close_any(scene: &mut Scene, (mut client, service): (Client, TcpStream)
 }
 
 /// Lowers or raises how many files a process may have open.
-async fn limit_files(pid: u32, limit: usize) {
+pub(crate) async fn limit_files(pid: u32, limit: usize) {
     let limits = format!("--nofile={limit}:");
     let done = tokio::process::Command::new("prlimit")
         .args(["--pid", &pid.to_string(), &limits])
