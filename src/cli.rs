@@ -250,7 +250,7 @@ async fn serve(
         say(&format!("admin on http://{address}"));
     }
     say_all(&welcome(app.addresses()));
-    signals::notify_ready();
+    signals::notify_ready(app.service().state().status());
     let sessions = Arc::clone(&app.service().sessions);
     let watched = Arc::clone(&sessions);
     signals::feed_watchdog(move || {

@@ -7,6 +7,7 @@ use crate::bridge::Stop;
 use crate::generation::Destination;
 use crate::session::Service;
 use crate::sessions::Session;
+use crate::signals;
 
 /// Whether sessions are begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,14 @@ impl State {
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::Stopping => "stopping",
+        }
+    }
+
+    /// The same for the service manager, whose word for being ready is another.
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::Ready => "serving",
+            other => other.name(),
         }
     }
 }
@@ -95,6 +104,11 @@ impl Service {
             None => &self.draining,
             Some(name) => &generation.destination(name).ok_or(NoSuchRoute)?.draining,
         };
-        Ok(flag.swap(refuse, Ordering::SeqCst))
+        let before = flag.swap(refuse, Ordering::SeqCst);
+        // The end of the process has a status of its own.
+        if route.is_none() && self.state() != State::Stopping {
+            signals::notify_status(self.state().status());
+        }
+        Ok(before)
     }
 }

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Pace;
-use crate::addr::Networks;
+use crate::addr::{self, Networks};
 use crate::admin::Access;
 use crate::backend::{Pool, Secure};
 use crate::bridge;
 use crate::config::{self, BackendTls, Certificate, Config, OtherCertificate, Route, Tls};
+use crate::files::regular;
 use crate::io::Connection;
 use crate::route::RouteTable;
 use crate::session::Service;
@@ -45,9 +46,9 @@ pub struct Generation {
     /// The same, each once, in the order of the file.
     pub destinations: Vec<Arc<Destination>>,
     /// Who may use the admin listener, where there is one.
-    pub admin: Option<Access>,
+    pub admin: Option<Arc<Access>>,
     /// What connections of each listener share, in the order of the listeners.
-    pub ports: Vec<Port>,
+    pub ports: Vec<Arc<Port>>,
 }
 
 /// What all connections of a listener share.
@@ -92,6 +93,26 @@ pub enum Identities {
     Given(Identity),
 }
 
+/// What goes on as it is, because the file no longer says how it would be made: the files that it was made of may be gone.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// By listener.
+    ports: Vec<Option<Arc<Port>>>,
+    admin: KeptAccess,
+}
+
+/// What of the admin listener goes on.
+#[derive(Default)]
+enum KeptAccess {
+    /// Nothing: all of it is what the file says.
+    #[default]
+    None,
+    /// Its token.
+    Token(Arc<Access>),
+    /// All.
+    All(Arc<Access>),
+}
+
 /// A configuration that is ready to come into force.
 pub struct Next {
     generation: Generation,
@@ -122,14 +143,19 @@ impl Generation {
     pub(crate) fn make(
         old: Option<&Self>,
         config: Config,
+        kept: Kept,
         identities: &Identities,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, MakeError> {
+        let mut running = kept.ports.into_iter();
         let ports = config
             .listeners
             .iter()
-            .map(|listener| Port::make(listener, identities))
+            .map(|listener| match running.next().flatten() {
+                Some(port) => Ok(port),
+                None => Port::make(listener, identities).map(Arc::new),
+            })
             .collect::<Result<_, _>>()?;
         let (mut routes, mut destinations) = (Vec::new(), Vec::new());
         for route in config.routes.iter().cloned() {
@@ -158,13 +184,21 @@ impl Generation {
             destinations.push(Arc::clone(&destination));
             routes.push((hosts, path, destination));
         }
-        let admin = config.admin.as_ref().map(Access::load).transpose();
+        let read = |kept: Option<&Access>| {
+            let access = config.admin.as_ref().map(|admin| Access::load(admin, kept));
+            access.transpose().map_err(MakeError::Token)
+        };
+        let admin = match kept.admin {
+            KeptAccess::None => read(None)?.map(Arc::new),
+            KeptAccess::Token(running) => read(Some(&running))?.map(Arc::new),
+            KeptAccess::All(running) => Some(running),
+        };
         Ok(Self {
             number: old.map_or(0, |old| old.number + 1),
             since: SystemTime::now(),
             routes: RouteTable::new(routes),
             destinations,
-            admin: admin.map_err(MakeError::Token)?,
+            admin,
             ports,
             config,
         })
@@ -184,8 +218,9 @@ impl Generation {
         stop: &CancellationToken,
     ) -> Result<(Self, Vec<String>), MakeError> {
         let mut fixed = Vec::new();
+        let mut kept = Kept::default();
         let mut wanted = std::mem::take(&mut config.listeners);
-        for running in &old.config.listeners {
+        for (running, port) in old.config.listeners.iter().zip(&old.ports) {
             let same = |other: &config::Listener| {
                 other.bind == running.bind
                     && matches!(other.tls, Tls::On(_)) == matches!(running.tls, Tls::On(_))
@@ -204,6 +239,7 @@ impl Generation {
                     running.bind
                 ));
             }
+            kept.ports.push(found.is_none().then(|| Arc::clone(port)));
             config.listeners.push(found.unwrap_or_else(|| running.clone()));
         }
         fixed.extend(
@@ -211,11 +247,7 @@ impl Generation {
                 .iter()
                 .map(|new| format!("the listener {} is new", new.bind)),
         );
-        let address = |config: &Config| config.admin.as_ref().map(|admin| admin.bind);
-        if address(&config) != address(&old.config) {
-            fixed.push("the address of the admin listener is another".to_owned());
-            config.admin.clone_from(&old.config.admin);
-        }
+        kept.admin = keep_admin(old, &mut config, &mut fixed);
         if config.limits.max_handshakes != old.config.limits.max_handshakes {
             fixed.push("max_handshakes is another".to_owned());
             config.limits.max_handshakes = old.config.limits.max_handshakes;
@@ -224,8 +256,38 @@ impl Generation {
             fixed.push("log_file is another".to_owned());
             config.log_file.clone_from(&old.config.log_file);
         }
-        Ok((Self::make(Some(old), config, identities, tasks, stop)?, fixed))
+        Ok((
+            Self::make(Some(old), config, kept, identities, tasks, stop)?,
+            fixed,
+        ))
     }
+}
+
+/// Leaves the admin listener where it is, with what the file says of it now.
+fn keep_admin(old: &Generation, config: &mut Config, fixed: &mut Vec<String>) -> KeptAccess {
+    let (Some(admin), Some(access)) = (&old.config.admin, &old.admin) else {
+        if config.admin.take().is_some() {
+            fixed.push("the admin listener is new".to_owned());
+        }
+        return KeptAccess::None;
+    };
+    let Some(wanted) = &mut config.admin else {
+        fixed.push("the admin listener is no longer in the file".to_owned());
+        config.admin = Some(admin.clone());
+        return KeptAccess::All(Arc::clone(access));
+    };
+    if wanted.bind == admin.bind {
+        return KeptAccess::None;
+    }
+    fixed.push("the address of the admin listener is another".to_owned());
+    wanted.bind = admin.bind;
+    if wanted.token.is_none() && !addr::is_loopback(admin.bind.ip()) {
+        // The address that it would be safe at without one is not the one that it has.
+        fixed.push("the admin listener has no token any more".to_owned());
+        wanted.token.clone_from(&admin.token);
+        return KeptAccess::Token(Arc::clone(access));
+    }
+    KeptAccess::None
 }
 
 impl Port {
@@ -297,6 +359,12 @@ fn load_other(other: &OtherCertificate) -> Result<(Identity, Vec<String>), Ident
 
 /// TLS to the targets of a route.
 fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
+    if let Some(file) = &tls.ca_file {
+        regular(file).map_err(|error| IdentityError::File {
+            file: file.clone(),
+            problem: error.to_string(),
+        })?;
+    }
     let trust = tls.ca_file.clone().map_or(Trust::System, Trust::File);
     let certificate = tls.certificate.as_ref();
     let identity = certificate
@@ -335,7 +403,10 @@ pub fn check(config: &Config) -> Vec<MakeError> {
         .routes
         .iter()
         .filter_map(|route| secure(route.backend_tls.as_ref()?).err());
-    let token = config.admin.as_ref().and_then(|admin| Access::load(admin).err());
+    let token = config
+        .admin
+        .as_ref()
+        .and_then(|admin| Access::load(admin, None).err());
     let token = token.map(MakeError::Token);
     files
         .flat_map(|files| {

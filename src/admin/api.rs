@@ -55,6 +55,7 @@ pub(super) fn status(admin: &Admin) -> Answer {
             "failed": reloads.failed,
             "last": last,
             "waits_for_restart": reloads.waiting,
+            "cannot_look": reloads.blind.as_deref(),
         },
         "log_lines_lost": lost_lines(),
         "listeners": listeners.collect::<Vec<_>>(),

@@ -31,6 +31,8 @@ use crate::drain::State;
 const MOST_CONNECTIONS: usize = 64;
 /// The longest that one may take, from its first byte to the last of its answer.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest that an answer may take of that.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest request head.
 const MAX_HEAD: usize = 16 << 10;
 

@@ -1,5 +1,6 @@
 //! Certificates: a chain and its key as one value, checked as a pair; and those for development.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,13 +11,14 @@ use tokio_rustls::rustls;
 
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use super::{Certificates, ServerConfig, expiry};
+use crate::files::regular;
 
 /// A certificate chain with the key that belongs to it.
 #[derive(Clone, Debug)]
@@ -57,7 +59,8 @@ impl Identity {
             problem,
         };
         let chain = certificates(cert_file)?;
-        let key = PrivateKeyDer::from_pem_file(key_file)
+        let key = read_file(key_file)
+            .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
             .map_err(|error| problem(key_file, read_problem(&error)))?;
         let provider = aws_lc_rs::default_provider();
         let key = provider
@@ -115,8 +118,8 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
         file: file.to_owned(),
         problem,
     };
-    let found = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let found = read_file(file)
+        .and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>())
         .map_err(|error| problem(read_problem(&error)))?;
     if found.is_empty() {
         return Err(problem("there is no certificate in this file".into()));
@@ -124,8 +127,24 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
     Ok(found)
 }
 
-fn read_problem(error: &rustls::pki_types::pem::Error) -> String {
-    use rustls::pki_types::pem::Error;
+/// More is no PEM file that sealock needs.
+const LONGEST_FILE: u64 = 16 << 20;
+
+fn read_file(file: &Path) -> Result<Vec<u8>, pem::Error> {
+    let mut text = Vec::new();
+    let opened = regular(file).map_err(pem::Error::Io)?;
+    opened
+        .take(LONGEST_FILE + 1)
+        .read_to_end(&mut text)
+        .map_err(pem::Error::Io)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(pem::Error::Io(io::Error::other("the file has more than 16 MiB")));
+    }
+    Ok(text)
+}
+
+fn read_problem(error: &pem::Error) -> String {
+    use pem::Error;
     match error {
         Error::Io(error) => error.to_string(),
         Error::NoItemsFound => "there is no PEM item of the expected kind in this file".into(),
