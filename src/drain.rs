@@ -39,7 +39,7 @@ impl State {
     }
 }
 
-/// There is no route of this name.
+/// There is no route of this name, nor a session of one that had it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoSuchRoute;
 
@@ -64,10 +64,18 @@ impl Service {
     /// that have not ended `shutdown_timeout` later are ended wherever they are. Gives how many run. Asked again, it does nothing more.
     pub fn drain(&self, route: Option<&str>) -> Result<usize, NoSuchRoute> {
         // First, so that a session is either refused, or listed and found, or finds this itself when it is listed.
-        let again = self.refuse(route, true)?;
+        let refused = self.refuse(route, true);
         let only = route.map(str::to_owned);
         let chosen = move |session: &Session| only.as_ref().is_none_or(|only| *only == session.route.name);
-        let running = self.sessions.all().iter().filter(|one| chosen(one)).count();
+        let mut sessions = self.sessions.all();
+        sessions.retain(|session| chosen(session));
+        let running = sessions.len();
+        let again = match refused {
+            Ok(again) => again,
+            // A reload has removed it under its sessions: nothing is left there to refuse.
+            Err(NoSuchRoute) if running > 0 => sessions.iter().all(|one| one.live.state().ending),
+            Err(none) => return Err(none),
+        };
         if again {
             return Ok(running);
         }

@@ -1,5 +1,6 @@
 //! What one reading of the configuration gives, replaced as a whole: routes with their backends, certificates, limits.
 
+use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::files::regular;
 use crate::io::Connection;
 use crate::route::RouteTable;
 use crate::session::Service;
+use crate::sessions::{Done, REMOVED};
+use crate::telemetry::counts;
 use crate::tls::client::Trust;
 use crate::tls::{self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig};
 use crate::upgrade::{Bounds, Forwarding};
@@ -133,7 +136,20 @@ impl Next {
     pub fn put(self, service: &Service) -> Vec<String> {
         put_in_force(&self.generation.config.limits, &service.pace);
         service.current.store(Arc::new(self.generation));
+        service.totals();
         self.waiting
+    }
+}
+
+impl Service {
+    /// What the sessions of each route have done. Routes that are neither in the configuration any more nor have sessions are one,
+    /// [`REMOVED`]: a name that comes and goes with reloads must not stay for the life of the process.
+    pub fn totals(&self) -> HashMap<String, (usize, Done)> {
+        let generation = self.current.load();
+        let configured = |name: &str| generation.destination(name).is_some();
+        self.sessions.fold(configured);
+        counts::fold_routes(|name| configured(name) || self.sessions.any_on(name), REMOVED);
+        self.sessions.totals()
     }
 }
 

@@ -611,6 +611,73 @@ async fn who_asks_over_the_admin_listener_is_told_how_it_went() {
 }
 
 #[tokio::test]
+async fn a_removed_route_is_seen_and_drained_while_it_has_sessions_and_then_counted_with_others() {
+    let echo = Backend::echo().await;
+    let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
+    let mut program = Program::start_in(folder(&file(&top, &route("r0", echo, ""))), &[]).await;
+    let sum = |metrics: &str, name: &str| -> f64 {
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    };
+    let scrape = async |program: &Program| {
+        admin::ask(program, "GET /metrics", "Host: localhost\r\n")
+            .await
+            .body
+    };
+    for at in 0..5 {
+        let mut session = Client::plain(program.plain, &format!("/r{at}")).await;
+        exchange(&mut session, "counted").await;
+        let next = file(&top, &route(&format!("r{}", at + 1), echo, ""));
+        std::fs::write(program.path("sealock.toml"), next).unwrap();
+        admin::json(&program, "POST /-/reload", 200).await;
+        let routes = admin::json(&program, "GET /api/v1/routes", 200).await;
+        let listed: Vec<_> = routes["routes"].as_array().unwrap().iter().collect();
+        let named = |at: usize| {
+            (
+                listed[at]["name"].as_str().unwrap(),
+                &listed[at]["removed"],
+                &listed[at]["sessions"],
+            )
+        };
+        assert_eq!(listed.len(), 2, "{routes}");
+        assert_eq!(named(0), (&*format!("r{}", at + 1), &json!(false), &json!(0)));
+        assert_eq!(named(1), (&*format!("r{at}"), &json!(true), &json!(1)));
+        assert_eq!(listed[1]["targets"], json!([]));
+        let metrics = scrape(&program).await;
+        assert!(
+            metrics.contains(&format!("sealock_sessions{{route=\"r{at}\"}} 1")),
+            "{metrics}"
+        );
+
+        let drained = admin::json(&program, &format!("POST /-/drain?route=r{at}"), 202).await;
+        assert_eq!(drained["sessions"], 1);
+        session
+            .expect_close(1012, "service restarts: connect again")
+            .await;
+        program.logged_times("\"cause\":\"drain\"", at + 1).await;
+        admin::json(&program, &format!("POST /-/drain?route=r{at}"), 404).await;
+        let metrics = scrape(&program).await;
+        assert!(!metrics.contains(&format!("\"r{at}\"")), "{metrics}");
+        // Nothing of it is lost.
+        let total = [
+            "sealock_message_bytes_total{",
+            "sealock_session_ends_total{",
+            "sealock_dial_seconds_count{",
+        ]
+        .map(|name| sum(&metrics, name));
+        let ended = (at + 1) as f64;
+        assert_eq!(total, [14.0 * ended, ended, ended], "{metrics}");
+    }
+    let metrics = scrape(&program).await;
+    assert!(
+        metrics.contains("sealock_session_ends_total{route=\"\",cause=\"drain\"} 5"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
 async fn the_service_manager_is_told_of_a_reload() {
     let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
     let dir = folder(&file(&top, &route("echo", Backend::echo().await, "")));
