@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -405,37 +406,64 @@ pub(crate) fn put_in_force(limits: &config::Limits, pace: &Pace) {
     pace.set(rate);
 }
 
+/// What there is to say about the files that a configuration names.
+#[derive(Default)]
+pub struct Checked {
+    /// Why it cannot come into force.
+    pub problems: Vec<MakeError>,
+    /// What is odd about it.
+    pub warnings: Vec<String>,
+}
+
 /// Checks what the start would need, without starting: every certificate with its key, and the authorities of clients and
 /// backends, and the token of the admin listener.
-pub fn check(config: &Config) -> Vec<MakeError> {
-    let files = config
-        .listeners
-        .iter()
-        .filter_map(|listener| match &listener.tls {
-            Tls::On(files) => Some(files),
-            Tls::Off => None,
-        });
-    let backends = config
+pub fn check(config: &Config) -> Checked {
+    let mut checked = Checked::default();
+    for listener in &config.listeners {
+        let Tls::On(files) = &listener.tls else {
+            continue;
+        };
+        checked.identity(
+            &files.cert_file,
+            Identity::load(&files.cert_file, &files.key_file),
+        );
+        for other in &files.others {
+            checked.identity(&other.cert_file, load_other(other).map(|(identity, _)| identity));
+        }
+        let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
+        checked.problem(client_ca.and_then(Result::err));
+    }
+    for tls in config
         .routes
         .iter()
-        .filter_map(|route| secure(route.backend_tls.as_ref()?).err());
-    let token = config
-        .admin
-        .as_ref()
-        .and_then(|admin| Access::load(admin, None).err());
-    let token = token.map(MakeError::Token);
-    files
-        .flat_map(|files| {
-            let identity = Identity::load(&files.cert_file, &files.key_file).err();
-            let others = files.others.iter().filter_map(|other| load_other(other).err());
-            let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
-            identity
-                .into_iter()
-                .chain(others)
-                .chain(client_ca.and_then(Result::err))
-        })
-        .chain(backends)
-        .map(MakeError::Identity)
-        .chain(token)
-        .collect()
+        .filter_map(|route| route.backend_tls.as_ref())
+    {
+        match (secure(tls), &tls.certificate) {
+            (Ok(_), Some((cert, key))) => checked.identity(cert, Identity::load(cert, key)),
+            (made, _) => checked.problem(made.err()),
+        }
+    }
+    let token = config.admin.as_ref().map(|admin| Access::load(admin, None));
+    checked.problem(token.and_then(Result::err).map(MakeError::Token));
+    checked
+}
+
+impl Checked {
+    fn problem(&mut self, problem: Option<impl Into<MakeError>>) {
+        self.problems.extend(problem.map(Into::into));
+    }
+
+    fn identity(&mut self, file: &Path, loaded: Result<Identity, IdentityError>) {
+        let identity = match loaded {
+            Ok(identity) => identity,
+            Err(error) => return self.problem(Some(error)),
+        };
+        for remark in identity.remarks(jiff::Timestamp::now()) {
+            let warning = format!("{}: {remark}", file.display());
+            // Several listeners may have it.
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
 }

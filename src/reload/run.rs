@@ -285,15 +285,21 @@ fn read(service: &Service, path: &Path, look: &Look) -> Read {
 }
 
 fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), String> {
-    let problems = generation::check(&loaded.config);
-    if !problems.is_empty() {
-        let lines = problems.iter().map(|problem| format!("error: {problem}\n"));
+    let checked = generation::check(&loaded.config);
+    if !checked.problems.is_empty() {
+        let lines = checked
+            .problems
+            .iter()
+            .map(|problem| format!("error: {problem}\n"));
         return Err(lines.collect());
     }
-    let warnings = match loaded.warnings.is_empty() {
+    let mut warnings = match loaded.warnings.is_empty() {
         true => String::new(),
         false => loaded.warnings.to_string(),
     };
+    for warning in checked.warnings {
+        warnings += &format!("warning: {warning}\n");
+    }
     match Next::make(service, loaded.config) {
         Ok(next) => Ok((next, warnings)),
         Err(error) => Err(format!("error: {error}\n")),

@@ -20,6 +20,9 @@ use rustls::sign::CertifiedKey;
 use super::{Certificates, ServerConfig, expiry};
 use crate::files::regular;
 
+/// Certificates are renewed long before.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+
 /// A certificate chain with the key that belongs to it.
 #[derive(Clone, Debug)]
 pub struct Identity(pub(super) Arc<CertifiedKey>);
@@ -85,7 +88,41 @@ impl Identity {
 
     /// When the leaf's validity ends.
     pub fn not_after(&self) -> Option<jiff::Timestamp> {
-        expiry::not_after(self.0.cert.first()?)
+        Some(expiry::read(self.0.cert.first()?)?.not_after)
+    }
+
+    /// What clients may not like about it, at this moment.
+    pub fn remarks(&self, now: jiff::Timestamp) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let mut issuer = None;
+        for (at, certificate) in self.0.cert.iter().enumerate() {
+            let which = match at {
+                0 => "the certificate".to_owned(),
+                at => format!("certificate {} of the chain", at + 1),
+            };
+            let Some(facts) = expiry::read(certificate) else {
+                issuer = None;
+                continue;
+            };
+            if issuer.is_some_and(|issuer| issuer != facts.subject) {
+                remarks.push(format!("{which} is not that of the issuer of the one before it"));
+            }
+            issuer = Some(facts.issuer);
+            if facts.not_after < now {
+                remarks.push(format!(
+                    "{which} has expired: it was valid until {}",
+                    facts.not_after
+                ));
+            } else if facts.not_before > now {
+                remarks.push(format!("{which} is valid from {} only", facts.not_before));
+            } else if facts.not_after.duration_since(now) < SOON {
+                remarks.push(format!(
+                    "{which} expires soon: it is valid until {}",
+                    facts.not_after
+                ));
+            }
+        }
+        remarks
     }
 }
 

@@ -475,6 +475,64 @@ async fn a_listener_that_waits_for_a_restart_does_without_its_files() {
 }
 
 #[tokio::test]
+async fn certificates_that_clients_will_not_like_are_told_but_taken() {
+    let echo = Backend::echo().await;
+    let dir = folder(&file(QUIET, &route("echo", echo, "")));
+    let now = std::time::SystemTime::now();
+    let day = std::time::Duration::from_hours(24);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let make = |name: &str, valid: [std::time::SystemTime; 2]| {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        [params.not_before, params.not_after] = valid.map(Into::into);
+        params.self_signed(&key).unwrap().pem()
+    };
+    let good = make("good", [now - day, now + 30 * day]);
+    std::fs::write(dir.path().join("tls.key"), key.serialize_pem()).unwrap();
+    let rows = [
+        (good.clone(), None),
+        (
+            make("old", [now - 2 * day, now - day]),
+            Some("the certificate has expired: it was valid until"),
+        ),
+        (
+            make("new", [now + day, now + 2 * day]),
+            Some("the certificate is valid from"),
+        ),
+        (
+            make("short", [now - day, now + 6 * day]),
+            Some("the certificate expires soon: it is valid until"),
+        ),
+        (
+            good.clone() + &make("another", [now - day, now + 30 * day]),
+            Some("certificate 2 of the chain is not that of the issuer of the one before it"),
+        ),
+    ];
+    std::fs::write(dir.path().join("tls.crt"), &rows[1].0).unwrap();
+    let mut program = Program::start_in(dir, &[]).await;
+    program.logged("the certificate has expired").await;
+    for (at, (pem, says)) in rows.into_iter().enumerate() {
+        std::fs::write(program.path("tls.crt"), pem).unwrap();
+        let config = program.path("sealock.toml");
+        let checked = sealock(["check", "-c", config.to_str().unwrap()], "").await;
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        program.signal("HUP").await;
+        program.logged_times("reloaded: this", at + 1).await;
+        let Some(says) = says else {
+            assert_eq!(checked.stderr, "");
+            continue;
+        };
+        let says = format!("{}: {says}", program.path("tls.crt").display());
+        assert!(
+            checked.stderr.contains(&format!("warning: {says}")),
+            "{}",
+            checked.stderr
+        );
+        program.logged(&format!("warning: {says}")).await;
+    }
+}
+
+#[tokio::test]
 async fn of_the_admin_listener_only_the_address_waits() {
     let echo = Backend::echo().await;
     let with = |admin: &str| file(&format!("{QUIET}\n[admin]\n{admin}\n"), &route("a", echo, ""));
