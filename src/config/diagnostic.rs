@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
+use super::secrets::mask;
+
 /// A range of bytes in the source.
 pub type Span = Range<usize>;
 
@@ -122,7 +124,7 @@ impl Diagnostics {
         list.dedup();
         Self {
             name: name.to_owned(),
-            source: source.to_owned(),
+            source: mask(source),
             list,
         }
     }

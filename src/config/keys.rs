@@ -186,6 +186,9 @@ pub(super) const KEYS: &[(&[Place], &[&str])] = &[
     (&[Replacement], &["replace"]),
 ];
 
+/// Keys whose values are not shown to anybody, wherever they stand.
+pub(super) const SECRETS: &[&str] = &["token"];
+
 /// What people write who come from other proxies.
 const SYNONYMS: &[(&str, &str)] = &[
     ("address", "bind"),

@@ -25,6 +25,7 @@ mod reader;
 mod render;
 mod route;
 mod scalar;
+mod secrets;
 mod settings;
 mod suggest;
 mod syntax;
@@ -111,14 +112,16 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(source);
+    // Messages quote what is wrong.
+    let shown = secrets::mask(source);
     let reader = Reader {
-        source,
+        source: &shown,
         base_dir,
         env,
         problems: RefCell::new(
             errors
                 .iter()
-                .map(|error| syntax::explain(source, error))
+                .map(|error| syntax::explain(&shown, error))
                 .collect(),
         ),
     };

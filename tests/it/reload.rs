@@ -736,6 +736,31 @@ async fn a_removed_route_is_seen_and_drained_while_it_has_sessions_and_then_coun
 }
 
 #[tokio::test]
+async fn a_secret_is_not_shown_by_what_is_wrong_beside_it() {
+    let echo = Backend::echo().await;
+    let with = |token: &str| {
+        let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n{token}\n");
+        file(&top, &route("a", echo, ""))
+    };
+    let mut program = Program::start_in(folder(&with("")), &[]).await;
+    for line in [
+        "token = \"hush-hush-hush-hush",
+        "token = \"abc\"hush-hush-hush",
+        "token = hush-hush-hush",
+        "token = \"\"\"\nhush",
+        "token \"hush-hush-hush\"",
+        "token = [\"hush\"]",
+        "token = \"hush\"\ntoken = \"hush\"",
+    ] {
+        std::fs::write(program.path("sealock.toml"), with(line)).unwrap();
+        let told = admin::json(&program, "POST /-/reload", 422).await.to_string();
+        assert!(!told.contains("hush") && told.contains("error:"), "{told}");
+    }
+    program.logged("not reloaded").await;
+    assert!(!program.log().contains("hush"), "{}", program.log());
+}
+
+#[tokio::test]
 async fn the_service_manager_is_told_of_a_reload() {
     let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
     let dir = folder(&file(&top, &route("echo", Backend::echo().await, "")));
