@@ -365,10 +365,7 @@ async fn files_that_do_not_answer_hold_up_nobody() {
     drop(held);
     program.logged("reloaded: this").await;
     let now = admin::json(&program, "GET /api/v1/status", 200).await;
-    assert_eq!(
-        [&now["generation"]["number"], &now["reloads"]["succeeded"]],
-        [1, 1]
-    );
+    assert_eq!(now["generation"]["number"], 1);
 }
 
 #[tokio::test]
