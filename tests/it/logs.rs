@@ -140,6 +140,7 @@ async fn a_line_that_was_torn_is_not_continued() {
     let refused = crate::support::Request::get("/none").plain(program.plain).await;
     assert_eq!(refused.err().unwrap().status, 404);
     let log = until_holds(&path, "/none").await;
+    assert!(log.starts_with("{\"torn\":\n"), "{log}");
     let whole = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
     assert!(log.lines().skip(1).all(whole), "{log}");
 }
