@@ -17,7 +17,7 @@ use crate::admin;
 use crate::bridge::Stop;
 use crate::config::{self, Bind, Config};
 use crate::drain::Switch;
-use crate::generation::{Generation, Identities, MakeError, put_in_force};
+use crate::generation::{Generation, Identities, Kept, MakeError, put_in_force};
 use crate::reload::Reloader;
 use crate::session::{self, Service};
 use crate::upgrade::Page;
@@ -86,7 +86,8 @@ impl App {
         pages: fn(&str) -> Option<Page>,
     ) -> Result<Self, StartError> {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let generation = Generation::make(None, config, &identities, &tasks, &stop)?;
+        let from_files = matches!(identities, Identities::Files);
+        let generation = Generation::make(None, config, Kept::default(), &identities, &tasks, &stop)?;
         let mut listeners = Vec::new();
         for (at, listener) in generation.config.listeners.iter().enumerate() {
             let listening = listen(listener, &mut inherited)?;
@@ -119,7 +120,7 @@ impl App {
         let pace = Pace::default();
         put_in_force(&generation.config.limits, &pace);
         let service = Arc::new(Service {
-            reload: Reloader::new(generation.since),
+            reload: Reloader::new(generation.since, from_files),
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
             quota: Arc::default(),

@@ -173,11 +173,17 @@ async fn run(args: RunArgs, inherited: Inherited) -> ExitCode {
         return BAD_CONFIG.into();
     };
     source.named(&config);
+    let Some(warnings) = check_files(&config) else {
+        return BAD_CONFIG.into();
+    };
     let (log, level) = match args.log.init(config.log_file.as_deref()) {
         Ok(log) => log,
         Err(code) => return code,
     };
     level.follow(config.log_level.as_deref());
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let start = |config| App::start(config, Identities::Files, inherited, |_| None);
     let reloading = async |service: &Arc<Service>| reload::run(service, source, hangups, &level).await;
     serve(
@@ -271,7 +277,7 @@ async fn serve(
         say(&format!("admin on http://{address}"));
     }
     say_all(&welcome(app.addresses()));
-    signals::notify_ready();
+    signals::notify_ready(app.service().state().status());
     let sessions = Arc::clone(&app.service().sessions);
     let watched = Arc::clone(&sessions);
     signals::feed_watchdog(move || {
@@ -304,12 +310,11 @@ fn check(args: &CheckArgs) -> ExitCode {
     let Some(config) = load(&args.config) else {
         return BAD_CONFIG.into();
     };
-    let problems = generation::check(&config);
-    for problem in &problems {
-        report(&format!("error: {problem}"));
-    }
-    if !problems.is_empty() {
+    let Some(warnings) = check_files(&config) else {
         return BAD_CONFIG.into();
+    };
+    for warning in warnings {
+        report(&format!("warning: {warning}"));
     }
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     let file = args.config.display();
@@ -319,6 +324,15 @@ fn check(args: &CheckArgs) -> ExitCode {
         count(config.routes.len(), "route")
     ));
     ExitCode::SUCCESS
+}
+
+/// Checks the files that a configuration names, and prints what is wrong with them. Gives what is odd about them.
+fn check_files(config: &Config) -> Option<Vec<String>> {
+    let checked = generation::check(config);
+    for problem in &checked.problems {
+        report(&format!("error: {problem}"));
+    }
+    checked.problems.is_empty().then_some(checked.warnings)
 }
 
 /// Loads a configuration and prints what there is to say about it.

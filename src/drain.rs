@@ -9,6 +9,7 @@ use crate::bridge::Stop;
 use crate::generation::{Destination, Generation};
 use crate::session::Service;
 use crate::sessions::Session;
+use crate::signals;
 
 /// Whether sessions are begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,17 @@ impl State {
             Self::Stopping => "stopping",
         }
     }
+
+    /// The same for the service manager, whose word for being ready is another.
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::Ready => "serving",
+            other => other.name(),
+        }
+    }
 }
 
-/// There is no route of this name.
+/// There is no route of this name, nor a session of one that had it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NoSuchRoute;
 
@@ -57,33 +66,47 @@ impl Service {
     /// its own time for that, and is ended wherever it is when that is over. Gives how many run. Asked again, it does nothing more.
     pub fn drain(&self, route: Option<&str>) -> Result<usize, NoSuchRoute> {
         let generation = self.current.load();
-        let switch = self.switch(&generation, route)?;
         // First, so that a session is either refused, or listed and found, or finds this itself when it is listed.
-        let begun = switch.turn_on();
+        let begun = self.switch(&generation, route).map(Switch::turn_on);
         let only = route.map(str::to_owned);
         let chosen = move |session: &Session| only.as_ref().is_none_or(|only| *only == session.route.name);
-        let running = self.sessions.all().iter().filter(|one| chosen(one)).count();
-        if let Some(until) = begun {
-            let sessions = Arc::clone(&self.sessions);
-            let window = generation.config.drain_window;
-            let closing = self.closing.clone();
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = sessions.drain(Stop::Drain, window, chosen) => {}
-                    () = until.cancelled() => {}
-                    // The shutdown has its own window for all that are left.
-                    () = closing.cancelled() => {}
-                }
-            });
-        }
-        Ok(running)
+        let mut all = self.sessions.all();
+        all.retain(|session| chosen(session));
+        let until = match begun {
+            Ok(Some(until)) => until,
+            Ok(None) => return Ok(all.len()),
+            Err(none) if all.is_empty() => return Err(none),
+            // A reload has removed it under its sessions: nothing is left there to refuse, or to take back.
+            Err(NoSuchRoute) => CancellationToken::new(),
+        };
+        self.tell(route);
+        let sessions = Arc::clone(&self.sessions);
+        let window = generation.config.drain_window;
+        let closing = self.closing.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = sessions.drain(Stop::Drain, window, chosen) => {}
+                () = until.cancelled() => {}
+                // The shutdown has its own window for all that are left.
+                () = closing.cancelled() => {}
+            }
+        });
+        Ok(all.len())
     }
 
     /// Takes sessions again. Those that were told to end do so all the same; others are not told any more.
     pub fn undrain(&self, route: Option<&str>) -> Result<(), NoSuchRoute> {
         let generation = self.current.load();
         self.switch(&generation, route)?.turn_off();
+        self.tell(route);
         Ok(())
+    }
+
+    /// Tells the service manager; the end of the process has a status of its own.
+    fn tell(&self, route: Option<&str>) {
+        if route.is_none() && self.state() != State::Stopping {
+            signals::notify_status(self.state().status());
+        }
     }
 
     fn switch<'a>(

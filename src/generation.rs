@@ -1,7 +1,9 @@
 //! What one reading of the configuration gives, replaced as a whole: routes with their backends, certificates, limits.
 
+use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,15 +11,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::Pace;
-use crate::addr::Networks;
+use crate::addr::{self, Networks};
 use crate::admin::Access;
 use crate::backend::{Pool, Secure};
 use crate::bridge;
 use crate::config::{self, BackendTls, Certificate, Config, OtherCertificate, Route, Tls};
 use crate::drain::Switch;
+use crate::files::regular;
 use crate::io::Connection;
 use crate::route::RouteTable;
 use crate::session::Service;
+use crate::sessions::{Done, REMOVED};
+use crate::telemetry::counts;
 use crate::tls::client::Trust;
 use crate::tls::{self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig};
 use crate::upgrade::{Bounds, Forwarding};
@@ -45,9 +50,9 @@ pub struct Generation {
     /// The same, each once, in the order of the file.
     pub destinations: Vec<Arc<Destination>>,
     /// Who may use the admin listener, where there is one.
-    pub admin: Option<Access>,
+    pub admin: Option<Arc<Access>>,
     /// What connections of each listener share, in the order of the listeners.
-    pub ports: Vec<Port>,
+    pub ports: Vec<Arc<Port>>,
 }
 
 /// What all connections of a listener share.
@@ -92,6 +97,26 @@ pub enum Identities {
     Given(Identity),
 }
 
+/// What goes on as it is, because the file no longer says how it would be made: the files that it was made of may be gone.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// By listener.
+    ports: Vec<Option<Arc<Port>>>,
+    admin: KeptAccess,
+}
+
+/// What of the admin listener goes on.
+#[derive(Default)]
+enum KeptAccess {
+    /// Nothing: all of it is what the file says.
+    #[default]
+    None,
+    /// Its token.
+    Token(Arc<Access>),
+    /// All.
+    All(Arc<Access>),
+}
+
 /// A configuration that is ready to come into force.
 pub struct Next {
     generation: Generation,
@@ -112,7 +137,20 @@ impl Next {
     pub fn put(self, service: &Service) -> Vec<String> {
         put_in_force(&self.generation.config.limits, &service.pace);
         service.current.store(Arc::new(self.generation));
+        service.totals();
         self.waiting
+    }
+}
+
+impl Service {
+    /// What the sessions of each route have done. Routes that are neither in the configuration any more nor have sessions are one,
+    /// [`REMOVED`]: a name that comes and goes with reloads must not stay for the life of the process.
+    pub fn totals(&self) -> HashMap<String, (usize, Done)> {
+        let generation = self.current.load();
+        let configured = |name: &str| generation.destination(name).is_some();
+        self.sessions.fold(configured);
+        counts::fold_routes(|name| configured(name) || self.sessions.any_on(name), REMOVED);
+        self.sessions.totals()
     }
 }
 
@@ -122,14 +160,19 @@ impl Generation {
     pub(crate) fn make(
         old: Option<&Self>,
         config: Config,
+        kept: Kept,
         identities: &Identities,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Self, MakeError> {
+        let mut running = kept.ports.into_iter();
         let ports = config
             .listeners
             .iter()
-            .map(|listener| Port::make(listener, identities))
+            .map(|listener| match running.next().flatten() {
+                Some(port) => Ok(port),
+                None => Port::make(listener, identities).map(Arc::new),
+            })
             .collect::<Result<_, _>>()?;
         let (mut routes, mut destinations) = (Vec::new(), Vec::new());
         for route in config.routes.iter().cloned() {
@@ -158,13 +201,21 @@ impl Generation {
             destinations.push(Arc::clone(&destination));
             routes.push((hosts, path, destination));
         }
-        let admin = config.admin.as_ref().map(Access::load).transpose();
+        let read = |kept: Option<&Access>| {
+            let access = config.admin.as_ref().map(|admin| Access::load(admin, kept));
+            access.transpose().map_err(MakeError::Token)
+        };
+        let admin = match kept.admin {
+            KeptAccess::None => read(None)?.map(Arc::new),
+            KeptAccess::Token(running) => read(Some(&running))?.map(Arc::new),
+            KeptAccess::All(running) => Some(running),
+        };
         Ok(Self {
             number: old.map_or(0, |old| old.number + 1),
             since: SystemTime::now(),
             routes: RouteTable::new(routes),
             destinations,
-            admin: admin.map_err(MakeError::Token)?,
+            admin,
             ports,
             config,
         })
@@ -184,8 +235,9 @@ impl Generation {
         stop: &CancellationToken,
     ) -> Result<(Self, Vec<String>), MakeError> {
         let mut fixed = Vec::new();
+        let mut kept = Kept::default();
         let mut wanted = std::mem::take(&mut config.listeners);
-        for running in &old.config.listeners {
+        for (running, port) in old.config.listeners.iter().zip(&old.ports) {
             let same = |other: &config::Listener| {
                 other.bind == running.bind
                     && matches!(other.tls, Tls::On(_)) == matches!(running.tls, Tls::On(_))
@@ -204,6 +256,7 @@ impl Generation {
                     running.bind
                 ));
             }
+            kept.ports.push(found.is_none().then(|| Arc::clone(port)));
             config.listeners.push(found.unwrap_or_else(|| running.clone()));
         }
         fixed.extend(
@@ -211,11 +264,7 @@ impl Generation {
                 .iter()
                 .map(|new| format!("the listener {} is new", new.bind)),
         );
-        let address = |config: &Config| config.admin.as_ref().map(|admin| admin.bind);
-        if address(&config) != address(&old.config) {
-            fixed.push("the address of the admin listener is another".to_owned());
-            config.admin.clone_from(&old.config.admin);
-        }
+        kept.admin = keep_admin(old, &mut config, &mut fixed);
         if config.limits.max_handshakes != old.config.limits.max_handshakes {
             fixed.push("max_handshakes is another".to_owned());
             config.limits.max_handshakes = old.config.limits.max_handshakes;
@@ -224,8 +273,38 @@ impl Generation {
             fixed.push("log_file is another".to_owned());
             config.log_file.clone_from(&old.config.log_file);
         }
-        Ok((Self::make(Some(old), config, identities, tasks, stop)?, fixed))
+        Ok((
+            Self::make(Some(old), config, kept, identities, tasks, stop)?,
+            fixed,
+        ))
     }
+}
+
+/// Leaves the admin listener where it is, with what the file says of it now.
+fn keep_admin(old: &Generation, config: &mut Config, fixed: &mut Vec<String>) -> KeptAccess {
+    let (Some(admin), Some(access)) = (&old.config.admin, &old.admin) else {
+        if config.admin.take().is_some() {
+            fixed.push("the admin listener is new".to_owned());
+        }
+        return KeptAccess::None;
+    };
+    let Some(wanted) = &mut config.admin else {
+        fixed.push("the admin listener is no longer in the file".to_owned());
+        config.admin = Some(admin.clone());
+        return KeptAccess::All(Arc::clone(access));
+    };
+    if wanted.bind == admin.bind {
+        return KeptAccess::None;
+    }
+    fixed.push("the address of the admin listener is another".to_owned());
+    wanted.bind = admin.bind;
+    if wanted.token.is_none() && !addr::is_loopback(admin.bind.ip()) {
+        // The address that it would be safe at without one is not the one that it has.
+        fixed.push("the admin listener has no token any more".to_owned());
+        wanted.token.clone_from(&admin.token);
+        return KeptAccess::Token(Arc::clone(access));
+    }
+    KeptAccess::None
 }
 
 impl Port {
@@ -297,6 +376,12 @@ fn load_other(other: &OtherCertificate) -> Result<(Identity, Vec<String>), Ident
 
 /// TLS to the targets of a route.
 fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
+    if let Some(file) = &tls.ca_file {
+        regular(file).map_err(|error| IdentityError::File {
+            file: file.clone(),
+            problem: error.to_string(),
+        })?;
+    }
     let trust = tls.ca_file.clone().map_or(Trust::System, Trust::File);
     let certificate = tls.certificate.as_ref();
     let identity = certificate
@@ -321,34 +406,64 @@ pub(crate) fn put_in_force(limits: &config::Limits, pace: &Pace) {
     pace.set(rate);
 }
 
+/// What there is to say about the files that a configuration names.
+#[derive(Default)]
+pub struct Checked {
+    /// Why it cannot come into force.
+    pub problems: Vec<MakeError>,
+    /// What is odd about it.
+    pub warnings: Vec<String>,
+}
+
 /// Checks what the start would need, without starting: every certificate with its key, and the authorities of clients and
 /// backends, and the token of the admin listener.
-pub fn check(config: &Config) -> Vec<MakeError> {
-    let files = config
-        .listeners
-        .iter()
-        .filter_map(|listener| match &listener.tls {
-            Tls::On(files) => Some(files),
-            Tls::Off => None,
-        });
-    let backends = config
+pub fn check(config: &Config) -> Checked {
+    let mut checked = Checked::default();
+    for listener in &config.listeners {
+        let Tls::On(files) = &listener.tls else {
+            continue;
+        };
+        checked.identity(
+            &files.cert_file,
+            Identity::load(&files.cert_file, &files.key_file),
+        );
+        for other in &files.others {
+            checked.identity(&other.cert_file, load_other(other).map(|(identity, _)| identity));
+        }
+        let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
+        checked.problem(client_ca.and_then(Result::err));
+    }
+    for tls in config
         .routes
         .iter()
-        .filter_map(|route| secure(route.backend_tls.as_ref()?).err());
-    let token = config.admin.as_ref().and_then(|admin| Access::load(admin).err());
-    let token = token.map(MakeError::Token);
-    files
-        .flat_map(|files| {
-            let identity = Identity::load(&files.cert_file, &files.key_file).err();
-            let others = files.others.iter().filter_map(|other| load_other(other).err());
-            let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
-            identity
-                .into_iter()
-                .chain(others)
-                .chain(client_ca.and_then(Result::err))
-        })
-        .chain(backends)
-        .map(MakeError::Identity)
-        .chain(token)
-        .collect()
+        .filter_map(|route| route.backend_tls.as_ref())
+    {
+        match (secure(tls), &tls.certificate) {
+            (Ok(_), Some((cert, key))) => checked.identity(cert, Identity::load(cert, key)),
+            (made, _) => checked.problem(made.err()),
+        }
+    }
+    let token = config.admin.as_ref().map(|admin| Access::load(admin, None));
+    checked.problem(token.and_then(Result::err).map(MakeError::Token));
+    checked
+}
+
+impl Checked {
+    fn problem(&mut self, problem: Option<impl Into<MakeError>>) {
+        self.problems.extend(problem.map(Into::into));
+    }
+
+    fn identity(&mut self, file: &Path, loaded: Result<Identity, IdentityError>) {
+        let identity = match loaded {
+            Ok(identity) => identity,
+            Err(error) => return self.problem(Some(error)),
+        };
+        for remark in identity.remarks(jiff::Timestamp::now()) {
+            let warning = format!("{}: {remark}", file.display());
+            // Several listeners may have it.
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
 }

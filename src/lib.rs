@@ -57,6 +57,7 @@ pub mod telemetry;
 pub mod addr;
 pub mod charset;
 pub mod escape;
+pub(crate) mod files;
 pub mod io;
 pub mod message;
 pub mod outbox;

@@ -1,6 +1,6 @@
 //! All sessions of the process, and what those have done that are over.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -58,7 +58,12 @@ struct Shard {
 #[derive(Debug, Default)]
 pub struct Sessions {
     shards: [Mutex<Shard>; SHARDS],
+    /// Held by whoever adds up or folds: what is folded halfway would be missing from the sums.
+    adding: Mutex<()>,
 }
+
+/// The name under which routes are counted together that are no more. No route has it.
+pub const REMOVED: &str = "";
 
 /// A session's place in the list, until it is dropped.
 #[derive(Debug)]
@@ -103,6 +108,7 @@ impl Sessions {
     /// What each route's sessions have done, those that run included. No session is missing, and none counts twice, so that no sum
     /// ever falls.
     pub fn totals(&self) -> HashMap<String, (usize, Done)> {
+        let _adding = lock(&self.adding);
         let mut totals: HashMap<String, (usize, Done)> = HashMap::new();
         for shard in &self.shards {
             let shard = lock(shard);
@@ -122,6 +128,34 @@ impl Sessions {
             }
         }
         totals
+    }
+
+    /// Counts routes together that are not `known` and have no sessions.
+    pub fn fold(&self, known: impl Fn(&str) -> bool) {
+        let stays = |name: &str| name == REMOVED || known(name);
+        let _adding = lock(&self.adding);
+        let settled = |shard: &Mutex<Shard>| lock(shard).done.keys().all(|name| stays(name));
+        if self.shards.iter().all(settled) {
+            return;
+        }
+        // All at once: a session that begins in one of them meanwhile would have a part of its route's sums only.
+        let mut shards: Vec<_> = self.shards.iter().map(lock).collect();
+        let live = shards.iter().flat_map(|shard| shard.live.values());
+        let running: HashSet<String> = live.map(|session| session.route.name.clone()).collect();
+        for shard in &mut shards {
+            let done = std::mem::take(&mut shard.done);
+            for (name, done) in done {
+                let gone = !stays(&name) && !running.contains(&name);
+                let name = if gone { REMOVED.to_owned() } else { name };
+                shard.done.entry(name).or_default().add(&done);
+            }
+        }
+    }
+
+    /// Whether a route of this name has sessions.
+    pub fn any_on(&self, route: &str) -> bool {
+        let on = |session: &Arc<Session>| session.route.name == route;
+        self.shards.iter().any(|shard| lock(shard).live.values().any(on))
     }
 
     /// Asks these sessions to end at their next good moment, one after another within `window`, in an order that has nothing to do
@@ -161,8 +195,8 @@ impl Sessions {
 /// A few sessions are not spread over a window that is meant for thousands.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Listed {

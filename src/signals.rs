@@ -68,9 +68,14 @@ impl Renames {
     }
 }
 
-/// Tells systemd (`Type=notify`) that the listeners are up. Does nothing elsewhere.
-pub fn notify_ready() {
-    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+/// Tells systemd (`Type=notify`) that the listeners are up, and in a word what is done with connections. Does nothing elsewhere.
+pub fn notify_ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// Tells systemd that something else is done with connections now.
+pub fn notify_status(status: &str) {
+    notify(&[NotifyState::Status(status)]);
 }
 
 /// Tells systemd that a reload has begun, and when: it takes the next [`notify_ready`] for its end. For `Type=notify-reload`, which

@@ -11,6 +11,7 @@ use hyper::http::request::Parts;
 
 use crate::addr::{is_loopback, normalize_host};
 use crate::config::{self, Token};
+use crate::files::regular;
 
 /// More is no token.
 const LONGEST_FILE: u64 = 4096;
@@ -35,12 +36,13 @@ pub(super) enum Denied {
 }
 
 impl Access {
-    /// Reads the token, where it stands in a file.
-    pub(crate) fn load(admin: &config::Admin) -> io::Result<Self> {
-        let token = match &admin.token {
-            None => None,
-            Some(Token::Here(token)) => Some(token.clone()),
-            Some(Token::File(file)) => Some(read_token(file)?),
+    /// Reads the token, where it stands in a file, unless that of another is to be kept.
+    pub(crate) fn load(admin: &config::Admin, kept: Option<&Self>) -> io::Result<Self> {
+        let token = match (kept, &admin.token) {
+            (Some(kept), _) => kept.token.clone(),
+            (None, None) => None,
+            (None, Some(Token::Here(token))) => Some(token.clone()),
+            (None, Some(Token::File(file))) => Some(read_token(file)?),
         };
         Ok(Self {
             token,
@@ -78,7 +80,7 @@ impl Access {
 /// Reads a token out of its file.
 pub(crate) fn read_token(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let read = std::fs::File::open(file)
+    let read = regular(file)
         .and_then(|file| file.take(LONGEST_FILE).read_to_string(&mut text))
         .and_then(|_| match Token::problem(text.trim_end()) {
             None => Ok(text.trim_end().to_owned()),

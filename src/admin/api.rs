@@ -1,5 +1,6 @@
 //! What runs, as JSON.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,7 +16,7 @@ use crate::addr::Shown;
 use crate::backend::{Condition, TargetStatus};
 use crate::bridge::{Counters, held_bytes};
 use crate::session::Service;
-use crate::sessions::{Session, Sessions};
+use crate::sessions::{Done, Session, Sessions};
 use crate::telemetry::{self, counts, lost_lines};
 
 /// How many sessions are listed, unless the query says so, and at most.
@@ -56,6 +57,7 @@ pub(super) fn status(admin: &Admin) -> Answer {
             "failed": reloads.failed,
             "last": last,
             "waits_for_restart": reloads.waiting,
+            "cannot_look": reloads.blind.as_deref(),
         },
         "log_level": telemetry::level(),
         "log_lines_lost": lost_lines(),
@@ -82,16 +84,18 @@ pub(super) fn config(service: &Service) -> Answer {
     Answer::json(StatusCode::OK, &told)
 }
 
-/// Every route with its targets, and what its sessions have done.
+/// Every route with its targets, and what its sessions have done; then those that a reload has removed and that have sessions still.
 pub(super) fn routes(service: &Service) -> Answer {
     let generation = service.current.load();
-    let totals = service.sessions.totals();
-    let routes = generation.destinations.iter().map(|destination| {
+    let mut totals: BTreeMap<String, (usize, Done)> = service.totals().into_iter().collect();
+    let mut routes: Vec<Value> = Vec::new();
+    for destination in &generation.destinations {
         let route = &destination.route;
-        let (running, done) = totals.get(&route.name).cloned().unwrap_or_default();
+        let (running, done) = totals.remove(&route.name).unwrap_or_default();
         let pool = destination.pool.snapshot();
-        json!({
+        routes.push(json!({
             "name": route.name,
+            "removed": false,
             "hosts": route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "path": route.path.to_string(),
             "draining": service.is_draining(destination),
@@ -100,9 +104,25 @@ pub(super) fn routes(service: &Service) -> Answer {
             "moved": moved(&done.counters),
             "ends": met(done.ends.into_iter()),
             "targets": pool.targets.iter().map(target).collect::<Vec<_>>(),
+        }));
+    }
+    let removed = totals.into_iter().filter(|(_, (running, _))| *running > 0);
+    routes.extend(removed.map(|(name, (running, done))| {
+        json!({
+            "name": name,
+            "removed": true,
+            "hosts": [],
+            "path": null,
+            // Nobody finds it any more.
+            "draining": true,
+            "sessions": running,
+            "queued": 0,
+            "moved": moved(&done.counters),
+            "ends": met(done.ends.into_iter()),
+            "targets": [],
         })
-    });
-    Answer::json(StatusCode::OK, &json!({ "routes": routes.collect::<Vec<_>>() }))
+    }));
+    Answer::json(StatusCode::OK, &json!({ "routes": routes }))
 }
 
 fn target(status: &TargetStatus) -> Value {

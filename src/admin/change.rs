@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde_json::json;
+use tokio::time::timeout;
 
-use super::serve::Answer;
+use super::serve::{Answer, PATIENCE};
 use crate::bridge::Stop;
 use crate::drain::{NoSuchRoute, State};
 use crate::reload::Outcome;
@@ -78,8 +79,17 @@ pub(super) fn log_level(level: Option<&str>, peer: SocketAddr) -> Answer {
 pub(super) async fn reload(service: &Arc<Service>) -> Answer {
     let service = Arc::clone(service);
     // A task of its own: whoever asks may leave, and what it asked for is done all the same.
-    let asked = tokio::spawn(async move { service.reload.request().await }).await;
-    answer(asked.unwrap_or(Outcome::Unavailable))
+    let asked = tokio::spawn(async move {
+        let asked = service.closing.run_until_cancelled(service.reload.request());
+        asked.await.unwrap_or(Outcome::Unavailable)
+    });
+    match timeout(PATIENCE, asked).await {
+        Ok(outcome) => answer(outcome.unwrap_or(Outcome::Unavailable)),
+        Err(_) => Answer::error(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the files are still being read: `reloads` in /api/v1/status will tell how it went",
+        ),
+    }
 }
 
 fn answer(outcome: Outcome) -> Answer {
@@ -89,9 +99,13 @@ fn answer(outcome: Outcome) -> Answer {
             &json!({ "generation": generation, "waits_for_restart": waiting }),
         ),
         Outcome::Refused(problem) => Answer::error(StatusCode::UNPROCESSABLE_ENTITY, &problem),
+        Outcome::ReadOnce => Answer::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the configuration is not from a regular file, and was read once: start sealock again",
+        ),
         Outcome::Unavailable => Answer::error(
             StatusCode::SERVICE_UNAVAILABLE,
-            "there is no file to read again, or the process is about to begin or to end",
+            "there is no file to read again, or the process is about to end",
         ),
     }
 }
@@ -118,6 +132,8 @@ mod tests {
             assert_eq!(answer.status.as_u16(), status);
             assert_eq!(answer.body, format!("{body}\n"));
         }
-        assert_eq!(answer(Outcome::Unavailable).status.as_u16(), 503);
+        for outcome in [Outcome::ReadOnce, Outcome::Unavailable] {
+            assert_eq!(answer(outcome).status.as_u16(), 503);
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::serve::Answer;
 use super::{Admin, api, process};
 use crate::bridge::{Counts, held_bytes};
 use crate::drain::State;
-use crate::sessions::Done;
+use crate::sessions::{Done, REMOVED};
 use crate::telemetry::counts::{self, Seen};
 use crate::telemetry::lost_lines;
 
@@ -219,8 +219,7 @@ impl Metrics {
 
     fn sessions(&self, page: &mut Page<'_>) -> fmt::Result {
         let generation = self.0.service.current.load();
-        let mut totals: BTreeMap<String, (usize, Done)> =
-            self.0.service.sessions.totals().into_iter().collect();
+        let mut totals: BTreeMap<String, (usize, Done)> = self.0.service.totals().into_iter().collect();
         for destination in &generation.destinations {
             totals.entry(destination.route.name.clone()).or_default();
         }
@@ -230,6 +229,7 @@ impl Metrics {
             "Sessions that run.",
             totals
                 .iter()
+                .filter(|(route, _)| *route != REMOVED)
                 .map(|(route, (running, _))| ([("route", route.as_str())], *running as f64)),
         )?;
         page.gauges::<0>(

@@ -35,6 +35,8 @@ const ROOM: usize = 2 * places::MOST;
 const HEAD_DEADLINE: Duration = Duration::from_secs(1);
 /// The longest that one may take, from its first byte to the last of its answer.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The longest that an answer may take of that.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest request head.
 const MAX_HEAD: usize = 16 << 10;
 

@@ -45,6 +45,17 @@ pub struct Sizes {
     pub down: Counts,
 }
 
+impl Sizes {
+    /// Adds what others have counted.
+    pub fn add(&self, other: &Self) {
+        for (all, more) in [(&self.up, &other.up), (&self.down, &other.down)] {
+            for (class, (_, count)) in more.seen().enumerate() {
+                all.add(class, count);
+            }
+        }
+    }
+}
+
 /// How many there were of each size in one direction.
 #[derive(Debug, Default)]
 pub struct Counts([AtomicU64; CLASSES]);

@@ -93,8 +93,13 @@ fn assigned(source: &str) -> Vec<Range<usize>> {
             open = Some(end).filter(|end| !line.contains(end));
             continue;
         }
-        let mut signs = line.match_indices('=').map(|(sign, _)| sign);
-        let Some(sign) = signs.find(|sign| names_secret(line.get(..*sign).unwrap_or_default())) else {
+        let mut signs = line.match_indices(['=', ':']).map(|(sign, _)| sign);
+        let sign = signs.find(|sign| names_secret(line.get(..*sign).unwrap_or_default()));
+        // Without a sign it is a secret all the same.
+        let word = || line.trim_end().rfind(char::is_whitespace);
+        let Some(sign) =
+            sign.or_else(|| word().filter(|at| names_secret(line.get(..*at).unwrap_or_default())))
+        else {
             continue;
         };
         found.push(start + sign + 1..at);
@@ -103,6 +108,10 @@ fn assigned(source: &str) -> Vec<Range<usize>> {
             let inside = value.strip_prefix(quotes);
             inside.is_some_and(|inside| !inside.contains(quotes))
         });
+        if value.is_empty() {
+            // It may stand in the next line.
+            open = Some("");
+        }
     }
     found
 }
@@ -355,6 +364,9 @@ mod tests {
             ),
             ("send.hex = \"\"\"a\nb\n", "send.hex =*\"\"\"*\n*\n"),
             ("end = x\nname = token = 1\n", "end = x\nname = token =**\n"),
+            ("token abc\n", "token ***\n"),
+            ("token: abc\n", "token:****\n"),
+            ("token =\nabc\nd\n", "token =\n***\nd\n"),
         ] {
             let (tree, errors) = DeTable::parse_recoverable(source);
             let veiled = veil(source, tree.get_ref(), !errors.is_empty());

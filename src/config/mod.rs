@@ -118,7 +118,7 @@ pub fn parse(
     // What messages quote.
     let veiled = mask::veil(source, tree.get_ref(), !errors.is_empty());
     let reader = Reader {
-        source,
+        source: &veiled,
         base_dir,
         env,
         problems: RefCell::new(

@@ -14,7 +14,7 @@ mod files;
 mod run;
 mod watch;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -27,7 +27,10 @@ const WAITING: usize = 4;
 
 /// What all who want a reload, or want to know how one went, have in hand.
 pub struct Reloader {
-    asks: OnceLock<mpsc::Sender<Ask>>,
+    /// None where nobody will ever reload.
+    asks: Option<mpsc::Sender<Ask>>,
+    /// Until somebody takes it who answers.
+    requests: Mutex<Option<mpsc::Receiver<Ask>>>,
     state: ArcSwap<ReloadState>,
 }
 
@@ -46,6 +49,8 @@ pub enum Outcome {
     },
     /// The old one stays. The text is what `sealock check` says, for a person, of several lines.
     Refused(Arc<str>),
+    /// The configuration came from a pipe or a device, which can be read once.
+    ReadOnce,
     /// There is no file to read, or sealock is about to end.
     Unavailable,
 }
@@ -65,6 +70,8 @@ pub struct ReloadState {
     pub last: Option<Attempt>,
     /// What of the file in force has to wait for a restart.
     pub waiting: Vec<String>,
+    /// Why nobody can look for a change, as long as that is so. What is in force is not affected.
+    pub blind: Option<Arc<str>>,
 }
 
 /// One attempt to reload.
@@ -108,8 +115,8 @@ impl Cause {
 }
 
 impl Reloader {
-    /// For a configuration that comes into force now.
-    pub fn new(since: SystemTime) -> Self {
+    /// For a configuration that comes into force now. `reloads`: somebody is going to answer requests.
+    pub fn new(since: SystemTime, reloads: bool) -> Self {
         let state = ReloadState {
             generation: 0,
             since,
@@ -117,9 +124,12 @@ impl Reloader {
             failed: 0,
             last: None,
             waiting: Vec::new(),
+            blind: None,
         };
+        let (asks, requests) = reloads.then(|| mpsc::channel(WAITING)).unzip();
         Self {
-            asks: OnceLock::new(),
+            asks,
+            requests: Mutex::new(requests),
             state: ArcSwap::from_pointee(state),
         }
     }
@@ -127,7 +137,7 @@ impl Reloader {
     /// Reloads, whether a file has changed or not, and tells how it went. That takes no longer than the deadlines of those who asked
     /// before, and its own.
     pub async fn request(&self) -> Outcome {
-        let Some(asks) = self.asks.get() else {
+        let Some(asks) = &self.asks else {
             return Outcome::Unavailable;
         };
         let (ask, answer) = oneshot::channel();
@@ -143,8 +153,10 @@ impl Reloader {
 
     /// From here on requests are answered by whoever has this. `None` to all but the first who wants it.
     pub(crate) fn requests(&self) -> Option<mpsc::Receiver<Ask>> {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        self.asks.set(sender).ok().map(|()| receiver)
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Writes down how an attempt went; `since` is when it came into force.
@@ -162,7 +174,7 @@ impl Reloader {
                 state.failed += 1;
                 Some(Arc::clone(problem))
             }
-            Outcome::Unavailable => return,
+            Outcome::ReadOnce | Outcome::Unavailable => return,
         };
         state.last = Some(Attempt {
             at: SystemTime::now(),
@@ -170,6 +182,17 @@ impl Reloader {
             problem,
         });
         self.state.store(Arc::new(state));
+    }
+
+    /// Writes down whether the files can be looked at, and why not. Gives whether that is another thing than before.
+    pub(crate) fn record_look(&self, problem: Option<Arc<str>>) -> bool {
+        let mut state = (*self.state()).clone();
+        if state.blind.is_some() == problem.is_some() {
+            return false;
+        }
+        state.blind = problem;
+        self.state.store(Arc::new(state));
+        true
     }
 }
 
@@ -179,8 +202,17 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_is_answered_or_told_that_nobody_is_there() {
-        let reloader = Reloader::new(SystemTime::UNIX_EPOCH);
-        assert_eq!(reloader.request().await, Outcome::Unavailable);
+        let nobody = Reloader::new(SystemTime::UNIX_EPOCH, false);
+        assert_eq!(nobody.request().await, Outcome::Unavailable);
+        let reloader = Reloader::new(SystemTime::UNIX_EPOCH, true);
+        // Who asks early is answered as soon as somebody is there.
+        let (outcome, ()) = tokio::join!(biased; reloader.request(), async {
+            let ask = reloader.requests().unwrap().recv().await.unwrap();
+            ask.send(Outcome::ReadOnce).unwrap();
+        });
+        assert_eq!(outcome, Outcome::ReadOnce);
+
+        let reloader = Reloader::new(SystemTime::UNIX_EPOCH, true);
         let mut requests = reloader.requests().unwrap();
         assert!(reloader.requests().is_none());
         let refused = Outcome::Refused("error: no\n --> file\n".into());
@@ -193,7 +225,7 @@ mod tests {
     #[test]
     fn the_state_tells_of_the_last_attempt_and_of_what_is_in_force() {
         let (start, later) = (SystemTime::UNIX_EPOCH, SystemTime::now());
-        let reloader = Reloader::new(start);
+        let reloader = Reloader::new(start, true);
         let done = |waiting: &[&str]| Outcome::Done {
             generation: 1,
             waiting: waiting.iter().map(|&one| one.to_owned()).collect(),

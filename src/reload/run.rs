@@ -12,6 +12,7 @@ use super::files::Look;
 use super::watch::{Prints, Step, Watch};
 use super::{Ask, Cause, Outcome};
 use crate::config::{self, Config};
+use crate::files;
 use crate::generation::{self, Next};
 use crate::limits;
 use crate::session::Service;
@@ -28,6 +29,8 @@ pub struct Source {
     path: PathBuf,
     look: Look,
     seen: Prints,
+    /// What is no regular file, such as a pipe, is read once.
+    once: bool,
 }
 
 impl Source {
@@ -35,7 +38,13 @@ impl Source {
     pub fn before(path: &Path) -> Self {
         let (path, look) = (path.to_owned(), Look::default());
         let seen = look.at([&*path]);
-        Self { path, look, seen }
+        let once = files::is_other(&path);
+        Self {
+            path,
+            look,
+            seen,
+            once,
+        }
     }
 
     /// Looks at the files that it names, before those are read.
@@ -52,6 +61,9 @@ pub async fn run(
     level: &LogLevel,
 ) -> Infallible {
     let mut requests = service.reload.requests();
+    if source.once {
+        return stay(service, &source.path, hangups, requests).await;
+    }
     let mut watch = Watch::default();
     watch.tried(source.seen);
     let mut driver = Driver {
@@ -85,6 +97,30 @@ pub async fn run(
         step = Step::Rest;
         // Who asked may have left.
         drop(ask.map(|ask| ask.send(outcome)));
+    }
+}
+
+/// Tells whoever asks that the configuration cannot be read again.
+async fn stay(
+    service: &Service,
+    path: &Path,
+    mut hangups: Hangups,
+    mut requests: Option<mpsc::Receiver<Ask>>,
+) -> Infallible {
+    tracing::info!(
+        file = %path.display(),
+        "the configuration is not from a regular file: it is read once, and no file is watched"
+    );
+    loop {
+        tokio::select! {
+            () = hangups.next() => {
+                signals::notify_reloading();
+                tracing::error!("not reloaded: the configuration is not from a regular file, and was read once");
+                signals::notify_ready(service.state().status());
+            }
+            // Who asked may have left.
+            ask = next(&mut requests) => drop(ask.send(Outcome::ReadOnce)),
+        }
     }
 }
 
@@ -124,9 +160,17 @@ impl Driver<'_> {
         let (look, files) = (self.look.clone(), self.watch.files().cloned().collect::<Vec<_>>());
         let looking = beside_threads(&self.reading, move || look.at(files.iter().map(PathBuf::as_path)));
         match looking.await {
-            Ok(now) => self.watch.look(now),
+            Ok(now) => {
+                if self.service.reload.record_look(None) {
+                    tracing::info!("the files can be looked at again");
+                }
+                self.watch.look(now)
+            }
             Err(problem) => {
-                self.told(Cause::Change, Err(problem));
+                // No attempt has failed: nobody knows of anything that could be put in force.
+                if self.service.reload.record_look(Some(problem.as_str().into())) {
+                    tracing::error!("cannot look for changes\n{problem}");
+                }
                 Step::Rest
             }
         }
@@ -141,12 +185,18 @@ impl Driver<'_> {
             self.look.clone(),
         );
         let read = beside_threads(&self.reading, move || read(&service, &path, &look)).await;
-        let made = read.and_then(|Read { prints, made }| {
-            self.watch.tried(prints);
-            made
-        });
+        let made = match read {
+            Ok(Read { prints, made }) => {
+                self.watch.tried(prints);
+                made
+            }
+            Err(problem) => {
+                self.watch.unread();
+                Err(problem)
+            }
+        };
         let outcome = self.told(cause, made);
-        signals::notify_ready();
+        signals::notify_ready(self.service.state().status());
         outcome
     }
 
@@ -215,7 +265,12 @@ async fn beside_threads<T: Send + 'static>(
 
 fn read(service: &Service, path: &Path, look: &Look) -> Read {
     let mut prints = look.at([path]);
-    let made = match config::load(path) {
+    let loaded = match files::is_other(path) {
+        // To open it could wait for ever.
+        true => Err(format!("error: {}: this is no regular file\n", path.display())),
+        false => config::load(path).map_err(|problems| problems.to_string()),
+    };
+    let made = match loaded {
         Ok(loaded) => {
             prints.extend(look.at(loaded.config.files()));
             make(service, loaded)
@@ -223,22 +278,28 @@ fn read(service: &Service, path: &Path, look: &Look) -> Read {
         Err(problems) => {
             // Which files it means is not known.
             prints.extend(look.at(service.current.load().config.files()));
-            Err(problems.to_string())
+            Err(problems)
         }
     };
     Read { prints, made }
 }
 
 fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), String> {
-    let problems = generation::check(&loaded.config);
-    if !problems.is_empty() {
-        let lines = problems.iter().map(|problem| format!("error: {problem}\n"));
+    let checked = generation::check(&loaded.config);
+    if !checked.problems.is_empty() {
+        let lines = checked
+            .problems
+            .iter()
+            .map(|problem| format!("error: {problem}\n"));
         return Err(lines.collect());
     }
-    let warnings = match loaded.warnings.is_empty() {
+    let mut warnings = match loaded.warnings.is_empty() {
         true => String::new(),
         false => loaded.warnings.to_string(),
     };
+    for warning in checked.warnings {
+        warnings += &format!("warning: {warning}\n");
+    }
     match Next::make(service, loaded.config) {
         Ok(next) => Ok((next, warnings)),
         Err(error) => Err(format!("error: {error}\n")),
@@ -262,8 +323,6 @@ mod tests {
         let service = Arc::clone(app.service());
         let (hangups, level) = (Hangups::new().unwrap(), LogLevel::unheard());
         tokio::select! {
-            // In this order: who asks before it runs is told that nobody reloads.
-            biased;
             never = run(&service, source, hangups, &level) => match never {},
             () = work(Arc::clone(&service)) => {}
         }
@@ -319,6 +378,42 @@ mod tests {
             let last = state.last.clone().unwrap();
             assert_eq!((last.cause, last.problem), (Cause::Request, Some(problem)));
             assert_eq!(service.current.load().config.routes[0].name, "d");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_hangs_is_no_failed_reload_and_is_over_with_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sealock.toml");
+        std::fs::write(&path, file("a", 10)).unwrap();
+        beside(&path, async |service| {
+            let look = Look::default();
+            let mut watch = Watch::default();
+            watch.tried(look.at([&*path]));
+            let mut driver = Driver {
+                service: &service,
+                level: &LogLevel::unheard(),
+                path: path.as_path().into(),
+                look,
+                watch,
+                reading: Arc::default(),
+            };
+            let hangs = Arc::clone(&driver.reading).lock_owned().await;
+            assert_eq!(driver.look().await, Step::Rest);
+            let state = service.reload.state();
+            assert!(state.blind.as_ref().unwrap().contains("within 20s"), "{state:?}");
+            assert_eq!((state.failed, &state.last), (0, &None));
+            // Who asks meanwhile is told; that attempt has failed, and is made again when it can be.
+            assert!(matches!(driver.reload(Cause::Signal).await, Outcome::Refused(_)));
+            assert_eq!(service.reload.state().failed, 1);
+            drop(hangs);
+            assert_eq!(driver.look().await, Step::LookAgain);
+            assert_eq!(service.reload.state().blind, None);
+            assert_eq!(driver.look().await, Step::Reload);
+            driver.reload(Cause::Change).await;
+            assert_eq!(driver.look().await, Step::Rest);
+            assert_eq!(service.reload.state().last.as_ref().unwrap().problem, None);
         })
         .await;
     }

@@ -27,13 +27,22 @@ pub(super) struct Watch {
     tried: Prints,
     /// What is there now, and was not yet when `tried` was taken.
     changed: Option<Prints>,
+    /// An attempt since then could not read anything: it is owed.
+    owed: bool,
 }
 
 impl Watch {
     /// What an attempt to load begins with. It is taken before anything is read: what changes in between has changed then.
     pub(super) fn tried(&mut self, prints: Prints) {
-        self.tried = prints;
-        self.changed = None;
+        *self = Self {
+            tried: prints,
+            ..Self::default()
+        };
+    }
+
+    /// An attempt could not read anything.
+    pub(super) fn unread(&mut self) {
+        self.owed = true;
     }
 
     /// The files to look at.
@@ -43,7 +52,7 @@ impl Watch {
 
     /// Looks at what is there now.
     pub(super) fn look(&mut self, now: Prints) -> Step {
-        if now == self.tried {
+        if now == self.tried && !self.owed {
             self.changed = None;
             Step::Rest
         } else if self.changed.as_ref() == Some(&now) {

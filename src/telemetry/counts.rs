@@ -20,7 +20,7 @@ static REFUSALS: LazyLock<BTreeMap<&'static str, AtomicU64>> = LazyLock::new(|| 
 
 static TLS_HANDSHAKES: LazyLock<Histogram> = LazyLock::new(|| Histogram::new(MOMENTS));
 
-/// By the names of the routes, which the configuration bounds.
+/// By the names of the routes: [`fold_routes`] bounds them.
 static ROUTES: Mutex<BTreeMap<String, Arc<Times>>> = Mutex::new(BTreeMap::new());
 
 /// Seconds: what a person waits for.
@@ -86,6 +86,15 @@ impl Histogram {
         self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
     }
 
+    /// Counts what another one with the same bounds has seen.
+    fn add(&self, other: &Self) {
+        for (count, more) in self.counts.iter().zip(&other.counts) {
+            count.fetch_add(more.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let microseconds = other.microseconds.load(Ordering::Relaxed);
+        self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
+    }
+
     /// What it has seen so far.
     pub fn seen(&self) -> Seen {
         let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
@@ -95,6 +104,16 @@ impl Histogram {
             sum: self.microseconds.load(Ordering::Relaxed) as f64 / 1e6,
             count: buckets.iter().map(|(_, count)| count).sum(),
             buckets,
+        }
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            dial: Histogram::new(MOMENTS),
+            session: Histogram::new(SPANS),
+            sizes: Arc::default(),
         }
     }
 }
@@ -147,13 +166,29 @@ pub(crate) fn route(name: &str) -> Arc<Times> {
     if let Some(times) = routes.get(name) {
         return Arc::clone(times);
     }
-    let times = Arc::new(Times {
-        dial: Histogram::new(MOMENTS),
-        session: Histogram::new(SPANS),
-        sizes: Arc::default(),
-    });
+    let times = Arc::<Times>::default();
     routes.insert(name.to_owned(), Arc::clone(&times));
     times
+}
+
+/// Counts those routes together, under this name, that are none of the `known`.
+pub(crate) fn fold_routes(known: impl Fn(&str) -> bool, together: &str) {
+    let mut routes = ROUTES.lock().unwrap_or_else(PoisonError::into_inner);
+    // What somebody has in hand to add to it is left to the next time.
+    let gone = routes.extract_if(.., |name, times| {
+        let held = Arc::strong_count(times) + Arc::strong_count(&times.sizes) > 2;
+        name != together && !known(name) && !held
+    });
+    let gone: Vec<_> = gone.map(|(_, times)| times).collect();
+    if gone.is_empty() {
+        return;
+    }
+    let sum = routes.entry(together.to_owned()).or_default();
+    for times in gone {
+        sum.dial.add(&times.dial);
+        sum.session.add(&times.session);
+        sum.sizes.add(&times.sizes);
+    }
 }
 
 /// How long things took, by the names of the routes.
@@ -177,6 +212,30 @@ mod tests {
             buckets: vec![(0.5, 2), (2.0, 2), (f64::INFINITY, 1)],
         };
         assert_eq!(histogram.seen(), seen);
+    }
+
+    #[test]
+    fn routes_that_are_no_more_are_counted_together() {
+        let count = |name: &str| routes().get(name).map_or(0, |times| times.dial.seen().count);
+        let second = Duration::from_secs(1);
+        // Nobody else in this process has such names.
+        let ours = |name: &str| name.starts_with("fold-");
+        for name in ["fold-kept", "fold-gone", "fold-gone", "fold-held"] {
+            route(name).dial.observe(second);
+        }
+        let held = route("fold-held");
+        fold_routes(|name| !ours(name) || name == "fold-kept", "fold together");
+        assert_eq!(
+            ["fold-kept", "fold-gone", "fold-held", "fold together"].map(count),
+            [1, 0, 1, 2]
+        );
+        assert!(!routes().contains_key("fold-gone"));
+        held.dial.observe(second);
+        drop(held);
+        for _ in 0..2 {
+            fold_routes(|name| !ours(name) || name == "fold-kept", "fold together");
+            assert_eq!(["fold-kept", "fold-held", "fold together"].map(count), [1, 0, 4]);
+        }
     }
 
     #[test]

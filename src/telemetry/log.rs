@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,26 @@ const KEPT: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where lines go in the end.
-pub(super) type Sink = Box<dyn Write + Send>;
+pub(super) struct Sink {
+    to: Box<dyn Write + Send>,
+    /// It ends within a line: the next one must not go on there.
+    torn: bool,
+}
+
+/// Opens the next one, on the thread that writes: it may take a while.
+type Opener = Box<dyn FnOnce() -> io::Result<Sink> + Send>;
+
+/// What the thread that writes has to say.
+enum Word {
+    /// So many lines were lost, and there is somebody to tell it to again.
+    Lost(u64),
+    /// Lines cannot be written.
+    Broken(io::Error),
+    /// They can again.
+    Mended,
+    /// Another sink is in use, or the old one because that could not be opened.
+    Opened(io::Result<()>),
+}
 
 /// Takes lines; each `write` is one or more whole ones.
 #[derive(Default)]
@@ -34,7 +53,7 @@ pub(super) struct Queue {
 struct State {
     lines: Vec<u8>,
     /// Where lines go from now on.
-    next: Option<Sink>,
+    next: Option<Opener>,
     /// The thread has lines that it has not written yet.
     writing: bool,
 }
@@ -55,20 +74,20 @@ impl Queue {
     }
 
     /// Sends the lines elsewhere, beginning with those that wait.
-    fn redirect(&self, sink: Sink) {
-        self.state().next = Some(sink);
+    fn redirect(&self, opener: Opener) {
+        self.state().next = Some(opener);
         self.filled.notify_one();
     }
 
     /// Waits until nothing waits any more, but not longer than this.
     fn flush(&self, patience: Duration) {
-        let waits = |state: &mut State| state.writing || !state.lines.is_empty();
+        let waits = |state: &mut State| state.writing || state.next.is_some() || !state.lines.is_empty();
         drop(self.emptied.wait_timeout_while(self.state(), patience, waits));
     }
 
     /// Writes what is queued, and tells of what was lost as soon as there is somebody to tell it to again.
-    fn empty(&self, mut sink: Sink, tell: impl Fn(u64)) -> ! {
-        let (mut lines, mut told) = (Vec::new(), 0);
+    fn empty(&self, mut sink: Sink, tell: impl Fn(Word)) -> ! {
+        let (mut lines, mut told, mut broken) = (Vec::new(), 0, false);
         loop {
             let state = self.state();
             let idle = |state: &mut State| state.lines.is_empty() && state.next.is_none();
@@ -78,20 +97,25 @@ impl Queue {
             state.writing = true;
             let next = state.next.take();
             drop(state);
-            sink = next.unwrap_or(sink);
-            let mut left = lines.as_slice();
-            while !left.is_empty() {
-                match sink.write(left) {
-                    Ok(0) => break,
-                    Ok(written) => left = left.get(written..).unwrap_or_default(),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => break,
-                }
+            if let Some(open) = next {
+                tell(Word::Opened(open().map(|opened| sink = opened)));
             }
-            self.lose(left);
-            let (written, lost) = (left.is_empty() && !lines.is_empty(), self.lost());
-            if written && lost > told {
-                tell(lost - told);
+            let (written, result) = sink.write(&lines);
+            self.lose(lines.get(written..).unwrap_or_default());
+            match result {
+                Err(error) if !broken => {
+                    broken = true;
+                    tell(Word::Broken(error));
+                }
+                Ok(()) if broken && written > 0 => {
+                    broken = false;
+                    tell(Word::Mended);
+                }
+                _ => {}
+            }
+            let lost = self.lost();
+            if !broken && written > 0 && lost > told {
+                tell(Word::Lost(lost - told));
                 told = lost;
             }
             lines.clear();
@@ -101,6 +125,39 @@ impl Queue {
             self.state().writing = false;
             self.emptied.notify_all();
         }
+    }
+}
+
+impl Sink {
+    /// Writes lines. Gives how many bytes of them were written, and why not all.
+    fn write(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
+        if self.torn && !lines.is_empty() {
+            if let (_, Err(error)) = self.write_whole(b"\n") {
+                return (0, Err(error));
+            }
+            self.torn = false;
+        }
+        let (written, result) = self.write_whole(lines);
+        if let Some(last) = lines.get(..written).and_then(<[u8]>::last) {
+            self.torn = *last != b'\n';
+        }
+        (written, result)
+    }
+
+    fn write_whole(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
+        let mut left = bytes;
+        let result = loop {
+            if left.is_empty() {
+                break Ok(());
+            }
+            match self.to.write(left) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => left = left.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        (bytes.len() - left.len(), result)
     }
 }
 
@@ -133,13 +190,16 @@ impl Log {
     /// Starts to write to a file, or to standard error.
     pub(super) fn start(queue: &Arc<Queue>, file: Option<&Path>) -> io::Result<Self> {
         let sink: Sink = match file {
-            Some(path) => Box::new(open(path)?),
-            None => Box::new(io::stderr()),
+            Some(path) => open(path)?,
+            None => Sink {
+                to: Box::new(io::stderr()),
+                torn: false,
+            },
         };
-        let writer = Arc::clone(queue);
+        let (writer, path) = (Arc::clone(queue), file.map(Path::to_owned));
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || writer.empty(sink, tell))?;
+            .spawn(move || writer.empty(sink, |word| tell(&word, path.as_deref())))?;
         Ok(Self {
             queue: Arc::clone(queue),
             file: file.map(Path::to_owned),
@@ -149,15 +209,8 @@ impl Log {
     /// Opens the file again, which somebody has renamed. Where that fails, the old one stays in use.
     pub fn reopen(&self) {
         let Some(path) = &self.file else { return };
-        match open(path) {
-            Ok(file) => {
-                self.queue.redirect(Box::new(file));
-                tracing::info!("the log file was opened again");
-            }
-            Err(error) => {
-                tracing::error!(%error, file = %path.display(), "the log file cannot be opened again: the old one stays in use");
-            }
-        }
+        let path = path.clone();
+        self.queue.redirect(Box::new(move || open(&path)));
     }
 }
 
@@ -172,19 +225,49 @@ impl Drop for Log {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+fn open(path: &Path) -> io::Result<Sink> {
+    let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
-        .open(path)
+        .open(path)?;
+    let length = file
+        .metadata()
+        .map_or(0, |file| if file.is_file() { file.len() } else { 0 });
+    let mut last = [b'\n'];
+    if let Some(at) = length.checked_sub(1) {
+        // Where it cannot be read it is taken for whole.
+        drop(File::open(path).and_then(|file| file.read_at(&mut last, at)));
+    }
+    Ok(Sink {
+        to: Box::new(file),
+        torn: last != *b"\n",
+    })
 }
 
-fn tell(lines: u64) {
-    tracing::warn!(
-        lines,
-        "log lines were lost: they came faster than they could be written"
-    );
+/// Tells in the log what is to be told of it, and on standard error what cannot be told there.
+fn tell(word: &Word, file: Option<&Path>) {
+    let path = file.unwrap_or(Path::new("standard error")).display();
+    match word {
+        Word::Lost(lines) => tracing::warn!(
+            lines,
+            "log lines were lost: they came faster than they could be written, or could not be"
+        ),
+        Word::Opened(Ok(())) => tracing::info!("the log file was opened again"),
+        Word::Opened(Err(error)) => {
+            tracing::error!(%error, file = %path, "the log file cannot be opened again: the old one stays in use");
+        }
+        // Where standard error is the log, nobody is left to be told.
+        Word::Broken(error) if file.is_some() => {
+            complain(&format!("cannot write to the log file {path}: {error}"))
+        }
+        Word::Mended if file.is_some() => complain(&format!("the log file {path} can be written again")),
+        Word::Broken(_) | Word::Mended => {}
+    }
+}
+
+fn complain(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
 }
 
 #[cfg(test)]
@@ -214,6 +297,13 @@ mod tests {
         }
     }
 
+    fn sink(slow: Slow) -> Sink {
+        Sink {
+            to: Box::new(slow),
+            torn: false,
+        }
+    }
+
     struct Reader {
         queue: Arc<Queue>,
         written: mpsc::Receiver<Vec<u8>>,
@@ -228,7 +318,11 @@ mod tests {
         let queue = Arc::new(Queue::default());
         let writer = Arc::clone(&queue);
         std::thread::spawn(move || {
-            writer.empty(Box::new(Slow(sent, answers)), |lines| tell.send(lines).unwrap())
+            writer.empty(sink(Slow(sent, answers)), |word| {
+                if let Word::Lost(lines) = word {
+                    tell.send(lines).unwrap();
+                }
+            })
         });
         Reader {
             queue,
@@ -266,8 +360,21 @@ mod tests {
         assert!(reader.told.try_recv().is_err());
         queue.write_all(b"again\n").unwrap();
         assert_eq!(reader.written.recv().unwrap(), b"again\n");
+        reader.answer.send(Ok(3)).unwrap();
+        assert_eq!(reader.written.recv().unwrap(), b"in\n");
+        reader
+            .answer
+            .send(Err(io::ErrorKind::StorageFull.into()))
+            .unwrap();
+        reader.queue.flush(Duration::from_secs(30));
+        assert_eq!(reader.queue.lost(), 7 + 512 + 1);
+        // What was torn stays a line of its own.
+        queue.write_all(b"whole\n").unwrap();
+        assert_eq!(reader.written.recv().unwrap(), b"\n");
+        reader.answer.send(Ok(1)).unwrap();
+        assert_eq!(reader.written.recv().unwrap(), b"whole\n");
         reader.answer.send(Ok(6)).unwrap();
-        assert_eq!(reader.told.recv().unwrap(), 512);
+        assert_eq!(reader.told.recv().unwrap(), 513);
     }
 
     #[test]
@@ -279,7 +386,7 @@ mod tests {
         queue.write_all(b"new\n").unwrap();
         let (sent, written) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
-        queue.redirect(Box::new(Slow(sent, answers)));
+        queue.redirect(Box::new(|| Ok(sink(Slow(sent, answers)))));
         reader.answer.send(Ok(4)).unwrap();
         assert_eq!(written.recv().unwrap(), b"new\n");
         answer.send(Ok(4)).unwrap();

@@ -1,30 +1,46 @@
-//! When a certificate ends: the one thing that is read out of it here (RFC 5280 §4.1). Everything else about it is rustls' business.
+//! From when to when a certificate is valid, and who has issued it (RFC 5280 §4.1). Everything else about it is rustls' business.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-const SEQUENCE: u8 = 0x30;
+use super::der::{SEQUENCE, expect, next};
+
 /// The version, which stands in front of the serial number unless it is the first.
 const VERSION: u8 = 0xA0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// `notAfter` of a certificate in DER. None where that cannot be found.
-pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
-    let (certificate, _) = sequence(certificate)?;
-    let (mut rest, _) = sequence(certificate)?;
-    if rest.first() == Some(&VERSION) {
-        (_, _, rest) = element(rest)?;
+/// What is read out of a certificate.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) issuer: &'a [u8],
+    pub(super) subject: &'a [u8],
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
+}
+
+/// Reads them out of a certificate in DER. None where they cannot be found.
+pub(super) fn read(mut certificate: &[u8]) -> Option<Facts<'_>> {
+    let mut certificate = expect(&mut certificate, SEQUENCE)?;
+    let mut body = expect(&mut certificate, SEQUENCE)?;
+    if body.first() == Some(&VERSION) {
+        next(&mut body)?;
     }
-    // The serial number, the algorithm of the signature, the issuer.
-    for _ in 0..3 {
-        (_, _, rest) = element(rest)?;
-    }
-    let (validity, _) = sequence(rest)?;
-    let (_, _, rest) = element(validity)?;
-    let (tag, time, _) = element(rest)?;
-    timestamp(tag, std::str::from_utf8(time).ok()?)
+    let _serial_number = next(&mut body)?;
+    let _algorithm = next(&mut body)?;
+    let issuer = expect(&mut body, SEQUENCE)?;
+    let mut validity = expect(&mut body, SEQUENCE)?;
+    let mut time = || {
+        let (tag, time) = next(&mut validity)?;
+        timestamp(tag, std::str::from_utf8(time).ok()?)
+    };
+    Some(Facts {
+        issuer,
+        not_before: time()?,
+        not_after: time()?,
+        subject: expect(&mut body, SEQUENCE)?,
+    })
 }
 
 fn timestamp(tag: u8, time: &str) -> Option<Timestamp> {
@@ -36,33 +52,6 @@ fn timestamp(tag: u8, time: &str) -> Option<Timestamp> {
     };
     let time = DateTime::strptime("%Y%m%d%H%M%SZ", &time).ok()?;
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
-}
-
-fn sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (tag, contents, rest) = element(der)?;
-    (tag == SEQUENCE).then_some((contents, rest))
-}
-
-/// The tag and the contents of the first element, and what is behind it.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let [tag, length, rest @ ..] = der else {
-        return None;
-    };
-    let (length, rest) = match *length {
-        short @ 0..0x80 => (usize::from(short), rest),
-        long => {
-            // Four bytes are more than any certificate needs.
-            let (digits, rest) = rest
-                .split_at_checked(usize::from(long & 0x7F))
-                .filter(|(digits, _)| digits.len() <= 4)?;
-            let length = digits
-                .iter()
-                .fold(0, |length, digit| length << 8 | usize::from(*digit));
-            (length, rest)
-        }
-    };
-    let (contents, rest) = rest.split_at_checked(length)?;
-    Some((*tag, contents, rest))
 }
 
 #[cfg(test)]
@@ -81,9 +70,11 @@ mod tests {
             params.not_after = rcgen::date_time_ymd(year, 2, 3);
             let certificate = params.self_signed(&key).unwrap();
             let der: &[u8] = certificate.der();
-            assert_eq!(not_after(der).unwrap().to_string(), expected);
+            assert_eq!(read(der).unwrap().not_after.to_string(), expected);
+            assert_eq!(read(der).unwrap().not_before.to_string(), "1975-01-01T00:00:00Z");
+            assert_eq!(read(der).unwrap().issuer, read(der).unwrap().subject);
             for cut in 0..80 {
-                assert_eq!(not_after(&der[..cut]), None, "{cut}");
+                assert!(read(&der[..cut]).is_none(), "{cut}");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Certificates: a chain and its key as one value, checked as a pair; and those for development.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,13 +11,17 @@ use tokio_rustls::rustls;
 
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use super::{Certificates, ServerConfig, expiry};
+use crate::files::regular;
+
+/// Certificates are renewed long before.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
 /// A certificate chain with the key that belongs to it.
 #[derive(Clone, Debug)]
@@ -57,7 +62,8 @@ impl Identity {
             problem,
         };
         let chain = certificates(cert_file)?;
-        let key = PrivateKeyDer::from_pem_file(key_file)
+        let key = read_file(key_file)
+            .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
             .map_err(|error| problem(key_file, read_problem(&error)))?;
         let provider = aws_lc_rs::default_provider();
         let key = provider
@@ -82,7 +88,41 @@ impl Identity {
 
     /// When the leaf's validity ends.
     pub fn not_after(&self) -> Option<jiff::Timestamp> {
-        expiry::not_after(self.0.cert.first()?)
+        Some(expiry::read(self.0.cert.first()?)?.not_after)
+    }
+
+    /// What clients may not like about it, at this moment.
+    pub fn remarks(&self, now: jiff::Timestamp) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let mut issuer = None;
+        for (at, certificate) in self.0.cert.iter().enumerate() {
+            let which = match at {
+                0 => "the certificate".to_owned(),
+                at => format!("certificate {} of the chain", at + 1),
+            };
+            let Some(facts) = expiry::read(certificate) else {
+                issuer = None;
+                continue;
+            };
+            if issuer.is_some_and(|issuer| issuer != facts.subject) {
+                remarks.push(format!("{which} is not that of the issuer of the one before it"));
+            }
+            issuer = Some(facts.issuer);
+            if facts.not_after < now {
+                remarks.push(format!(
+                    "{which} has expired: it was valid until {}",
+                    facts.not_after
+                ));
+            } else if facts.not_before > now {
+                remarks.push(format!("{which} is valid from {} only", facts.not_before));
+            } else if facts.not_after.duration_since(now) < SOON {
+                remarks.push(format!(
+                    "{which} expires soon: it is valid until {}",
+                    facts.not_after
+                ));
+            }
+        }
+        remarks
     }
 }
 
@@ -115,8 +155,8 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
         file: file.to_owned(),
         problem,
     };
-    let found = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let found = read_file(file)
+        .and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>())
         .map_err(|error| problem(read_problem(&error)))?;
     if found.is_empty() {
         return Err(problem("there is no certificate in this file".into()));
@@ -124,8 +164,24 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
     Ok(found)
 }
 
-fn read_problem(error: &rustls::pki_types::pem::Error) -> String {
-    use rustls::pki_types::pem::Error;
+/// More is no PEM file that sealock needs.
+const LONGEST_FILE: u64 = 16 << 20;
+
+fn read_file(file: &Path) -> Result<Vec<u8>, pem::Error> {
+    let mut text = Vec::new();
+    let opened = regular(file).map_err(pem::Error::Io)?;
+    opened
+        .take(LONGEST_FILE + 1)
+        .read_to_end(&mut text)
+        .map_err(pem::Error::Io)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(pem::Error::Io(io::Error::other("the file has more than 16 MiB")));
+    }
+    Ok(text)
+}
+
+fn read_problem(error: &pem::Error) -> String {
+    use pem::Error;
     match error {
         Error::Io(error) => error.to_string(),
         Error::NoItemsFound => "there is no PEM item of the expected kind in this file".into(),

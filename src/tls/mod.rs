@@ -4,6 +4,7 @@ mod certificates;
 pub mod client;
 mod connection;
 mod connector;
+mod der;
 mod expiry;
 mod handshake;
 mod identity;

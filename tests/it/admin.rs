@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
-const TOKEN: &str = "correct-horse-battery-staple";
+pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
 
 /// Sends a request line with these header lines to the admin listener, and gives the answer.
 pub(crate) async fn ask(sealock: &Program, line: &str, headers: &str) -> Refusal {

@@ -108,3 +108,39 @@ async fn without_a_file_the_signal_changes_nothing() {
     client.send(TEXT, b"still here").await;
     assert_eq!(client.message().await, (TEXT, b"still here".to_vec()));
 }
+
+#[tokio::test]
+async fn a_log_file_that_cannot_be_written_is_told_once_on_standard_error() {
+    let mut program = Program::start_with(
+        "log_file = \"/dev/full\"",
+        "[[route]]\nname = \"a\"\npath = \"/a\"\nbackend = \"tcp://127.0.0.1:1\"\nframing = \"raw\"\n",
+    )
+    .await;
+    for _ in 0..3 {
+        let refused = crate::support::Request::get("/none").plain(program.plain).await;
+        assert_eq!(refused.err().unwrap().status, 404);
+    }
+    program.logged("cannot write to the log file /dev/full").await;
+    program.signal("TERM").await;
+    assert_eq!(program.exit().await, Some(0));
+    program.close_log().await;
+    assert_eq!(program.log().lines().count(), 1, "{}", program.log());
+}
+
+#[tokio::test]
+async fn a_line_that_was_torn_is_not_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sealock.log");
+    std::fs::write(&path, "{\"torn\":").unwrap();
+    let program = Program::start_with(
+        &format!("log_file = {path:?}"),
+        "[[route]]\nname = \"a\"\npath = \"/a\"\nbackend = \"tcp://127.0.0.1:1\"\nframing = \"raw\"\n",
+    )
+    .await;
+    let refused = crate::support::Request::get("/none").plain(program.plain).await;
+    assert_eq!(refused.err().unwrap().status, 404);
+    let log = until_holds(&path, "/none").await;
+    assert!(log.starts_with("{\"torn\":\n"), "{log}");
+    let whole = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+    assert!(log.lines().skip(1).all(whole), "{log}");
+}

@@ -8,8 +8,9 @@ use std::process::Stdio;
 
 use sealock::tls::DevelopmentCa;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixDatagram;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::admin;
 use crate::support::{Backend, Client, Program, Request, TEXT, certificate, missing, sealock, soon};
@@ -321,26 +322,248 @@ async fn a_client_is_shown_the_certificate_of_the_name_it_asks_for() {
     assert_eq!(shown(program.tls, Some("b.example.org")).await, bare(&listed));
 }
 
+/// Keeps a file from being opened, as a file system that hangs does: by a lease, until it is dropped.
+struct Held {
+    _holder: Child,
+}
+
+impl Held {
+    async fn hold(file: &Path) -> Self {
+        let mut command = Command::new("python3");
+        let script = "import fcntl, os, signal, sys\n\
+            signal.signal(signal.SIGIO, signal.SIG_IGN)\n\
+            file = os.open(sys.argv[1], os.O_WRONLY)\n\
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)\n\
+            print('held', flush=True)\n\
+            sys.stdin.read()\n";
+        command.args(["-c", script]).arg(file);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut holder = command.spawn().unwrap_or_else(|error| missing(&command, &error));
+        let mut said = BufReader::new(holder.stdout.take().unwrap()).lines();
+        let line = soon("the lease", said.next_line()).await.unwrap();
+        assert_eq!(line.as_deref(), Some("held"));
+        Self { _holder: holder }
+    }
+}
+
 #[tokio::test]
-async fn a_file_that_does_not_answer_holds_up_nobody() {
+async fn files_that_do_not_answer_hold_up_nobody() {
     let echo = Backend::echo().await;
-    let mut program = Program::start_in(folder(&file(QUIET, &route("echo", echo, ""))), &[]).await;
-    let key = program.path("tls.key");
-    std::fs::remove_file(&key).unwrap();
-    let done = Command::new("mkfifo").arg(&key).status().await.unwrap();
-    assert!(done.success());
-    program.signal("HUP").await;
-    // It reads from a pipe that nobody has opened; opening it here waits until it does.
-    let mut options = tokio::fs::OpenOptions::new();
-    let writer = soon("a reader of the key", options.write(true).open(&key))
-        .await
-        .unwrap();
+    let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
+    let mut program = Program::start_in(folder(&file(&top, &route("echo", echo, ""))), &[]).await;
+    let held = Held::hold(&program.path("tls.key")).await;
+    // Who asks is told in time that it takes long, and where to look.
+    let told = admin::json(&program, "POST /-/reload", 504).await;
+    assert!(
+        told["error"].as_str().unwrap().contains("/api/v1/status"),
+        "{told}"
+    );
     exchange(&mut Client::tls(program.tls, "/echo").await, "meanwhile").await;
-    // Nothing comes from it: no key.
-    std::fs::remove_file(&key).unwrap();
-    drop(writer);
-    program.logged("tls.key").await;
-    exchange(&mut Client::tls(program.tls, "/echo").await, "and after").await;
+    drop(held);
+    program.logged("reloaded: this").await;
+    let now = admin::json(&program, "GET /api/v1/status", 200).await;
+    assert_eq!(now["generation"]["number"], 1);
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_refused_before_it_is_opened() {
+    let echo = Backend::echo().await;
+    let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\ntoken_file = \"token\"\n");
+    let dir = folder(&file(&top, &route("echo", echo, "")));
+    std::fs::write(dir.path().join("token"), admin::TOKEN).unwrap();
+    let mut program = Program::start_in(dir, &[]).await;
+    let config = program.path("sealock.toml");
+    for (at, name) in ["tls.crt", "tls.key", "token", "sealock.toml"]
+        .into_iter()
+        .enumerate()
+    {
+        let (path, aside) = (program.path(name), program.path("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        let done = Command::new("mkfifo").arg(&path).status().await.unwrap();
+        assert!(done.success());
+        let says = format!("{}: this is no regular file", path.display());
+        if name != "sealock.toml" {
+            // Both in place of waiting for a writer.
+            for command in ["check", "run"] {
+                let told = soon(name, sealock([command, "-c", config.to_str().unwrap()], "")).await;
+                assert_eq!(told.code, Some(78));
+                assert!(told.stderr.contains(&says), "{}", told.stderr);
+            }
+        }
+        program.signal("HUP").await;
+        program.logged_times("not reloaded", at + 1).await;
+        assert!(program.log().contains(&says), "{}", program.log());
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    exchange(&mut Client::tls(program.tls, "/echo").await, "all the same").await;
+    program.signal("HUP").await;
+    program.logged("reloaded: this").await;
+}
+
+#[tokio::test]
+async fn a_configuration_out_of_a_pipe_is_read_once() {
+    let echo = Backend::echo().await;
+    let admin = "[admin]\nbind = \"127.0.0.1:0\"\n";
+    let dir = folder(&file(&format!("{QUICK}\n{admin}"), &route("echo", echo, "")));
+    // A pipe has no folder of its own: what it names is looked for where /dev is.
+    let text = std::fs::read_to_string(dir.path().join("sealock.toml")).unwrap();
+    let whole = |name: &str| dir.path().join(name).display().to_string();
+    let text = text
+        .replace("tls.crt", &whole("tls.crt"))
+        .replace("tls.key", &whole("tls.key"));
+    std::fs::write(dir.path().join("sealock.toml"), text).unwrap();
+    for name in ["/dev/stdin", "/dev/fd/0"] {
+        let mut program = Program::start_from(
+            &format!("cat sealock.toml | exec \"$0\" run -c {name}"),
+            dir.path(),
+        )
+        .await;
+        exchange(&mut Client::plain(program.plain, "/echo").await, "here").await;
+        program.logged("it is read once").await;
+        let told = admin::json(&program, "POST /-/reload", 503).await;
+        assert!(
+            told["error"].as_str().unwrap().contains("was read once"),
+            "{told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_waits_for_a_restart_does_without_its_files() {
+    let echo = Backend::echo().await;
+    let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\ntoken_file = \"token\"\n");
+    let dir = folder(&file(&top, &route("a", echo, "")));
+    std::fs::write(dir.path().join("token"), admin::TOKEN).unwrap();
+    let mut program = Program::start_in(dir, &[]).await;
+    let pem = std::fs::read_to_string(program.path("tls.crt")).unwrap();
+    // The listener with TLS and the admin listener are taken out of the file; later their files are deleted.
+    let rest = format!(
+        "{QUIET}\n[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n{}",
+        route("b", echo, "")
+    );
+    std::fs::write(program.path("sealock.toml"), &rest).unwrap();
+    for name in ["tls.crt", "tls.key", "token"] {
+        std::fs::remove_file(program.path(name)).unwrap();
+    }
+    program.signal("HUP").await;
+    let log = program
+        .logged("the admin listener is no longer in the file")
+        .await;
+    assert!(
+        log.contains("no longer in the file, or has TLS no longer"),
+        "{log}"
+    );
+    // And again: what waits goes on waiting.
+    std::fs::write(program.path("sealock.toml"), rest.replace("\"b\"", "\"c\"")).unwrap();
+    program.signal("HUP").await;
+    program.logged("\"generation\":2").await;
+    assert_eq!(status(program.plain, Request::get("/b")).await, 101);
+    exchange(&mut Client::tls(program.tls, "/b").await, "with what it has").await;
+    assert_eq!(shown(program.tls, None).await, bare(&pem));
+    // Nor is it open to everybody.
+    for (token, status) in [(admin::TOKEN, 200), ("another-token-than-that", 401)] {
+        let headers = format!("Host: localhost\r\nAuthorization: Bearer {token}\r\n");
+        let answer = admin::ask(&program, "GET /api/v1/status", &headers).await;
+        assert_eq!(answer.status, status);
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_clients_will_not_like_are_told_but_taken() {
+    let echo = Backend::echo().await;
+    let dir = folder(&file(QUIET, &route("echo", echo, "")));
+    let now = std::time::SystemTime::now();
+    let day = std::time::Duration::from_hours(24);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let make = |name: &str, valid: [std::time::SystemTime; 2]| {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        [params.not_before, params.not_after] = valid.map(Into::into);
+        params.self_signed(&key).unwrap().pem()
+    };
+    let good = make("good", [now - day, now + 30 * day]);
+    std::fs::write(dir.path().join("tls.key"), key.serialize_pem()).unwrap();
+    let rows = [
+        (good.clone(), None),
+        (
+            make("old", [now - 2 * day, now - day]),
+            Some("the certificate has expired: it was valid until"),
+        ),
+        (
+            make("new", [now + day, now + 2 * day]),
+            Some("the certificate is valid from"),
+        ),
+        (
+            make("short", [now - day, now + 6 * day]),
+            Some("the certificate expires soon: it is valid until"),
+        ),
+        (
+            good.clone() + &make("another", [now - day, now + 30 * day]),
+            Some("certificate 2 of the chain is not that of the issuer of the one before it"),
+        ),
+    ];
+    std::fs::write(dir.path().join("tls.crt"), &rows[1].0).unwrap();
+    let mut program = Program::start_in(dir, &[]).await;
+    program.logged("the certificate has expired").await;
+    for (at, (pem, says)) in rows.into_iter().enumerate() {
+        std::fs::write(program.path("tls.crt"), pem).unwrap();
+        let config = program.path("sealock.toml");
+        let checked = sealock(["check", "-c", config.to_str().unwrap()], "").await;
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        program.signal("HUP").await;
+        program.logged_times("reloaded: this", at + 1).await;
+        let Some(says) = says else {
+            assert_eq!(checked.stderr, "");
+            continue;
+        };
+        let says = format!("{}: {says}", program.path("tls.crt").display());
+        assert!(
+            checked.stderr.contains(&format!("warning: {says}")),
+            "{}",
+            checked.stderr
+        );
+        program.logged(&format!("warning: {says}")).await;
+    }
+}
+
+#[tokio::test]
+async fn of_the_admin_listener_only_the_address_waits() {
+    let echo = Backend::echo().await;
+    let with = |admin: &str| file(&format!("{QUIET}\n[admin]\n{admin}\n"), &route("a", echo, ""));
+    let old = "bind = \"127.0.0.1:0\"\ntoken = \"the-old-one-of-the-two\"";
+    let mut program = Program::start_in(folder(&with(old)), &[]).await;
+    let new = format!(
+        "bind = \"127.0.0.1:1\"\ntoken = \"{}\"\nhosts = [\"here.example\"]",
+        admin::TOKEN
+    );
+    std::fs::write(program.path("sealock.toml"), with(&new)).unwrap();
+    program.signal("HUP").await;
+    let log = program.logged("waits for a restart").await;
+    assert!(
+        log.contains("the address of the admin listener is another"),
+        "{log}"
+    );
+    for (host, token, status) in [
+        ("here.example", admin::TOKEN, 200),
+        ("localhost", admin::TOKEN, 200),
+        ("localhost", "the-old-one-of-the-two", 401),
+        ("there.example", admin::TOKEN, 421),
+    ] {
+        let headers = format!("Host: {host}\r\nAuthorization: Bearer {token}\r\n");
+        let answer = admin::ask(&program, "GET /api/v1/status", &headers).await;
+        assert_eq!(answer.status, status, "{host} {token}");
+    }
+    // Off loopback it keeps its token, though the address that waits would not need one.
+    let far = format!("bind = \"0.0.0.0:0\"\ntoken = \"{}\"", admin::TOKEN);
+    let mut program = Program::start_in(folder(&with(&far)), &[]).await;
+    std::fs::write(program.path("sealock.toml"), with("bind = \"127.0.0.1:1\"")).unwrap();
+    program.signal("HUP").await;
+    program.logged("the admin listener has no token any more").await;
+    let answer = admin::ask(&program, "GET /api/v1/status", "Host: localhost\r\n").await;
+    assert_eq!(answer.status, 401);
 }
 
 #[tokio::test]
@@ -443,8 +666,101 @@ async fn who_asks_over_the_admin_listener_is_told_how_it_went() {
 }
 
 #[tokio::test]
+async fn a_removed_route_is_seen_and_drained_while_it_has_sessions_and_then_counted_with_others() {
+    let echo = Backend::echo().await;
+    let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
+    let mut program = Program::start_in(folder(&file(&top, &route("r0", echo, ""))), &[]).await;
+    let sum = |metrics: &str, name: &str| -> f64 {
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    };
+    let scrape = async |program: &Program| {
+        admin::ask(program, "GET /metrics", "Host: localhost\r\n")
+            .await
+            .body
+    };
+    for at in 0..5 {
+        let mut session = Client::plain(program.plain, &format!("/r{at}")).await;
+        exchange(&mut session, "counted").await;
+        let next = file(&top, &route(&format!("r{}", at + 1), echo, ""));
+        std::fs::write(program.path("sealock.toml"), next).unwrap();
+        admin::json(&program, "POST /-/reload", 200).await;
+        let routes = admin::json(&program, "GET /api/v1/routes", 200).await;
+        let listed: Vec<_> = routes["routes"].as_array().unwrap().iter().collect();
+        let named = |at: usize| {
+            (
+                listed[at]["name"].as_str().unwrap(),
+                &listed[at]["removed"],
+                &listed[at]["sessions"],
+            )
+        };
+        assert_eq!(listed.len(), 2, "{routes}");
+        assert_eq!(named(0), (&*format!("r{}", at + 1), &json!(false), &json!(0)));
+        assert_eq!(named(1), (&*format!("r{at}"), &json!(true), &json!(1)));
+        assert_eq!(listed[1]["targets"], json!([]));
+        let metrics = scrape(&program).await;
+        assert!(
+            metrics.contains(&format!("sealock_sessions{{route=\"r{at}\"}} 1")),
+            "{metrics}"
+        );
+
+        let drained = admin::json(&program, &format!("POST /-/drain?route=r{at}"), 202).await;
+        assert_eq!(drained["sessions"], 1);
+        session
+            .expect_close(1012, "service restarts: connect again")
+            .await;
+        program.logged_times("\"cause\":\"drain\"", at + 1).await;
+        admin::json(&program, &format!("POST /-/drain?route=r{at}"), 404).await;
+        let metrics = scrape(&program).await;
+        assert!(!metrics.contains(&format!("\"r{at}\"")), "{metrics}");
+        // Nothing of it is lost.
+        let total = [
+            "sealock_message_bytes_total{",
+            "sealock_session_ends_total{",
+            "sealock_dial_seconds_count{",
+        ]
+        .map(|name| sum(&metrics, name));
+        let ended = (at + 1) as f64;
+        assert_eq!(total, [14.0 * ended, ended, ended], "{metrics}");
+    }
+    let metrics = scrape(&program).await;
+    assert!(
+        metrics.contains("sealock_session_ends_total{route=\"\",cause=\"drain\"} 5"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_secret_is_not_shown_by_what_is_wrong_beside_it() {
+    let echo = Backend::echo().await;
+    let with = |token: &str| {
+        let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n{token}\n");
+        file(&top, &route("a", echo, ""))
+    };
+    let mut program = Program::start_in(folder(&with("")), &[]).await;
+    for line in [
+        "token = \"hush-hush-hush-hush",
+        "token = \"abc\"hush-hush-hush",
+        "token = hush-hush-hush",
+        "token = \"\"\"\nhush",
+        "token \"hush-hush-hush\"",
+        "token = [\"hush\"]",
+        "token = \"hush\"\ntoken = \"hush\"",
+    ] {
+        std::fs::write(program.path("sealock.toml"), with(line)).unwrap();
+        let told = admin::json(&program, "POST /-/reload", 422).await.to_string();
+        assert!(!told.contains("hush") && told.contains("error:"), "{told}");
+    }
+    program.logged("not reloaded").await;
+    assert!(!program.log().contains("hush"), "{}", program.log());
+}
+
+#[tokio::test]
 async fn the_service_manager_is_told_of_a_reload() {
-    let dir = folder(&file(QUIET, &route("echo", Backend::echo().await, "")));
+    let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
+    let dir = folder(&file(&top, &route("echo", Backend::echo().await, "")));
     let path = dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     let program = Program::start_in(dir, &[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
@@ -455,7 +771,7 @@ async fn the_service_manager_is_told_of_a_reload() {
     };
     assert!(told().await.lines().any(|line| line == "READY=1"));
     // A bad file is not the manager's affair: what runs goes on.
-    for text in ["", &file(QUIET, &route("echo", program.plain, ""))] {
+    for text in ["", &file(&top, &route("echo", program.plain, ""))] {
         std::fs::write(program.path("sealock.toml"), text).unwrap();
         program.signal("HUP").await;
         let reloading = told().await;
@@ -466,5 +782,15 @@ async fn the_service_manager_is_told_of_a_reload() {
         assert!(when.unwrap().parse::<u64>().unwrap() > 0, "{reloading}");
         let ready = told().await;
         assert!(ready.lines().any(|line| line == "READY=1"), "{ready}");
+        assert!(ready.lines().any(|line| line == "STATUS=serving"), "{ready}");
     }
+    // Nor does a reload say that it serves while it does not.
+    admin::json(&program, "POST /-/drain", 202).await;
+    assert_eq!(told().await.trim_end(), "STATUS=draining");
+    program.signal("HUP").await;
+    told().await;
+    let ready = told().await;
+    assert!(ready.lines().any(|line| line == "STATUS=draining"), "{ready}");
+    admin::json(&program, "POST /-/undrain", 202).await;
+    assert_eq!(told().await.trim_end(), "STATUS=serving");
 }

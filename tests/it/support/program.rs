@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::LazyLock;
 
@@ -113,6 +113,15 @@ impl Program {
             .args([env!("CARGO_BIN_EXE_sealock"), "run", "--log-format", "json", "-c"])
             .arg(&path);
         Self::spawn(command, listeners, file.contains("[admin]"), dir).await
+    }
+
+    /// Starts sealock by a line of the shell, which finds it as `$0`, in a folder. It has two listeners and the admin listener.
+    pub async fn start_from(line: &str, folder: &Path) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", line, env!("CARGO_BIN_EXE_sealock")])
+            .current_dir(folder);
+        Self::spawn(command, 2, true, tempfile::tempdir().unwrap()).await
     }
 
     /// Starts the demo, whose one listener has TLS.
