@@ -350,6 +350,7 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
         | CloseReason::TooManyOfClient
         | CloseReason::Drain
         | CloseReason::OutOfDescriptors
+        | CloseReason::OutOfResources
         | CloseReason::BackendDown
         | CloseReason::BackendFull
         | CloseReason::QueueTimeout => {
