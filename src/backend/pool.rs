@@ -449,4 +449,49 @@ mod tests {
         assert_eq!(pool.snapshot().targets[0].sessions, 1);
         drop(third);
     }
+
+    #[tokio::test]
+    async fn who_has_only_a_trial_left_keeps_no_place_from_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let plan = Plan {
+            max_sessions: Some(1),
+            queue: 2,
+            queue_timeout: Duration::from_millis(300),
+            dial_timeout: Duration::from_secs(60),
+            retry_after: Duration::from_millis(16),
+            ..plan(&[
+                &format!("tcp://{}", listener.local_addr().unwrap()),
+                &format!("unix:{}", path.display()),
+            ])
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let pool = Pool::new("test", plan, None, &tasks, &stop);
+        let first = pool.open(caller(), || ()).await.unwrap();
+        // The socket is not there: it is down, and the other one is only full.
+        let late = pool.open(caller(), || ()).await;
+        assert!(matches!(late, Err(Refused::QueueTimeout(_))));
+        // And now it is there, and says nothing.
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(1).unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = tokio::net::UnixStream::connect(&path).await {
+            queued.push(stream);
+            assert!(queued.len() < 64, "the queue never filled");
+        }
+        let mut third = Box::pin(pool.open(caller(), || ()));
+        let soon = tokio::time::timeout(Duration::from_secs(2), &mut third).await;
+        assert!(soon.is_err(), "its trial is under way");
+        assert_eq!(pool.snapshot().queued, 0);
+        drop(first);
+        let other = pool.open(caller(), || ()).await.unwrap();
+        assert!(other.reached.peer.is_some());
+        for _ in 0..queued.len() {
+            socket.accept().unwrap();
+        }
+        let third = third.await.unwrap();
+        assert!(third.reached.peer.is_none());
+    }
 }
