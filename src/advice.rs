@@ -38,6 +38,7 @@ impl CloseReason {
             Self::TooManyOnRoute => "Raise `max_sessions` of the route if its backend can take more, or look for clients that do not close.",
             Self::TooManyOfClient => "Raise `max_sessions_per_client` if many people share an address; otherwise look for a client that reconnects without closing.",
             Self::OutOfDescriptors => "Raise `LimitNOFILE` of the unit, or `ulimit -n`: each session needs two descriptors.",
+            Self::OutOfResources => "The log record says what is lacking: raise `net.ipv4.ip_local_port_range` or give the service more addresses, add memory, or mend the resolver.",
             Self::Answered => "Nothing: it was a page, not a session.",
 
             Self::DialName => "Check the name in `backend` and the resolver of this machine.",

@@ -55,6 +55,8 @@ pub enum CloseReason {
     TooManyOfClient,
     /// sealock has no file descriptor left for a connection to the backend.
     OutOfDescriptors,
+    /// sealock or its system lacks something else for a connection to the backend.
+    OutOfResources,
     /// An answer that needed no session, such as a page of the demo.
     Answered,
 
@@ -259,6 +261,7 @@ impl CloseReason {
             Self::TooManyOnRoute => row("too_many_on_route", Some(503), on(C::TRY_AGAIN), Warn, "PR", "too many sessions of this service, try again later"),
             Self::TooManyOfClient => row("too_many_of_client", Some(429), on(C::TRY_AGAIN), Info, "PR", "too many sessions from your address: close one"),
             Self::OutOfDescriptors => row("out_of_descriptors", Some(503), on(C::TRY_AGAIN), Warn, "PC", "too many open files, try again later"),
+            Self::OutOfResources => row("out_of_resources", Some(503), on(C::TRY_AGAIN), Warn, "PC", "no connection to the backend can be made now, try again later"),
             Self::Answered => row("answered", Some(200), None, Debug, "--", "answered"),
 
             Self::DialName => row("dial_name", Some(502), on(C::BAD_GATEWAY), Warn, "SC", "backend name cannot be resolved"),
@@ -371,6 +374,7 @@ impl CloseReason {
             Self::TooManyOnRoute,
             Self::TooManyOfClient,
             Self::OutOfDescriptors,
+            Self::OutOfResources,
             Self::Answered,
             Self::DialName,
             Self::DialFailed,

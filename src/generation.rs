@@ -33,6 +33,8 @@ pub struct Destination {
     pub route: Arc<Route>,
     /// Its targets, with what is known of them.
     pub pool: Arc<Pool>,
+    /// What its TLS is made of, where a target speaks it.
+    print: Option<u64>,
     /// No sessions are begun: [`Service::drain`].
     pub draining: Arc<Switch>,
 }
@@ -155,8 +157,8 @@ impl Service {
 }
 
 impl Generation {
-    /// Makes what a configuration needs. A route whose backend is as it was in the old one keeps what is known of its targets, and how
-    /// many sessions they have. Over TLS it does not: its files may hold something else now.
+    /// Makes what a configuration needs. A route whose backend is as it was in the old one, files of its TLS included, keeps what is known
+    /// of its targets, and how many sessions they have.
     pub(crate) fn make(
         old: Option<&Self>,
         config: Config,
@@ -176,12 +178,10 @@ impl Generation {
             .collect::<Result<_, _>>()?;
         let (mut routes, mut destinations) = (Vec::new(), Vec::new());
         for route in config.routes.iter().cloned() {
-            let secure = route.backend_tls.as_ref().map(secure).transpose()?;
+            let (secure, print) = route.backend_tls.as_ref().map(secure).transpose()?.unzip();
             let before = old.and_then(|old| old.destination(&route.name));
-            let same = |other: &&Arc<Destination>| {
-                let clear = secure.is_none() && other.route.backend_tls.is_none();
-                clear && other.route.backend == route.backend
-            };
+            let same =
+                |other: &&Arc<Destination>| other.print == print && other.route.backend == route.backend;
             let draining = before
                 .map(|before| Arc::clone(&before.draining))
                 .unwrap_or_default();
@@ -196,6 +196,7 @@ impl Generation {
             let destination = Arc::new(Destination {
                 route: Arc::new(route),
                 pool,
+                print,
                 draining,
             });
             destinations.push(Arc::clone(&destination));
@@ -374,8 +375,8 @@ fn load_other(other: &OtherCertificate) -> Result<(Identity, Vec<String>), Ident
     }
 }
 
-/// TLS to the targets of a route.
-fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
+/// TLS to the targets of a route, and a number for what it is made of.
+fn secure(tls: &BackendTls) -> Result<(Secure, u64), IdentityError> {
     if let Some(file) = &tls.ca_file {
         regular(file).map_err(|error| IdentityError::File {
             file: file.clone(),
@@ -388,13 +389,15 @@ fn secure(tls: &BackendTls) -> Result<Secure, IdentityError> {
         .map(|(cert, key)| Identity::load(cert, key))
         .transpose()?;
     let connector = Connector::new(&trust, tls.server_name.as_deref(), identity.as_ref())?;
-    Ok(Arc::new(move |tcp, host| {
+    let print = connector.print();
+    let secure: Secure = Arc::new(move |tcp, host| {
         let (connector, host) = (connector.clone(), host.to_owned());
         Box::pin(async move {
             let stream: Box<dyn Connection + Send> = Box::new(connector.connect(tcp, &host).await?);
             Ok(stream)
         })
-    }))
+    });
+    Ok((secure, print))
 }
 
 /// Sets those limits that are no affair of a single connection.

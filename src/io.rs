@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::time::timeout;
@@ -26,6 +27,11 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     /// Memory that it keeps for bytes on their way, in either direction.
     fn held_memory(&self) -> usize {
         0
+    }
+
+    /// True when the peer has ended its direction, or the connection is gone, though there may be bytes from before to be read.
+    fn has_ended(&self) -> bool {
+        false
     }
 
     /// Writes as `poll_write` does, where the end of the stream follows: the transport may keep what it is given for `poll_shutdown`,
@@ -64,6 +70,12 @@ impl Connection for tokio::net::TcpStream {
     fn reset_on_drop(&self) {
         // Fails only on a socket that is gone already.
         drop(self.set_zero_linger());
+    }
+
+    fn has_ended(&self) -> bool {
+        // No socket has this kind of data registered: what is left of the interest is the end of the stream.
+        let ended = self.ready(Interest::PRIORITY).now_or_never();
+        ended.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
     }
 
     fn poll_write_last(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{self, Pace, Proxied, ProxyError};
-use crate::backend::{Caller, DialError, Opened as Dialled, Reached, Refused, Target};
+use crate::backend::{Caller, DialError, Opened as Dialled, Reached, Refused, Shortage, Target};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::Route;
@@ -81,8 +81,8 @@ struct Ready {
     place: Place,
 }
 
-/// Begins to serve a connection of a listener, the `id`-th of the process. `handshake` is given back as soon as it is a session; there is
-/// none where the connection had to be accepted beyond the limit.
+/// Begins to serve a connection of a listener, the `id`-th of the process. `handshake` is given back as soon as it is a session, or waits
+/// for a place at its backend; there is none where the connection had to be accepted beyond the limit.
 pub fn start(
     service: &Arc<Service>,
     listener: usize,
@@ -106,10 +106,12 @@ pub fn start(
             port,
             id,
             ends: Mutex::new(ends),
+            handshake: Mutex::new(handshake),
             route: OnceLock::new(),
             detail: OnceLock::new(),
         };
-        if let Some(ready) = open(&visit, (tcp, peer), handshake).await {
+        if let Some(ready) = open(&visit, (tcp, peer)).await {
+            visit.give_way();
             // A task of its own: a session must not carry the size of its handshake.
             service
                 .tasks
@@ -120,11 +122,7 @@ pub fn start(
 }
 
 /// Everything up to the 101. A connection that does not become a session is told and logged here, on its handshake's permit.
-async fn open(
-    visit: &Visit<'_>,
-    (mut tcp, peer): (TcpStream, SocketAddr),
-    _handshake: Option<OwnedSemaphorePermit>,
-) -> Option<Ready> {
+async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Option<Ready> {
     let start = Instant::now();
     let _opening = counts::opening();
     let port = visit.port;
@@ -291,6 +289,7 @@ struct Visit<'a> {
     port: &'a Port,
     id: u64,
     ends: Mutex<Ends>,
+    handshake: Mutex<Option<OwnedSemaphorePermit>>,
     route: OnceLock<Arc<Route>>,
     detail: OnceLock<String>,
 }
@@ -381,6 +380,17 @@ impl Visit<'_> {
         self.ends().client
     }
 
+    /// Gives the handshake's permit back: who waits in the queue of a backend is bounded by that queue, and has its place as a session
+    /// already. With the permit, those who wait for one service would keep out those who come for another.
+    fn give_way(&self) {
+        drop(
+            self.handshake
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+
     /// Learns from a trusted proxy whom it speaks for.
     async fn read_proxy(&self, tcp: &mut TcpStream) -> Result<(), upgrade::Refused> {
         match accept::read_proxy(tcp, self.port.proxy_timeout).await {
@@ -433,7 +443,7 @@ impl Visit<'_> {
             id: self.id,
         };
         let begin = Instant::now();
-        let opened = destination.pool.open(caller).await;
+        let opened = destination.pool.open(caller, || self.give_way()).await;
         let backend = opened.map_err(|refused| (reason(&refused), refused.to_string()))?;
         let times = counts::route(&destination.route.name);
         times.dial.observe(begin.elapsed());
@@ -444,11 +454,12 @@ impl Visit<'_> {
 /// What kind of end it is that there is no backend.
 fn reason(refused: &Refused) -> CloseReason {
     match refused {
+        Refused::Dial(_, DialError::Short(Shortage::Descriptors(_))) => CloseReason::OutOfDescriptors,
+        Refused::Dial(_, DialError::Short(_)) => CloseReason::OutOfResources,
         Refused::Dial(_, DialError::Name(_)) => CloseReason::DialName,
         Refused::Dial(_, DialError::Failed(_)) => CloseReason::DialFailed,
         Refused::Dial(_, DialError::Tls(_)) => CloseReason::DialTls,
         Refused::Dial(_, DialError::Timeout(_)) => CloseReason::DialTimeout,
-        Refused::OutOfDescriptors(..) => CloseReason::OutOfDescriptors,
         Refused::Down(_) => CloseReason::BackendDown,
         Refused::QueueFull(_) => CloseReason::BackendFull,
         Refused::QueueTimeout(_) => CloseReason::QueueTimeout,

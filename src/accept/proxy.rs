@@ -15,6 +15,8 @@ const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Of a line of version 1, its end included (§2.1).
 const LONGEST_V1: usize = 107;
+/// Version 2, command LOCAL: the proxy speaks for itself.
+const LOCAL: u8 = 0x20;
 /// Before the addresses and values of version 2, whose length is in the last two bytes.
 const START_V2: usize = 16;
 /// Of addresses and values: more than any proxy is known to send.
@@ -103,6 +105,10 @@ fn is_whole(head: &[u8]) -> Result<bool, ProxyError> {
 }
 
 fn parse(head: &[u8]) -> Result<Option<Proxied>, ProxyError> {
+    // LOCAL: whatever follows must be ignored, families that nobody knows yet included (§2.2).
+    if head.starts_with(V2) && head.get(V2.len()) == Some(&LOCAL) {
+        return Ok(None);
+    }
     // Whatever is said besides the addresses is nobody's business here.
     let config = ParseConfig {
         include_tlvs: false,
@@ -183,6 +189,8 @@ mod tests {
             ),
             (local, None),
             (of_unix, None),
+            ([V2, &[0x20, 0xf1, 0, 3], &[1; 3]].concat(), None),
+            ([V2, &[0x20, 0x11, 0, 12], &[1; 12]].concat(), None),
         ] {
             let behind = [&head[..], b"PROXY GET /"].concat();
             assert_eq!(feed(&behind), (Ok(result), head.len()), "{head:?}");

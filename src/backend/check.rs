@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
+use super::Stream;
 use super::dial::{DialError, dial};
 use super::exchange::{Ear, Exchange, Unheard};
 use super::pool::Shared;
@@ -39,13 +40,11 @@ enum Unwell {
 /// Checks one target, again and again.
 pub(super) async fn run(shared: Arc<Shared>, index: usize, check: Check) {
     loop {
-        let checked = timeout(check.timeout, once(&shared, index, &check)).await;
-        match checked {
-            Ok(Ok(())) => shared.checked(index, None),
+        match once(&shared, index, &check).await {
+            Ok(()) => shared.checked(index, None),
             // Not its fault.
-            Ok(Err(Unwell::Dial(error))) if error.is_out_of_descriptors() => {}
-            Ok(Err(error)) => shared.checked(index, Some(&error as &dyn Display)),
-            Err(_) => shared.checked(index, Some(&DialError::Timeout(check.timeout))),
+            Err(Unwell::Dial(error)) if error.shortage().is_some() => {}
+            Err(error) => shared.checked(index, Some(&error as &dyn Display)),
         }
         // The checks of several gateways must not fall into step.
         sleep(check.interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
@@ -53,6 +52,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize, check: Check) {
 }
 
 async fn once(shared: &Shared, index: usize, check: &Check) -> Result<(), Unwell> {
+    let deadline = Instant::now() + check.timeout;
     let noted = |addresses: &[_]| shared.note(index, addresses);
     let greeting = shared.greeting(None)?;
     let opening = shared.opening(&greeting);
@@ -60,17 +60,22 @@ async fn once(shared: &Shared, index: usize, check: &Check) -> Result<(), Unwell
         .await?
         .stream;
     if let Some(exchange) = &check.exchange {
-        stream.write_all(&exchange.send).await?;
-        let mut ear = Ear::new(exchange);
-        let mut bytes = [0; 1024];
-        loop {
-            let got = stream.read(&mut bytes).await?;
-            if ear.hear(&bytes[..got])? {
-                break;
-            }
-        }
+        let heard = timeout_at(deadline, ask(&mut stream, exchange)).await;
+        heard.map_err(|_| DialError::Timeout(check.timeout))??;
     }
     // It has passed; how it ends is of no interest.
-    drop(stream.shutdown().await);
+    drop(timeout_at(deadline, stream.shutdown()).await);
     Ok(())
+}
+
+async fn ask(stream: &mut Stream, exchange: &Exchange) -> Result<(), Unwell> {
+    stream.write_all(&exchange.send).await?;
+    let mut ear = Ear::new(exchange);
+    let mut bytes = [0; 1024];
+    loop {
+        let got = stream.read(&mut bytes).await?;
+        if ear.hear(&bytes[..got])? {
+            return Ok(());
+        }
+    }
 }

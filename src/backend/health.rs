@@ -52,6 +52,8 @@ pub(super) struct Health {
     again: Option<Instant>,
     /// A session tries.
     trying: bool,
+    /// When the last failure was counted.
+    counted: Option<Instant>,
 }
 
 /// A dial that has begun. Its end must be told: [`Health::passed`], [`Health::failed`] or [`Health::abandoned`].
@@ -59,6 +61,14 @@ pub(super) struct Health {
 #[must_use]
 pub(super) struct Attempt {
     is_trial: bool,
+    began: Instant,
+}
+
+impl Attempt {
+    /// True when the target is down, and this one finds out whether it still is.
+    pub(super) fn is_trial(&self) -> bool {
+        self.is_trial
+    }
 }
 
 impl Health {
@@ -72,6 +82,7 @@ impl Health {
             pause: rule.pause / FIRST_PAUSE,
             again: None,
             trying: false,
+            counted: None,
         }
     }
 
@@ -92,10 +103,10 @@ impl Health {
     }
 
     /// A dial begins. Where the target is down, it is the only one.
-    pub(super) fn begin(&mut self) -> Attempt {
+    pub(super) fn begin(&mut self, now: Instant) -> Attempt {
         let is_trial = self.condition == Condition::Down;
         self.trying |= is_trial;
-        Attempt { is_trial }
+        Attempt { is_trial, began: now }
     }
 
     /// The dial has succeeded.
@@ -107,7 +118,8 @@ impl Health {
         }
     }
 
-    /// The dial has failed, by the target's fault.
+    /// The dial has failed, by the target's fault. Those that were under way when the last failure was counted have seen the same
+    /// moment of it, and are not counted: a crowd that comes in one bad second is not `fall` failures in a row.
     pub(super) fn failed(&mut self, attempt: Attempt, now: Instant) {
         if attempt.is_trial {
             self.trying = false;
@@ -116,7 +128,7 @@ impl Health {
                 self.pause = (self.pause * 2).min(self.rule.pause);
                 self.again = Some(now + self.pause);
             }
-        } else {
+        } else if self.counted.is_none_or(|counted| attempt.began >= counted) {
             self.failure(now);
         }
     }
@@ -150,6 +162,7 @@ impl Health {
         if self.condition == Condition::Down {
             return;
         }
+        self.counted = Some(now);
         self.failures = self.failures.saturating_add(1);
         if self.failures >= self.rule.fall {
             self.condition = Condition::Down;
@@ -180,7 +193,7 @@ mod tests {
     };
 
     fn fail(health: &mut Health, now: Instant) {
-        let attempt = health.begin();
+        let attempt = health.begin(now);
         health.failed(attempt, now);
     }
 
@@ -192,7 +205,7 @@ mod tests {
             fail(&mut health, now);
             fail(&mut health, now);
             assert!(health.admits(now));
-            let attempt = health.begin();
+            let attempt = health.begin(now);
             health.passed(attempt);
             assert_eq!(health.condition(), Condition::Up);
         }
@@ -204,10 +217,24 @@ mod tests {
     }
 
     #[test]
+    fn dials_that_fail_together_count_once() {
+        let mut now = start();
+        let mut health = Health::new(ALONE);
+        for round in 1..=3 {
+            let crowd: Vec<Attempt> = (0..5).map(|_| health.begin(now)).collect();
+            for attempt in crowd {
+                now += Duration::from_millis(1);
+                health.failed(attempt, now);
+            }
+            assert_eq!(health.condition() == Condition::Down, round == 3, "{round}");
+        }
+    }
+
+    #[test]
     fn pauses_double_to_the_longest_and_one_session_tries() {
         let mut now = start();
         let mut health = Health::new(ALONE);
-        let slow = health.begin();
+        let slow = health.begin(now);
         for _ in 0..3 {
             fail(&mut health, now);
         }
@@ -217,7 +244,7 @@ mod tests {
             assert!(!health.admits(due - Duration::from_millis(1)));
             assert!(health.admits(due));
             now = due;
-            let trial = health.begin();
+            let trial = health.begin(now);
             assert!(!health.admits(now), "one at a time");
             health.abandoned(trial);
             assert!(health.admits(now), "the next one may, at once");
@@ -227,7 +254,7 @@ mod tests {
         health.failed(slow, now);
         assert_eq!(health.next_trial(), Some(now + PAUSE));
         now += PAUSE;
-        let trial = health.begin();
+        let trial = health.begin(now);
         health.passed(trial);
         assert_eq!(health.condition(), Condition::Up);
         for _ in 0..3 {
@@ -244,7 +271,7 @@ mod tests {
     fn with_checks_only_checks_bring_it_back() {
         let now = start();
         let mut health = Health::new(CHECKED);
-        let slow = health.begin();
+        let slow = health.begin(now);
         fail(&mut health, now);
         health.checked(false, now);
         fail(&mut health, now);
@@ -294,7 +321,7 @@ mod tests {
                         failures = if passed { 0 } else { failures + 1 };
                     }
                     Event::Dial { passes } if health.admits(now) => {
-                        let attempt = health.begin();
+                        let attempt = health.begin(now);
                         prop_assert!(!was_down || !health.admits(now + PAUSE), "a second trial");
                         match passes {
                             Some(true) => health.passed(attempt),

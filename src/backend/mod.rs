@@ -1,10 +1,10 @@
 //! Reaches a route's backend: chooses one of its targets, resolves the name and dials, all within one deadline.
 //!
 //! ```text
-//! Pool::open ── places: which target, or wait, or why not ──► dial ── all addresses of the name
-//!                  ▲  balance   health                          │     PROXY header, TLS
-//!                  ├──────────── passed, failed ────────────────┘
-//!                  └──────────── checks, where the route says so
+//! Pool::open ── search ── places: which target, or wait, or why not ──► dial ── all addresses of the name
+//!                            ▲  balance   health                          │     PROXY header, TLS
+//!                            ├──────────── passed, failed ────────────────┘
+//!                            └──────────── checks, where the route says so
 //! ```
 
 mod balance;
@@ -12,16 +12,18 @@ mod check;
 mod dial;
 mod exchange;
 mod health;
+mod names;
 mod places;
 mod plan;
 mod pool;
 mod proxy;
+mod search;
 mod stream;
 mod target;
 
 pub use balance::Balance;
 pub use check::Check;
-pub use dial::{DialError, Reached};
+pub use dial::{DialError, Reached, Shortage};
 pub use exchange::Exchange;
 pub use health::Condition;
 pub use places::MAX_TARGETS;

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::balance;
-use super::dial::{self, DialError, Opening, Reached};
+use super::dial::{DialError, Opening, Reached};
 use super::health::{Attempt, Condition, Health, Rule};
-use super::places::{Places, Room, Ticket, Tried, Verdict};
-use super::{Plan, Secure, Target, check};
+use super::places::{Places, Room};
+use super::{Plan, Secure, Target, check, search};
 
 /// Who wants to reach a backend.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +36,8 @@ pub struct Caller<'a> {
 /// while sessions of that are still running.
 pub struct Pool {
     shared: Arc<Shared>,
-    /// Ends the checks.
-    _checks: DropGuard,
+    /// Ends the checks, and trials that are under way.
+    _stop: DropGuard,
 }
 
 /// A backend that was reached, with the place there.
@@ -54,9 +54,6 @@ pub enum Refused {
     /// A dial failed, and no other target could be tried. What was dialled is told with it.
     #[error("{0}: {1}")]
     Dial(Arc<Target>, #[source] DialError),
-    /// Not the backend's fault: the process or the system has no descriptor left.
-    #[error("{0}: {1}")]
-    OutOfDescriptors(Arc<Target>, #[source] DialError),
     /// Every target is down; the last failure of one of them.
     #[error("{0}")]
     Down(String),
@@ -95,15 +92,19 @@ pub struct TargetStatus {
 /// What a pool shares with its places.
 pub(super) struct Shared {
     /// The route's name, for logs.
-    route: String,
-    plan: Plan,
+    pub(super) route: String,
+    pub(super) plan: Plan,
     pub(super) targets: Vec<Arc<Target>>,
     secure: Option<Secure>,
+    /// Trials may outlive the session that they were begun for.
+    pub(super) tasks: TaskTracker,
+    /// Ends them and the checks.
+    pub(super) stop: CancellationToken,
     state: Mutex<State>,
 }
 
-struct State {
-    places: Places<Arc<Notify>>,
+pub(super) struct State {
+    pub(super) places: Places<Arc<Notify>>,
     notes: Vec<Notes>,
 }
 
@@ -141,14 +142,16 @@ impl Pool {
             places: Places::new(plan.balance, room, rule, keys),
             notes: vec![Notes::default(); targets.len()],
         };
+        let stop = stop.child_token();
         let shared = Arc::new(Shared {
             route: route.to_owned(),
             plan,
             targets,
             secure,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
             state: Mutex::new(state),
         });
-        let stop = stop.child_token();
         for index in 0..shared.targets.len() {
             if let Some(check) = shared.plan.check.clone() {
                 let checks = check::run(Arc::clone(&shared), index, check);
@@ -158,46 +161,15 @@ impl Pool {
         }
         Self {
             shared,
-            _checks: stop.drop_guard(),
+            _stop: stop.drop_guard(),
         }
     }
 
-    /// Finds a target for a session and dials it. Where that fails, the next one is tried, as long as the deadline allows.
-    pub async fn open(&self, caller: Caller<'_>) -> Result<Opened, Refused> {
-        let shared = &self.shared;
+    /// Finds a target for a session and dials it. Where that fails, the next one is tried, or waited for where it is only full, as long
+    /// as the deadlines allow. `waits` is told once, if it comes to that.
+    pub async fn open(&self, caller: Caller<'_>, waits: impl FnOnce()) -> Result<Opened, Refused> {
         let client = key_of(caller.client.ip());
-        let mut tried = Tried::default();
-        let (mut place, mut others) = shared.queue(client).await?;
-        let greeting = shared
-            .greeting(Some(&caller))
-            .map_err(|error| Refused::Dial(Arc::clone(place.target()), DialError::Failed(error)))?;
-        let deadline = Instant::now() + shared.plan.dial_timeout;
-        loop {
-            // Each of those that are left gets its share, so that one which does not answer leaves time for the others.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
-            let index = place.index;
-            let noted = |addresses: &[SocketAddr]| shared.note(index, addresses);
-            let error =
-                match dial::dial(&shared.targets[index], shared.opening(&greeting), share, noted).await {
-                    Ok(reached) => {
-                        place.passed();
-                        return Ok(Opened { reached, place });
-                    }
-                    Err(error) => error,
-                };
-            let target = Arc::clone(&shared.targets[index]);
-            if error.is_out_of_descriptors() {
-                return Err(Refused::OutOfDescriptors(target, error));
-            }
-            place.failed(&error);
-            tried.add(index);
-            drop(place);
-            match shared.next(client, tried).filter(|_| Instant::now() < deadline) {
-                Some(next) => (place, others) = next,
-                None => return Err(Refused::Dial(target, error)),
-            }
-        }
+        search::run(&self.shared, client, &caller, waits).await
     }
 
     /// What is known of the targets now.
@@ -222,76 +194,13 @@ impl Pool {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that is done with it can stop in the middle.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a session, and how many targets could be tried behind it. Waits where all places are taken.
-    async fn queue(self: &Arc<Self>, client: u64) -> Result<(Place, usize), Refused> {
-        let mut waiting: Option<Waiting<'_>> = None;
-        let deadline = Instant::now() + self.plan.queue_timeout;
-        loop {
-            let joins = waiting.is_none();
-            let (verdict, told) = {
-                let mut state = self.state();
-                let mut ticket = waiting.as_ref().and_then(|waiting| waiting.ticket);
-                let verdict = state.places.enter(now(), client, Tried::default(), &mut ticket);
-                match &mut waiting {
-                    Some(waiting) => waiting.ticket = ticket,
-                    None if matches!(verdict, Verdict::Wait(_)) => {
-                        let told = Arc::new(Notify::new());
-                        waiting = Some(Waiting {
-                            shared: self,
-                            ticket: Some(state.places.join(Arc::clone(&told))),
-                            told,
-                        });
-                    }
-                    None => {}
-                }
-                (verdict, waiting.as_ref().map(|waiting| Arc::clone(&waiting.told)))
-            };
-            let until = match verdict {
-                Verdict::Go {
-                    index,
-                    attempt,
-                    others,
-                } => return Ok((self.place(index, attempt), others)),
-                Verdict::Down => return Err(Refused::Down(self.last_failure())),
-                Verdict::Full => return Err(Refused::QueueFull(self.plan.queue)),
-                Verdict::Wait(until) => until.map_or(deadline, |until| deadline.min(until.into())),
-            };
-            let Some(told) = told else {
-                continue;
-            };
-            if joins {
-                tracing::debug!(route = self.route, "a session waits for a place");
-            }
-            tokio::select! {
-                () = told.notified() => {}
-                () = sleep_until(until) => {
-                    if Instant::now() >= deadline {
-                        return Err(Refused::QueueTimeout(self.plan.queue_timeout));
-                    }
-                }
-            }
-        }
-    }
-
-    /// A place at a target that was not tried yet, and how many there are behind it.
-    fn next(self: &Arc<Self>, client: u64, tried: Tried) -> Option<(Place, usize)> {
-        let verdict = self.state().places.enter(now(), client, tried, &mut None);
-        match verdict {
-            Verdict::Go {
-                index,
-                attempt,
-                others,
-            } => Some((self.place(index, attempt), others)),
-            Verdict::Wait(_) | Verdict::Down | Verdict::Full => None,
-        }
-    }
-
-    fn place(self: &Arc<Self>, index: usize, attempt: Attempt) -> Place {
+    /// The place that was taken for a dial that begins.
+    pub(super) fn place(self: &Arc<Self>, index: usize, attempt: Attempt) -> Place {
         Place {
             shared: Arc::clone(self),
             index,
@@ -327,7 +236,7 @@ impl Shared {
     }
 
     /// The newest failure, with the target that it is of.
-    fn last_failure(&self) -> String {
+    pub(super) fn last_failure(&self) -> String {
         let state = self.state();
         let failures = self.targets.iter().zip(&state.notes);
         let newest = failures
@@ -364,11 +273,9 @@ impl Shared {
     }
 }
 
-/// Tells the first who waits that something has changed.
-fn tell(state: &State) {
-    if let Some(told) = state.places.front() {
-        told.notify_one();
-    }
+/// Tells those who wait, and whom it may concern, that something has changed.
+pub(super) fn tell(state: &State) {
+    state.places.next().for_each(|told| told.notify_one());
 }
 
 /// A session's place at a target. Given back when it is dropped.
@@ -380,19 +287,26 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where it stands in the list.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     /// The target.
     pub fn target(&self) -> &Arc<Target> {
         &self.shared.targets[self.index]
     }
 
-    fn passed(&mut self) {
+    /// It was reached.
+    pub(super) fn passed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             self.shared
                 .learn(self.index, None, |health| health.passed(attempt));
         }
     }
 
-    fn failed(&mut self, error: &DialError) {
+    /// It was not, by its own fault.
+    pub(super) fn failed(&mut self, error: &DialError) {
         if let Some(attempt) = self.attempt.take() {
             let change = |health: &mut Health| health.failed(attempt, now());
             self.shared.learn(self.index, Some(error), change);
@@ -411,25 +325,6 @@ impl Drop for Place {
     }
 }
 
-/// Somebody in the queue. Whoever drops it has left.
-struct Waiting<'a> {
-    shared: &'a Shared,
-    /// None once the place was found.
-    ticket: Option<Ticket>,
-    told: Arc<Notify>,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut state = self.shared.state();
-        if let Some(ticket) = self.ticket {
-            state.places.leave(ticket);
-        }
-        // There may be more than one place, or none for anybody.
-        tell(&state);
-    }
-}
-
 fn key_of(client: IpAddr) -> u64 {
     match client.to_canonical() {
         IpAddr::V4(address) => balance::key(&address.octets()),
@@ -437,7 +332,7 @@ fn key_of(client: IpAddr) -> u64 {
     }
 }
 
-fn now() -> std::time::Instant {
+pub(super) fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
@@ -489,7 +384,7 @@ mod tests {
         let nothing = || (Condition::Unknown, 0, vec![]);
         assert_eq!(see(), (None, nothing(), nothing()));
 
-        let opened = pool.open(caller()).await.unwrap();
+        let opened = pool.open(caller(), || ()).await.unwrap();
         assert_eq!(opened.place.target().to_string(), format!("tcp://{address}"));
         let (failure, one, other) = see();
         assert!(failure.unwrap().0.contains("No such file"));
@@ -518,7 +413,7 @@ mod tests {
         for _ in 0..3 {
             listener.accept().await.unwrap();
         }
-        let opened = pool.open(caller()).await.unwrap();
+        let opened = pool.open(caller(), || ()).await.unwrap();
         drop(pool);
         tasks.close();
         tasks.wait().await;
@@ -536,13 +431,16 @@ mod tests {
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let pool = Pool::new("test", plan, None, &tasks, &stop);
-        let first = pool.open(caller()).await.unwrap();
-        let mut second = Box::pin(pool.open(caller()));
-        let mut third = Box::pin(pool.open(caller()));
+        let first = pool.open(caller(), || ()).await.unwrap();
+        let mut second = Box::pin(pool.open(caller(), || ()));
+        let mut third = Box::pin(pool.open(caller(), || ()));
         assert!(futures_util::poll!(&mut second).is_pending());
         assert!(futures_util::poll!(&mut third).is_pending());
         assert_eq!(pool.snapshot().queued, 2);
-        assert!(matches!(pool.open(caller()).await, Err(Refused::QueueFull(2))));
+        assert!(matches!(
+            pool.open(caller(), || ()).await,
+            Err(Refused::QueueFull(2))
+        ));
         // The second is told, and leaves before it has heard.
         drop(first);
         drop(second);
@@ -550,5 +448,50 @@ mod tests {
         assert_eq!(pool.snapshot().queued, 0);
         assert_eq!(pool.snapshot().targets[0].sessions, 1);
         drop(third);
+    }
+
+    #[tokio::test]
+    async fn who_has_only_a_trial_left_keeps_no_place_from_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let plan = Plan {
+            max_sessions: Some(1),
+            queue: 2,
+            queue_timeout: Duration::from_millis(300),
+            dial_timeout: Duration::from_secs(60),
+            retry_after: Duration::from_millis(16),
+            ..plan(&[
+                &format!("tcp://{}", listener.local_addr().unwrap()),
+                &format!("unix:{}", path.display()),
+            ])
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let pool = Pool::new("test", plan, None, &tasks, &stop);
+        let first = pool.open(caller(), || ()).await.unwrap();
+        // The socket is not there: it is down, and the other one is only full.
+        let late = pool.open(caller(), || ()).await;
+        assert!(matches!(late, Err(Refused::QueueTimeout(_))));
+        // And now it is there, and says nothing.
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(1).unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = tokio::net::UnixStream::connect(&path).await {
+            queued.push(stream);
+            assert!(queued.len() < 64, "the queue never filled");
+        }
+        let mut third = Box::pin(pool.open(caller(), || ()));
+        let soon = tokio::time::timeout(Duration::from_secs(2), &mut third).await;
+        assert!(soon.is_err(), "its trial is under way");
+        assert_eq!(pool.snapshot().queued, 0);
+        drop(first);
+        let other = pool.open(caller(), || ()).await.unwrap();
+        assert!(other.reached.peer.is_some());
+        for _ in 0..queued.len() {
+            socket.accept().unwrap();
+        }
+        let third = third.await.unwrap();
+        assert!(third.reached.peer.is_none());
     }
 }

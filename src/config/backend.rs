@@ -131,6 +131,15 @@ impl Health {
         let text = |key| section.get(key).map_or(Some(None), |item| bytes(item).map(Some));
         let (send, expect) = (text("send"), text("expect"));
         needs(&section, "send", "expect", "nothing would be learnt of it");
+        if let (Some(interval), Some(timeout)) = (interval, timeout)
+            && timeout > interval
+            && let Some(item) = section.get("timeout").or_else(|| section.get("interval"))
+        {
+            let slow = Diagnostic::warning("a check may take longer than the time between two of them")
+                .at(item.span, "while one waits for an answer, no other begins")
+                .help("let `timeout` be at most `interval`");
+            section.reader.report(slow.basis(Basis::Value));
+        }
         Some(Self {
             check: Check {
                 interval: interval?,

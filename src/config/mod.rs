@@ -41,8 +41,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
+use diagnostic::Basis;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Span};
 use keys::Place;
 pub use model::{
@@ -50,10 +52,12 @@ pub use model::{
     Written,
 };
 use reader::{Item, Reader, Section};
+use suggest::quote;
 pub use value::{Directions, parse_framing};
 
 use crate::addr::Prefix;
 use crate::telemetry;
+use crate::units::ByteSize;
 
 const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(10);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -127,6 +131,8 @@ pub fn parse(
                 .map(|error| syntax::explain(&veiled, error))
                 .collect(),
         ),
+        shares: RefCell::default(),
+        gather_budget: RefCell::default(),
     };
     let config = read(&Section::open(&reader, Place::Top, 0..0, tree.get_ref()));
     let problems = Diagnostics::new(name, &veiled, reader.problems.into_inner());
@@ -170,10 +176,12 @@ fn read(top: &Section<'_>) -> Option<Config> {
     // Who is told last must have time as well; but a window of the whole time leaves half of it.
     let drain = shutdown_timeout - drain_window.min(shutdown_timeout / 2);
     routes.iter_mut().for_each(|route| route.set_drain(drain));
+    let limits = limits?;
+    warn_of_limits(top, &limits, &routes);
     Some(Config {
         listeners,
         routes,
-        limits: limits?,
+        limits,
         admin: admin?,
         drain_window,
         shutdown_timeout,
@@ -203,7 +211,48 @@ fn log_level(item: &Item<'_>) -> Option<String> {
 fn max_sessions(section: &Section<'_>) -> Option<Option<usize>> {
     section
         .get("max_sessions")
-        .map_or(Some(None), |item| item.count(1..=MOST).map(Some))
+        .map_or(Some(None), |item| share(&item).map(Some))
+}
+
+fn share(item: &Item<'_>) -> Option<usize> {
+    let share = item.count(1..=MOST)?;
+    let mut shares = item.reader.shares.borrow_mut();
+    shares.push(Spanned::new(item.span.clone(), share));
+    Some(share)
+}
+
+/// Warns of limits that another one makes void.
+fn warn_of_limits(top: &Section<'_>, limits: &Limits, routes: &[Route]) {
+    let most = limits.max_sessions;
+    for share in top
+        .reader
+        .shares
+        .borrow()
+        .iter()
+        .filter(|share| *share.get_ref() > most)
+    {
+        let void = Diagnostic::warning("this limit is never reached")
+            .at(
+                share.span(),
+                format!("the whole process has at most {most} sessions"),
+            )
+            .help("raise `max_sessions` of `[limits]`, or lower this one");
+        top.reader.report(void.basis(Basis::Value));
+    }
+    let Some(budget) = top.reader.gather_budget.borrow().clone() else {
+        return;
+    };
+    let largest = routes.iter().max_by_key(|route| route.settings.max_message);
+    if let Some(route) = largest.filter(|route| route.settings.max_message > limits.gather_budget) {
+        let (name, size) = (quote(&route.name), ByteSize(route.settings.max_message));
+        let small = Diagnostic::warning("the longest messages may not fit")
+            .at(budget, "all sessions together hold no more")
+            .help(format!(
+                "the route {name} has max_message = {}: write at least that much, or lower it",
+                quote(&size.to_string())
+            ));
+        top.reader.report(small.basis(Basis::Value));
+    }
 }
 
 fn limits(top: &Section<'_>) -> Option<Limits> {
@@ -220,6 +269,10 @@ fn limits(top: &Section<'_>) -> Option<Limits> {
         .map_or(Some(usual.max_sessions_per_client), |item| {
             item.count_or_off(1..=MOST)
         });
+    if let (Some(item), Some(Some(most))) = (section.get("max_sessions_per_client"), per_client) {
+        let share = Spanned::new(item.span, most);
+        section.reader.shares.borrow_mut().push(share);
+    }
     let prefix = |key, usual: u8, most| {
         section.get(key).map_or(Some(usual), |item| {
             item.count(1..=most).and_then(|bits| u8::try_from(bits).ok())
@@ -232,7 +285,10 @@ fn limits(top: &Section<'_>) -> Option<Limits> {
         });
     let gather_budget = section
         .get("gather_budget")
-        .map_or(Some(usual.gather_budget), |item| item.size(BUDGET));
+        .map_or(Some(usual.gather_budget), |item| {
+            *section.reader.gather_budget.borrow_mut() = Some(item.span.clone());
+            item.size(BUDGET)
+        });
     let v4 = prefix("client_prefix_v4", usual.client_prefix.v4, 32);
     let v6 = prefix("client_prefix_v6", usual.client_prefix.v6, 128);
     Some(Limits {

@@ -20,6 +20,10 @@ pub(super) struct Reader<'a> {
     pub(super) base_dir: &'a Path,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     pub(super) problems: RefCell<Vec<Diagnostic>>,
+    /// How many sessions a part of the whole may have, wherever that is written.
+    pub(super) shares: RefCell<Vec<Spanned<usize>>>,
+    /// Where it is written how much all sessions may hold.
+    pub(super) gather_budget: RefCell<Option<Span>>,
 }
 
 impl Reader<'_> {

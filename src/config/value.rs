@@ -40,6 +40,8 @@ pub fn parse_framing(value: &str, name: &str) -> Result<Directions, Diagnostics>
         base_dir: Path::new(""),
         env: &|variable| std::env::var(variable).ok(),
         problems: RefCell::new(problems.collect()),
+        shares: RefCell::default(),
+        gather_budget: RefCell::default(),
     };
     // Of all that may stand there, only this one is written.
     let section = Section::open(&reader, Place::Defaults, 0..0, tree.get_ref());

@@ -1,9 +1,10 @@
 //! TLS to backends.
 
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{ServerName, TrustAnchor};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 
 use super::client::{self, Trust};
@@ -24,7 +25,11 @@ use crate::io::Connection;
 pub struct Connector {
     config: Arc<ClientConfig>,
     name: Option<ServerName<'static>>,
+    print: u64,
 }
+
+/// The key of [`Connector::print`], which nobody knows: so nobody can make two that look the same.
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl Connector {
     /// One that trusts these authorities, or those of the system. `server_name` is what the certificate must be for, and what is asked
@@ -40,6 +45,21 @@ impl Connector {
             .with_safe_default_protocol_versions()
             .map_err(|error| setup(&error))?;
         let roots = client::roots(trust).map_err(|problem| setup(&problem))?;
+        let mut hasher = KEY.build_hasher();
+        server_name.hash(&mut hasher);
+        // The system's store has no order.
+        let print_of = |root: &TrustAnchor<'_>| {
+            KEY.hash_one((
+                &*root.subject,
+                &*root.subject_public_key_info,
+                root.name_constraints.as_deref(),
+            ))
+        };
+        let mut prints: Vec<u64> = roots.roots.iter().map(print_of).collect();
+        prints.sort_unstable();
+        prints.hash(&mut hasher);
+        // The key belongs to the certificate.
+        identity.map(|identity| &identity.0.cert).hash(&mut hasher);
         let builder = builder.with_root_certificates(roots);
         let config = match identity {
             None => builder.with_no_client_auth(),
@@ -50,7 +70,13 @@ impl Connector {
         Ok(Self {
             config: Arc::new(config),
             name: name.map_err(|error| setup(&error))?,
+            print: hasher.finish(),
         })
+    }
+
+    /// A number for what it was made of: authorities, certificate and name. The same for the same in this process.
+    pub fn print(&self) -> u64 {
+        self.print
     }
 
     /// Performs the handshake with a host: a name, or an address without brackets. The deadline is the caller's.

@@ -46,6 +46,13 @@ impl Connection for Stream {
         }
     }
 
+    fn has_ended(&self) -> bool {
+        match &self.0 {
+            Inner::Tls(connection) => connection.io().has_ended(),
+            Inner::Plain(stream) => stream.has_ended(),
+        }
+    }
+
     fn backlog(&self) -> usize {
         match &self.0 {
             Inner::Tls(connection) => connection.backlog(),

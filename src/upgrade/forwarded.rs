@@ -35,23 +35,26 @@ impl ForwardedHeader {
     }
 
     /// Splits one element off the end of a line; no proxy writes a comma inside of one but in quotes.
-    fn pop(self, line: &str) -> (&str, &str) {
+    fn pop(self, line: &[u8]) -> (&[u8], &[u8]) {
         let mut quoted = false;
-        let comma = line.rfind(|c| {
-            quoted ^= c == '"' && self == Self::Forwarded;
-            c == ',' && !quoted
+        let comma = line.iter().rposition(|byte| {
+            quoted ^= *byte == b'"' && self == Self::Forwarded;
+            *byte == b',' && !quoted
         });
-        comma.map_or(("", line), |at| (&line[..at], &line[at + 1..]))
+        comma.map_or((&[], line), |at| (&line[..at], &line[at + 1..]))
     }
 
-    fn address(self, element: &str) -> Option<SocketAddr> {
+    /// Only what is looked at has to be text: bytes that are none, beside it, must not hide it.
+    fn address(self, element: &[u8]) -> Option<SocketAddr> {
         let node = match self {
-            Self::XForwardedFor => element.trim(),
-            Self::Forwarded => element.split(';').find_map(|pair| {
-                let (name, value) = pair.split_once('=')?;
-                name.trim().eq_ignore_ascii_case("for").then(|| value.trim())
+            Self::XForwardedFor => element,
+            Self::Forwarded => element.split(|byte| *byte == b';').find_map(|pair| {
+                let at = pair.iter().position(|byte| *byte == b'=')?;
+                let name = pair[..at].trim_ascii();
+                name.eq_ignore_ascii_case(b"for").then(|| &pair[at + 1..])
             })?,
         };
+        let node = std::str::from_utf8(node.trim_ascii()).ok()?;
         let unquoted = node.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         address(unquoted.filter(|_| self == Self::Forwarded).unwrap_or(node))
     }
@@ -66,10 +69,7 @@ impl Forwarding {
         lines: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) -> SocketAddr {
         let mut client = peer;
-        for line in lines.rev() {
-            let Ok(mut rest) = std::str::from_utf8(line) else {
-                return client;
-            };
+        for mut rest in lines.rev() {
             loop {
                 if !self.from.contains(client.ip()) {
                     return client;
@@ -79,7 +79,7 @@ impl Forwarding {
                 match self.header.address(element) {
                     Some(address) => client = address,
                     // An empty element is none (RFC 9110 §5.6.1).
-                    None if element.trim().is_empty() => {}
+                    None if element.trim_ascii().is_empty() => {}
                     None => return client,
                 }
                 if rest.is_empty() {
@@ -115,9 +115,30 @@ mod tests {
     }
 
     fn client(header: ForwardedHeader, peer: &str, lines: &[&str]) -> String {
-        let lines = lines.iter().map(|line| line.as_bytes());
-        let client = trusting(header).client(peer.parse().unwrap(), lines);
+        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        client_of(header, peer, &lines)
+    }
+
+    fn client_of(header: ForwardedHeader, peer: &str, lines: &[&[u8]]) -> String {
+        let client = trusting(header).client(peer.parse().unwrap(), lines.iter().copied());
         client.to_string()
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_nobody() {
+        const PROXY: &str = "10.0.0.1:9";
+        use ForwardedHeader::{Forwarded, XForwardedFor};
+        for (header, line, said) in [
+            (XForwardedFor, &b"\xff, 192.0.2.1"[..], "192.0.2.1:0"),
+            (XForwardedFor, b"\xc3, 192.0.2.1, 10.0.0.3", "192.0.2.1:0"),
+            (XForwardedFor, b"192.0.2.1, \xff", PROXY),
+            (Forwarded, b"for=\"\xff, for=192.0.2.1", "192.0.2.1:0"),
+            (Forwarded, b"for=192.0.2.1;host=\"\xe4.example\"", "192.0.2.1:0"),
+            (Forwarded, b"host=\xe4.example;for=192.0.2.1", "192.0.2.1:0"),
+            (Forwarded, b"for=192.0.2.1, for=\xff", PROXY),
+        ] {
+            assert_eq!(client_of(header, PROXY, &[line]), said, "{}", line.escape_ascii());
+        }
     }
 
     #[test]
@@ -195,16 +216,16 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_that_a_client_writes_changes_what_its_proxy_says(
-            made_up in "[ -~]{0,60}", standard: bool, own_line: bool,
+            made_up in prop::collection::vec(any::<u8>(), 0..60), standard: bool, own_line: bool,
         ) {
             let (header, said) = if standard {
-                (ForwardedHeader::Forwarded, "for=192.0.2.1")
+                (ForwardedHeader::Forwarded, &b"for=192.0.2.1"[..])
             } else {
-                (ForwardedHeader::XForwardedFor, "192.0.2.1")
+                (ForwardedHeader::XForwardedFor, &b"192.0.2.1"[..])
             };
-            let joined = format!("{made_up}, {said}");
-            let lines: &[&str] = if own_line { &[&made_up, said] } else { &[&joined] };
-            prop_assert_eq!(client(header, "10.0.0.1:9", lines), "192.0.2.1:0");
+            let joined = [&made_up, &b", "[..], said].concat();
+            let lines: &[&[u8]] = if own_line { &[&made_up, said] } else { &[&joined] };
+            prop_assert_eq!(client_of(header, "10.0.0.1:9", lines), "192.0.2.1:0");
         }
 
         #[test]

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Mutex;
-use std::task::Poll;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,15 +16,21 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::handshake::{self, Head};
 use super::{ForwardedHeader, Page, Policy};
 use crate::close::{BadRequest, CloseReason};
+use crate::io::Connection;
 
 /// hyper's own minimum.
 const MIN_BUFFER: usize = 8192;
+
+/// How often it is looked whether a client has left while its request is answered. hyper sees that at once, unless bytes stand behind the
+/// request: then it reads no further.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The bounds of the HTTP stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,12 +101,50 @@ struct Outcome<T> {
     answered: usize,
 }
 
+/// How the driver ends.
+enum End {
+    /// hyper has.
+    Served(hyper::Result<()>),
+    /// The client took too long.
+    Late,
+    /// The client left while its request was answered.
+    Left,
+}
+
+/// The connection while hyper has it, so that it can be looked at meanwhile. Never contended: all is one task.
+struct Lent<'a, S>(&'a Mutex<S>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Lent<'_, S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *lock(self.0)).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *lock(self.0)).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *lock(self.0)).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *lock(self.0)).poll_shutdown(cx)
+    }
+}
+
 /// Serves the connection until it is upgraded or over.
 pub async fn serve<S, G>(stream: S, bounds: Bounds, gate: &G) -> Result<Upgraded<S, G::Opened>, Refused>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Connection + Send,
     G: Gate,
 {
+    let stream = Mutex::new(stream);
     let outcome = Mutex::new(Outcome {
         opened: None,
         refused: None,
@@ -146,38 +191,41 @@ where
         .half_close(false)
         .max_buf_size(bounds.max_head.max(MIN_BUFFER))
         .max_header_size(bounds.max_head)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Lent(&stream)), service);
 
     let result = {
-        let mut timer = pin!(tokio::time::sleep(bounds.request_timeout));
+        let mut timer = pin!(sleep(bounds.request_timeout));
         let mut seen = (false, 0);
         poll_fn(|cx| {
             if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(Some(result));
+                return Poll::Ready(End::Served(result));
             }
             // The clock runs for the client only: while a request is answered, the dial has its own deadline.
             let now = with(&outcome, |outcome| (outcome.busy, outcome.answered));
+            let wait = if now.0 { LOOK } else { bounds.request_timeout };
             if now != seen {
                 seen = now;
-                timer
-                    .as_mut()
-                    .reset(tokio::time::Instant::now() + bounds.request_timeout);
+                timer.as_mut().reset(Instant::now() + wait);
             }
-            match timer.as_mut().poll(cx) {
-                Poll::Ready(()) if !seen.0 => Poll::Ready(None),
-                _ => Poll::Pending,
+            while timer.as_mut().poll(cx).is_ready() {
+                if !seen.0 {
+                    return Poll::Ready(End::Late);
+                }
+                if lock(&stream).has_ended() {
+                    return Poll::Ready(End::Left);
+                }
+                timer.as_mut().reset(Instant::now() + wait);
             }
+            Poll::Pending
         })
         .await
     };
-    let http1::Parts { io, read_buf, .. } = connection.into_parts();
-    let mut stream = io.into_inner();
-    let outcome = outcome
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let http1::Parts { read_buf, .. } = connection.into_parts();
+    let mut stream = stream.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
 
     let refused = match (result, outcome.opened) {
-        (Some(Ok(())), Some((opened, subprotocol))) => {
+        (End::Served(Ok(())), Some((opened, subprotocol))) => {
             return Ok(Upgraded {
                 stream,
                 early: read_buf.into(),
@@ -185,11 +233,11 @@ where
                 subprotocol,
             });
         }
-        (Some(Ok(())), None) => outcome.refused,
+        (End::Served(Ok(())), None) => outcome.refused,
         // The client went away before its 101 had left.
-        (_, Some(_)) => None,
-        (Some(Err(error)), None) => outcome.refused.or_else(|| hyper_refusal(&error)),
-        (None, None) => {
+        (_, Some(_)) | (End::Left, None) => None,
+        (End::Served(Err(error)), None) => outcome.refused.or_else(|| hyper_refusal(&error)),
+        (End::Late, None) => {
             if outcome.answered == 0 {
                 let head = refusal_head(CloseReason::RequestTimeout);
                 // Whether it arrives is up to the client.
@@ -210,7 +258,7 @@ where
 }
 
 fn with<T, R>(outcome: &Mutex<Outcome<T>>, action: impl FnOnce(&mut Outcome<T>) -> R) -> R {
-    action(&mut outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    action(&mut lock(outcome))
 }
 
 enum Answer<T> {
@@ -302,6 +350,7 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
         | CloseReason::TooManyOfClient
         | CloseReason::Drain
         | CloseReason::OutOfDescriptors
+        | CloseReason::OutOfResources
         | CloseReason::BackendDown
         | CloseReason::BackendFull
         | CloseReason::QueueTimeout => {

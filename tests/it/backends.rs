@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::support::{Backend, Client, Program, Request, Scene, TEXT, answer, read, soon, write};
 
@@ -129,16 +130,8 @@ async fn a_client_comes_back_to_its_target() {
 async fn a_target_that_fails_costs_no_session() {
     let good = Backend::start().await;
     // One that refuses, one that does not answer: each gets its share of the deadline.
-    let full = TcpSocket::new_v4().unwrap();
-    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let full = full.listen(1).unwrap();
+    let (full, _queued) = silent().await;
     let silent = full.local_addr().unwrap();
-    let mut queued = Vec::new();
-    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(silent)).await
-    {
-        queued.push(stream.unwrap());
-        assert!(queued.len() < 64, "the queue never filled");
-    }
     let settings = targets(
         &[nobody().await, silent, good.address],
         ", fall = 1, retry_after = \"1h\"",
@@ -155,6 +148,46 @@ async fn a_target_that_fails_costs_no_session() {
         "{log}"
     );
     scene.done().await;
+}
+
+/// A listener whose queue is full: who dials it hears nothing. With what stands in the queue.
+async fn silent() -> (TcpListener, Vec<TcpStream>) {
+    let full = TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = full.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+    {
+        queued.push(stream.unwrap());
+        assert!(queued.len() < 64, "the queue never filled");
+    }
+    (full, queued)
+}
+
+#[tokio::test]
+async fn a_trial_costs_no_session_its_time_while_another_target_is_up() {
+    let good = Backend::start().await;
+    let (silent, queued) = silent().await;
+    let address = silent.local_addr().unwrap();
+    let settings = targets(&[address, good.address], ", fall = 1, retry_after = \"16ms\"");
+    let mut scene = Scene::start(&format!("{settings}\ndial_timeout = \"8s\"")).await;
+    let began = Instant::now();
+    drop(open(&scene.program, &[&good]).await);
+    // Its share of the deadline, once.
+    assert!(began.elapsed() >= Duration::from_secs(4));
+    scene.program.logged("\"backend is down\"").await;
+    // The pause is over long since: this session makes the trial.
+    let began = Instant::now();
+    drop(open(&scene.program, &[&good]).await);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // It was not given up: the target answers late, and is back.
+    drop(queued);
+    let accepting = async { while silent.accept().await.is_ok() {} };
+    tokio::select! {
+        () = accepting => {}
+        _ = scene.program.logged("\"backend is up again\"") => {}
+    }
 }
 
 #[tokio::test]
@@ -291,6 +324,112 @@ async fn who_finds_no_place_waits_for_one_in_order() {
     assert_eq!(third.message().await.1, b"hello");
     leave(&mut scene, third).await;
     scene.done().await;
+}
+
+#[tokio::test]
+async fn a_target_that_is_down_throws_nobody_out_of_the_queue() {
+    let backend = Backend::start().await;
+    for settings in [
+        // Each of them finds out for itself, or one makes a trial for all, again and again.
+        ", fall = 9, retry_after = \"1h\"",
+        ", fall = 1, retry_after = \"16ms\"",
+    ] {
+        let settings = format!("{settings}, max_sessions = 1, queue = 9, queue_timeout = \"20s\"");
+        let settings = targets(&[backend.address, nobody().await], &settings);
+        let mut scene = Scene::start(&settings).await;
+        let (mut last, mut _stream, _) = open(&scene.program, &[&backend]).await;
+        let mut waiting = Vec::new();
+        for before in 0..3 {
+            waiting.push(enqueue(&mut scene.program, before).await);
+        }
+        if settings.contains("16ms") {
+            // One for each of those who wait.
+            scene.program.logged_times("a dial has failed", 3).await;
+        }
+        for next in waiting {
+            leave(&mut scene, last).await;
+            last = answer(Box::new(next)).await.unwrap();
+            _stream = backend.accept().await;
+        }
+        leave(&mut scene, last).await;
+        scene.done().await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_one_service_keeps_nobody_from_another() {
+    let backend = Backend::start().await;
+    let settings = targets(
+        &[backend.address],
+        ", max_sessions = 1, queue = 9, queue_timeout = \"1h\"",
+    );
+    let mut scene = Scene::start_with("[limits]\nmax_handshakes = 2", &settings).await;
+    let (first, _stream, _) = open(&scene.program, &[&backend]).await;
+    let mut waiting = Vec::new();
+    for before in 0..6 {
+        waiting.push(enqueue(&mut scene.program, before).await);
+    }
+    drop(
+        soon(
+            "another service",
+            Client::plain(scene.program.plain, "/neighbour"),
+        )
+        .await,
+    );
+    drop(first);
+    drop(answer(Box::new(waiting.remove(0))).await.unwrap());
+    scene.neighbour().await;
+}
+
+#[tokio::test]
+async fn who_leaves_the_queue_is_noticed_whatever_stands_behind_the_request() {
+    let backend = Backend::start().await;
+    let settings = targets(
+        &[backend.address],
+        ", max_sessions = 1, queue = 9, queue_timeout = \"1h\"",
+    );
+    let mut scene = Scene::start(&settings).await;
+    let (first, _stream, _) = open(&scene.program, &[&backend]).await;
+    // A byte, and more than is read of what comes early.
+    for (before, behind) in [(0, 1), (1, 32 << 10)] {
+        let mut gone = enqueue(&mut scene.program, before).await;
+        write(&mut gone, &vec![b'x'; behind]).await;
+        drop(gone);
+        scene.ended("client_left", json!({})).await;
+    }
+    leave(&mut scene, first).await;
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_whose_queue_is_full_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.listen(1).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let listener = UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into()).unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = tokio::net::UnixStream::connect(&path).await {
+        queued.push(stream);
+        assert!(queued.len() < 64, "the queue never filled");
+    }
+    let settings = format!(
+        "framing = \"lines\"\ndial_timeout = \"20s\"\nbackend = {{ targets = [\"unix:{}\"], fall = 1 }}",
+        path.display()
+    );
+    let mut scene = Scene::start(&settings).await;
+    let mut client = TcpStream::connect(scene.program.plain).await.unwrap();
+    client.write_all(&Request::get("/test").bytes()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(300), client.readable()).await;
+    assert!(early.is_err(), "it was refused");
+    let accepting = async { while listener.accept().await.is_ok() {} };
+    tokio::select! {
+        () = accepting => {}
+        answered = answer(Box::new(client)) => drop(answered.unwrap()),
+    }
+    scene.neighbour().await;
 }
 
 #[tokio::test]

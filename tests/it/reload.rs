@@ -6,11 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
 
-use sealock::tls::DevelopmentCa;
+use sealock::tls::{DevelopmentCa, Identity, server_config};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::UnixDatagram;
+use tokio::net::{TcpListener, UnixDatagram};
 use tokio::process::{Child, Command};
+use tokio_rustls::TlsAcceptor;
 
 use crate::admin;
 use crate::support::{Backend, Client, Program, Request, TEXT, certificate, missing, sealock, soon};
@@ -583,6 +584,50 @@ async fn a_backend_that_is_as_it_was_keeps_its_count_of_sessions() {
         std::fs::write(
             program.path("sealock.toml"),
             with(places, &format!("{QUIET}\n{top}")),
+        )
+        .unwrap();
+        program.signal("HUP").await;
+        program.logged_times("reloaded: this", at + 1).await;
+        assert_eq!(status(program.plain, Request::get("/a")).await, status_then);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_with_tls_is_as_it_was_while_its_files_are() {
+    let authority = std::fs::read(certificate("ca.pem")).unwrap();
+    let identity = Identity::load(&certificate("dev.pem"), &certificate("dev.key")).unwrap();
+    let acceptor = TlsAcceptor::from(server_config(&identity, None).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut sessions = Vec::new();
+        while let Ok((tcp, _)) = listener.accept().await {
+            sessions.push(acceptor.accept(tcp).await);
+        }
+    });
+    let backend = format!(
+        "backend = {{ targets = [\"tls://{address}\"], max_sessions = 1, tls = {{ ca_file = \"ca.pem\" }} }}"
+    );
+    let with = |top: &str| {
+        let route = format!("[[route]]\nname = \"a\"\npath = \"/a\"\n{backend}\nframing = \"lines\"\n");
+        file(&format!("{QUIET}\n{top}"), &route)
+    };
+    let folder = folder(&with(""));
+    std::fs::write(folder.path().join("ca.pem"), &authority).unwrap();
+    let mut program = Program::start_in(folder, &[]).await;
+    let _first = Client::plain(program.plain, "/a").await;
+    // Another authority is in the file as well, as while one takes the other's place.
+    let other = rcgen::CertificateParams::new(vec![]).unwrap();
+    let other = other
+        .self_signed(&rcgen::KeyPair::generate().unwrap())
+        .unwrap()
+        .pem();
+    let both = [&authority, other.as_bytes()].concat();
+    for (at, (ca, status_then)) in [(&authority, 503), (&both, 101)].into_iter().enumerate() {
+        std::fs::write(program.path("ca.pem"), ca).unwrap();
+        std::fs::write(
+            program.path("sealock.toml"),
+            with(&format!("drain_window = \"{}s\"", at + 1)),
         )
         .unwrap();
         program.signal("HUP").await;

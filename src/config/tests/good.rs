@@ -432,7 +432,7 @@ fn a_backend_is_a_target_some_targets_or_a_table() {
     }
     let (all, tls) = backend(
         "[route.backend]\ntargets = [\"tcp://a:1\", \"tls://b:2\"]\nbalance = \"least-sessions\"\nmax_sessions = 5\n\
-         queue = 6\nqueue_timeout = \"7s\"\nfall = 8\nhealth = { interval = \"9s\", timeout = \"10s\", rise = 11, \
+         queue = 6\nqueue_timeout = \"7s\"\nfall = 8\nhealth = { interval = \"10s\", timeout = \"9s\", rise = 11, \
          send = \"PING\", expect = { hex = \"2b\" } }\ntls = { ca_file = \"ca.pem\" }",
     );
     let exchange = Exchange {
@@ -441,8 +441,8 @@ fn a_backend_is_a_target_some_targets_or_a_table() {
         framing: preset("crlf").unwrap().to_client,
     };
     let check = Check {
-        interval: Duration::from_secs(9),
-        timeout: Duration::from_secs(10),
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(9),
         rise: 11,
         exchange: Some(exchange),
     };

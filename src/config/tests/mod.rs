@@ -251,8 +251,43 @@ fn warnings_leave_the_configuration_usable() {
             route_with("framing = { kind = \"delimiter\", delimiter = '\\n' }"),
             "in single quotes",
         ),
+        (
+            format!(
+                "limits = {{ max_sessions = 9 }}\n{}",
+                route_with("framing = \"raw\"\nmax_sessions = 10")
+            ),
+            "never reached",
+        ),
+        (
+            format!(
+                "limits = {{ max_sessions = 9, max_sessions_per_client = 10 }}\n{}",
+                route_with("framing = \"raw\"")
+            ),
+            "never reached",
+        ),
+        (
+            format!(
+                "limits = {{ max_sessions = 9 }}\n{}",
+                route_with("framing = \"raw\"").replace("\"loopback\"", "\"loopback\"\nmax_sessions = 10")
+            ),
+            "never reached",
+        ),
+        (
+            format!(
+                "limits = {{ gather_budget = \"1 MiB\" }}\n{}",
+                route_with("framing = \"raw\"\nmax_message = \"2 MiB\"")
+            ),
+            "may not fit",
+        ),
+        (
+            route_with("framing = \"raw\"").replace(
+                "\"tcp://127.0.0.1:1\"",
+                "{ targets = [\"tcp://a:1\"], health = { interval = \"500ms\" } }",
+            ),
+            "longer than the time between",
+        ),
     ] {
-        let loaded = read_text(&source).unwrap();
+        let loaded = read_text(&source).unwrap_or_else(|problems| panic!("{problems}"));
         let one = loaded.warnings.iter().next().unwrap();
         assert!(one.title.contains(title), "{one:?}");
         assert_eq!(loaded.warnings.count(Severity::Error), 0);
