@@ -1,0 +1,413 @@
+//! sealock itself: its folder, its configuration, the process, and what an operator asks it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use sealock::tls::DevelopmentCa;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::accounts::Books;
+use crate::backends::{CHECK, Does, Service};
+use crate::wire::{Connection, PATIENCE, Security, within};
+use crate::words::Framing;
+
+/// What normal sessions talk to. The names are those of the routes, too.
+pub const SERVICES: [Service; 6] = [
+    service("lines", Framing::Lines, Does::Echo),
+    service("u32", Framing::U32, Does::Echo),
+    service("raw", Framing::Raw, Does::Echo),
+    service("accents", Framing::Crlf, Does::Accents),
+    service("feed", Framing::U32, Does::Feed),
+    service("aging-feed", Framing::Lines, Does::Feed),
+];
+
+/// Those that do wrong, by the framings of their routes.
+const WRONG: [Service; 3] = [
+    service("wrong-lines", Framing::Lines, Does::Wrong),
+    service("wrong-u32", Framing::U32, Does::Wrong),
+    service("wrong-netstring", Framing::Netstring, Does::Wrong),
+];
+
+const TOKEN: &str = "soak-soak-soak-soak";
+
+/// The names of the certificates: the listener's own, which is replaced now and then, and one more.
+pub const NAMES: [&str; 2] = ["localhost", "chat.soak.test"];
+
+const fn service(name: &'static str, framing: Framing, does: Does) -> Service {
+    Service { name, framing, does }
+}
+
+/// Where sealock listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub plain: SocketAddr,
+    pub tls: SocketAddr,
+    /// The same with little patience.
+    pub hasty_plain: SocketAddr,
+    pub hasty_tls: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// What a process holds when nobody uses it.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    pub files: BTreeMap<String, usize>,
+    pub tasks: u64,
+    pub buffers: u64,
+    /// Anonymous memory in use, in KiB.
+    pub memory: u64,
+}
+
+/// See the module's documentation.
+pub struct Stage {
+    pub ports: Ports,
+    pub books: Arc<Books>,
+    pub pid: u32,
+    pub security: Security,
+    pub other_name: Security,
+    /// Held by whoever needs descriptors of sealock, or takes them away.
+    pub files: Mutex<()>,
+    /// The leaf of each certificate that the listener may show.
+    pub leaves: [Vec<u8>; 2],
+    dir: tempfile::TempDir,
+    routes: String,
+}
+
+impl Stage {
+    /// Starts the backends and sealock.
+    pub async fn start(books: Arc<Books>) -> (Arc<Self>, Child) {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let made =
+            [NAMES[0], NAMES[0], NAMES[1]].map(|name| DevelopmentCa::make(&[name.to_owned()]).unwrap());
+        let mut roots = RootCertStore::empty();
+        for (folder, made) in ["certs-0", "certs-1", "chat"].into_iter().zip(&made) {
+            let folder = dir.path().join(folder);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("tls.crt"), &made.cert_pem).unwrap();
+            fs::write(folder.join("tls.key"), &made.key_pem).unwrap();
+            roots
+                .add(CertificateDer::from_pem_slice(made.ca_pem.as_bytes()).unwrap())
+                .unwrap();
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let config = Arc::new(config);
+        let leaf = |made: &DevelopmentCa| {
+            CertificateDer::from_pem_slice(made.cert_pem.as_bytes())
+                .unwrap()
+                .to_vec()
+        };
+        let leaves = [leaf(&made[0]), leaf(&made[1])];
+        let routes = routes(&books).await;
+        let path = dir.path().to_owned();
+        point(&path, 0);
+        fs::write(path.join("sealock.toml"), text(&path, &routes, false)).unwrap();
+        let mut child = Command::new(binary())
+            .args(["run", "--log-format", "json", "-c"])
+            .arg(path.join("sealock.toml"))
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut addresses = Vec::new();
+        while addresses.len() < 5 {
+            let line = within(said.next_line()).await.unwrap().expect("sealock starts");
+            if let Some((_, address)) = line.split_once("://") {
+                addresses.push(address.parse().unwrap());
+            }
+        }
+        let ports = Ports {
+            plain: addresses[0],
+            tls: addresses[1],
+            hasty_plain: addresses[2],
+            hasty_tls: addresses[3],
+            admin: addresses[4],
+        };
+        let stage = Self {
+            ports,
+            books,
+            pid: child.id().unwrap(),
+            security: Security::Tls(Arc::clone(&config), NAMES[0]),
+            other_name: Security::Tls(config, NAMES[1]),
+            files: Mutex::default(),
+            leaves,
+            dir,
+            routes,
+        };
+        (Arc::new(stage), child)
+    }
+
+    /// Puts a good file in place: one of two, which differ in a route, in the log level and in a limit.
+    pub fn write_config(&self, other: bool) {
+        self.replace("sealock.toml", &text(self.dir.path(), &self.routes, other));
+    }
+
+    /// Puts a bad file in place.
+    pub fn write_bad_config(&self) {
+        self.replace("sealock.toml", "[[route]]\nname = \"this is not a name\"\n");
+    }
+
+    fn replace(&self, name: &str, text: &str) {
+        let new = self.dir.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.dir.path().join(name)).unwrap();
+    }
+
+    /// Points the symbolic link at one of the two certificates.
+    pub fn swap_certificate(&self, which: usize) {
+        point(self.dir.path(), which);
+    }
+
+    /// The path of the log.
+    pub fn log(&self) -> PathBuf {
+        self.dir.path().join("sealock.log")
+    }
+
+    /// Asks the admin listener; status and body.
+    pub async fn ask(&self, request: &str) -> io::Result<(u16, String)> {
+        self.ask_as(
+            request,
+            &format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"),
+        )
+        .await
+    }
+
+    /// The same with these header lines.
+    pub async fn ask_as(&self, request: &str, headers: &str) -> io::Result<(u16, String)> {
+        let stream = within(tokio::net::TcpStream::connect(self.ports.admin)).await?;
+        let mut connection = Connection::plain(stream);
+        connection
+            .send(format!("{request} HTTP/1.1\r\n{headers}\r\n").as_bytes())
+            .await?;
+        connection.answer().await
+    }
+
+    /// All samples of `/metrics`.
+    pub async fn metrics(&self) -> io::Result<BTreeMap<String, f64>> {
+        let (status, text) = self.ask("GET /metrics").await?;
+        if status != 200 {
+            return Err(io::Error::other(format!("/metrics answered {status}")));
+        }
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let parsed: Option<BTreeMap<String, f64>> = samples
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            })
+            .collect();
+        parsed.ok_or_else(|| io::Error::other("/metrics cannot be read"))
+    }
+
+    /// Waits until a sample of `/metrics` is as it has to be.
+    pub async fn until(&self, name: &str, right: impl Fn(f64) -> bool) -> io::Result<f64> {
+        let start = Instant::now();
+        loop {
+            let value = self.metrics().await?.get(name).copied().unwrap_or_default();
+            if right(value) {
+                return Ok(value);
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(io::Error::other(format!("{name} stays at {value}")));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Sends the process a signal by name.
+    pub async fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid.to_string())
+            .status()
+            .await;
+        assert!(sent.unwrap().success());
+    }
+
+    /// How many descriptors the process has open, by what they are.
+    pub fn files_by_kind(&self) -> BTreeMap<String, usize> {
+        let mut kinds = BTreeMap::new();
+        let folder = format!("/proc/{}/fd", self.pid);
+        for entry in fs::read_dir(folder).unwrap() {
+            // One that was closed just now has nothing to read.
+            let Ok(target) = fs::read_link(entry.unwrap().path()) else {
+                continue;
+            };
+            let target = target.to_string_lossy().into_owned();
+            let kind = target.split(":[").next().unwrap_or_default().to_owned();
+            *kinds.entry(kind).or_default() += 1;
+        }
+        kinds
+    }
+
+    /// What the process holds now. Nobody should use it.
+    pub async fn rest(&self) -> io::Result<Rest> {
+        let metrics = self.metrics().await?;
+        let whole = |name: &str| metrics.get(name).copied().unwrap_or_default() as u64;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let memory = memory.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        Ok(Rest {
+            files: self.files_by_kind(),
+            tasks: whole("sealock_tasks"),
+            buffers: whole("sealock_buffer_bytes"),
+            memory: memory.unwrap_or_default(),
+        })
+    }
+}
+
+/// The program: the one that the environment names, or that of this build.
+fn binary() -> OsString {
+    std::env::var_os("SEALOCK").unwrap_or_else(|| env!("CARGO_BIN_EXE_sealock").into())
+}
+
+/// Replaces the link as Kubernetes does.
+fn point(dir: &Path, which: usize) {
+    let new = dir.join("new-link");
+    std::os::unix::fs::symlink(format!("certs-{which}"), &new).unwrap();
+    fs::rename(new, dir.join("certs")).unwrap();
+}
+
+/// Starts the backends; the routes to them.
+async fn routes(books: &Arc<Books>) -> String {
+    let mut text = String::new();
+    for service in SERVICES {
+        let framing = match service.framing {
+            Framing::Raw => "raw",
+            Framing::Lines => "lines",
+            Framing::Crlf => "crlf",
+            Framing::U32 => "u32be",
+            Framing::Netstring => "netstring",
+        };
+        let (mut targets, own) = (
+            vec![service.start(books).await],
+            match service.name {
+                "accents" => "charset = \"windows-1252\"\nmessage = \"text\"",
+                "aging-feed" => "max_session_age = \"3s\"",
+                _ => "",
+            },
+        );
+        let mut backend = "proxy_protocol = \"v1\"".to_owned();
+        if service.name == "u32" {
+            targets.push(service.start(books).await);
+            backend += &format!(
+                ", balance = \"least-sessions\", health = {{ interval = \"300ms\", send = {CHECK:?}, expect = {CHECK:?} }}"
+            );
+        }
+        text += &route(service.name, framing, &targets, &backend, own);
+    }
+    let hasty = "record_timeout = \"1s\"\nwrite_timeout = \"1s\"\nclose_timeout = \"500ms\"\nlinger = \"500ms\"\nmax_message = \"64 KiB\"";
+    let mut wrong = Vec::new();
+    for service in WRONG {
+        let address = service.start(books).await;
+        wrong.push(address);
+        let framing = match service.framing {
+            Framing::U32 => "u32be",
+            Framing::Netstring => "netstring",
+            _ => "lines",
+        };
+        text += &route(
+            service.name,
+            framing,
+            &[address],
+            "proxy_protocol = \"v1\"",
+            &format!("{hasty}\nping_interval = \"off\""),
+        );
+    }
+    let wrong = wrong[0];
+    let hangs_up = service("hangs-up", Framing::Lines, Does::HangUp)
+        .start(books)
+        .await;
+    let flaps = service("flappy", Framing::Lines, Does::Wrong).flap(books).await;
+    let nobody: SocketAddr = "127.200.0.2:9".parse().unwrap();
+    for (name, target, backend, own) in [
+        (
+            "silent",
+            wrong,
+            "",
+            "ping_interval = \"300ms\"\npong_timeout = \"700ms\"",
+        ),
+        ("idle", wrong, "", "idle_timeout = \"700ms\""),
+        (
+            "rated",
+            wrong,
+            "",
+            "message_rate = \"5/s\"\nrate_policy = \"close\"",
+        ),
+        ("delayed", wrong, "", "message_rate = \"60/s\""),
+        ("limited", wrong, "", "max_sessions = 4"),
+        (
+            "full",
+            wrong,
+            ", max_sessions = 2, queue = 2, queue_timeout = \"300ms\"",
+            "",
+        ),
+        ("hangs-up", hangs_up, "", ""),
+        ("flappy", flaps, ", health = { interval = \"200ms\" }", ""),
+        ("nobody", nobody, ", retry_after = \"200ms\"", ""),
+        (
+            "nobody-in-words",
+            nobody,
+            ", retry_after = \"200ms\"",
+            "on_dial_failure = \"close\"",
+        ),
+        ("sometimes", wrong, "", ""),
+    ] {
+        let backend = format!("proxy_protocol = \"v1\"{backend}");
+        text += &route(name, "lines", &[target], &backend, &format!("{hasty}\n{own}"));
+    }
+    text
+}
+
+fn route(name: &str, framing: &str, targets: &[SocketAddr], backend: &str, own: &str) -> String {
+    let targets: Vec<String> = targets.iter().map(|target| format!("tcp://{target}")).collect();
+    format!(
+        "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nframing = \"{framing}\"\n\
+         backend = {{ targets = {targets:?}, {backend} }}\n{own}\n\n"
+    )
+}
+
+/// The whole file. `other` has one route less, says less in its log, and has another limit.
+fn text(dir: &Path, routes: &str, other: bool) -> String {
+    let (level, most, routes) = match other {
+        false => ("info", 5000, routes),
+        true => (
+            "warn",
+            4000,
+            routes
+                .split("[[route]]\nname = \"sometimes\"")
+                .next()
+                .unwrap_or_default(),
+        ),
+    };
+    let log = dir.join("sealock.log");
+    let listener = "[[listener]]\nbind = \"127.0.0.1:0\"\n";
+    let plain = "plaintext = \"loopback\"\n";
+    let tls = "cert_file = \"certs/tls.crt\"\nkey_file = \"certs/tls.key\"\n";
+    let further = "[[listener.certificate]]\ncert_file = \"chat/tls.crt\"\nkey_file = \"chat/tls.key\"\n";
+    let impatient = "handshake_timeout = \"1s\"\n";
+    let hasty = "request_timeout = \"1s\"\nmax_head = \"8 KiB\"\n";
+    format!(
+        "drain_window = \"1s\"\nreload_interval = \"500ms\"\nlog_file = {log:?}\n\
+         log_level = \"{level},sealock::session=debug\"\n\n\
+         [limits]\nmax_sessions = {most}\nmax_sessions_per_client = 8\n\n\
+         [admin]\nbind = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n\n\
+         {listener}{plain}\n{listener}{tls}{further}\n{listener}{plain}{hasty}\n{listener}{tls}{impatient}{hasty}{further}\n{routes}"
+    )
+}
