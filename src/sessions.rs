@@ -112,7 +112,7 @@ impl Sessions {
             for session in shard.live.values() {
                 let (live, done) = totals.entry(session.route.name.clone()).or_default();
                 *live += 1;
-                done.counters += &session.live.state().counters;
+                done.counters += &session.live.state().settled();
             }
         }
         totals
@@ -186,7 +186,7 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         // One that was cut without an end of its own.
-        self.take_off(&self.session.live.state().counters, None);
+        self.take_off(&self.session.live.state().settled(), None);
     }
 }
 
