@@ -71,6 +71,20 @@ pub struct Rest {
     pub memory: u64,
 }
 
+impl Rest {
+    /// The least of both: checks of backends, and whoever looks, come and go.
+    pub fn least(&self, other: &Self) -> Self {
+        let total = |rest: &Self| rest.files.values().sum::<usize>();
+        let fewer = if total(self) < total(other) { self } else { other };
+        Self {
+            files: fewer.files.clone(),
+            tasks: self.tasks.min(other.tasks),
+            buffers: self.buffers.min(other.buffers),
+            memory: self.memory.min(other.memory),
+        }
+    }
+}
+
 /// See the module's documentation.
 pub struct Stage {
     pub ports: Ports,
@@ -404,7 +418,7 @@ fn text(dir: &Path, routes: &str, other: bool) -> String {
     let impatient = "handshake_timeout = \"1s\"\n";
     let hasty = "request_timeout = \"1s\"\nmax_head = \"8 KiB\"\n";
     format!(
-        "drain_window = \"1s\"\nreload_interval = \"500ms\"\nlog_file = {log:?}\n\
+        "drain_window = \"1s\"\nshutdown_timeout = \"8s\"\nreload_interval = \"500ms\"\nlog_file = {log:?}\n\
          log_level = \"{level},sealock::session=debug\"\n\n\
          [limits]\nmax_sessions = {most}\nmax_sessions_per_client = 8\n\n\
          [admin]\nbind = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n\n\

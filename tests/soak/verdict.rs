@@ -19,8 +19,9 @@ use crate::{faults, traffic};
 /// and gives them back over some ten seconds; what it keeps depends on which sessions met. A leak grows with the sessions, this does not.
 const SLACK: u64 = 8 * 1024;
 
-/// What the allocator takes to give back what is free.
-const SETTLES: Duration = Duration::from_secs(25);
+/// How long it takes until nothing is under way any more: drains look after their sessions for `shutdown_timeout`, and the allocator
+/// gives back what is free in about as long.
+const SETTLES: Duration = Duration::from_secs(12);
 
 /// See the module's documentation.
 pub struct Verdict {
@@ -30,7 +31,7 @@ pub struct Verdict {
     rests: Vec<Rest>,
     sums: usize,
     warnings: BTreeMap<String, u64>,
-    records_before: u64,
+    records_before: Option<u64>,
 }
 
 impl Verdict {
@@ -41,7 +42,7 @@ impl Verdict {
             rests: Vec::new(),
             sums: 0,
             warnings: BTreeMap::new(),
-            records_before: 0,
+            records_before: None,
         }
     }
 
@@ -76,43 +77,26 @@ impl Verdict {
         self.settle("records").await;
         let start = Instant::now();
         let before = self.rests.first().cloned();
+        let mut least: Option<Rest> = None;
         loop {
-            let rest = match self.stage.rest().await {
-                Ok(rest) => rest,
+            match self.stage.rest().await {
+                Ok(rest) => least = Some(least.map_or(rest.clone(), |least| least.least(&rest))),
                 Err(error) => return self.complain(format!("the process cannot be looked at: {error}")),
-            };
-            let Some(before) = &before else {
-                if start.elapsed() < SETTLES {
-                    sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
-                self.records_before = self.records();
-                return self.rests.push(rest);
-            };
-            let same = rest.files == before.files && rest.tasks == before.tasks && rest.buffers == 0;
-            let small = rest.memory <= before.memory + SLACK;
-            if start.elapsed() > SETTLES && same && small || start.elapsed() > 2 * SETTLES {
-                if rest.files != before.files {
-                    self.complain(format!(
-                        "descriptors: {:?} instead of {:?}",
-                        rest.files, before.files
-                    ));
-                }
-                if rest.tasks != before.tasks {
-                    self.complain(format!("{} tasks instead of {}", rest.tasks, before.tasks));
-                }
-                if !small {
-                    self.complain(format!(
-                        "{} KiB of memory instead of {}",
-                        rest.memory, before.memory
-                    ));
-                }
-                if rest.buffers > 0 {
-                    self.complain(format!("{} bytes are held for nobody", rest.buffers));
-                }
-                return self.rests.push(rest);
             }
-            sleep(Duration::from_millis(500)).await;
+            sleep(Duration::from_millis(200)).await;
+            let Some(rest) = &least else { continue };
+            let patient = start.elapsed() < if before.is_some() { 3 * SETTLES } else { SETTLES };
+            let differs = before
+                .as_ref()
+                .map_or(Vec::new(), |before| differences(before, rest));
+            if start.elapsed() < SETTLES || patient && !differs.is_empty() {
+                continue;
+            }
+            for difference in differs {
+                self.complain(difference);
+            }
+            self.records_before.get_or_insert(self.records());
+            return self.rests.push(rest.clone());
         }
     }
 
@@ -261,7 +245,9 @@ impl Verdict {
                 "{:>10} {:>10}  KiB of memory; {SLACK} more are the allocator's",
                 before.memory, after.memory
             );
-            let between = connections.saturating_sub(self.records_before).max(1);
+            let between = connections
+                .saturating_sub(self.records_before.unwrap_or_default())
+                .max(1);
             println!(
                 "{:>21}  bytes leaked by each connection would show",
                 SLACK * 1024 / between + 1
@@ -280,6 +266,30 @@ impl Verdict {
         println!("\nsoak: FAILED, {} complaints in {time} s", complaints.len());
         ExitCode::FAILURE
     }
+}
+
+/// What a process holds now that it did not hold before.
+fn differences(before: &Rest, after: &Rest) -> Vec<String> {
+    let mut differ = Vec::new();
+    if after.files != before.files {
+        differ.push(format!(
+            "descriptors: {:?} instead of {:?}",
+            after.files, before.files
+        ));
+    }
+    if after.tasks != before.tasks {
+        differ.push(format!("{} tasks instead of {}", after.tasks, before.tasks));
+    }
+    if after.memory > before.memory + SLACK {
+        differ.push(format!(
+            "{} KiB of memory instead of {}",
+            after.memory, before.memory
+        ));
+    }
+    if after.buffers > 0 {
+        differ.push(format!("{} bytes are held for nobody", after.buffers));
+    }
+    differ
 }
 
 /// A name without its labels.
