@@ -34,7 +34,9 @@ mod support;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;

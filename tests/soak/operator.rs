@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
@@ -87,11 +87,14 @@ pub async fn run(stage: Arc<Stage>, log: mpsc::Sender<Order>, seed: u64, stop: &
         let wait = Duration::from_millis(operator.random.u64(100..900));
         drop(timeout(wait, stop.cancelled()).await);
     }
-    operator.other = true;
-    operator.certificate = 1;
     let restored = async {
-        operator.swap().await?;
-        operator.change(Some(Cause::Request)).await
+        if operator.certificate != 0 {
+            operator.swap().await?;
+        }
+        if operator.other {
+            operator.change(Some(Cause::Request)).await?;
+        }
+        io::Result::Ok(())
     };
     if let Err(error) = restored.await {
         operator
@@ -227,7 +230,7 @@ impl Operator {
         let Security::Tls(config, _) = &self.stage.security else {
             return Err(io::Error::other("no TLS"));
         };
-        let opened = std::time::Instant::now();
+        let opened = Instant::now();
         let stream = wire::tcp(&self.stage.books, next_client(), self.stage.ports.tls, false).await?;
         let address = stream.local_addr()?;
         let name = ServerName::try_from(NAMES[0]).map_err(io::Error::other)?;

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, io};
 
 use sealock::tls::DevelopmentCa;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -326,7 +326,7 @@ async fn routes(books: &Arc<Books>) -> String {
         }
         text += &route(service.name, framing, &targets, &backend, own);
     }
-    let hasty = "record_timeout = \"1s\"\nwrite_timeout = \"1s\"\nclose_timeout = \"500ms\"\nlinger = \"500ms\"\nmax_message = \"64 KiB\"";
+    let hasty = "record_timeout = \"2s\"\nwrite_timeout = \"1s\"\nclose_timeout = \"500ms\"\nlinger = \"500ms\"\nmax_message = \"64 KiB\"";
     let mut wrong = Vec::new();
     for service in WRONG {
         let address = service.start(books).await;
@@ -415,8 +415,8 @@ fn text(dir: &Path, routes: &str, other: bool) -> String {
     let plain = "plaintext = \"loopback\"\n";
     let tls = "cert_file = \"certs/tls.crt\"\nkey_file = \"certs/tls.key\"\n";
     let further = "[[listener.certificate]]\ncert_file = \"chat/tls.crt\"\nkey_file = \"chat/tls.key\"\n";
-    let impatient = "handshake_timeout = \"1s\"\n";
-    let hasty = "request_timeout = \"1s\"\nmax_head = \"8 KiB\"\n";
+    let impatient = "handshake_timeout = \"2s\"\n";
+    let hasty = "request_timeout = \"2s\"\nmax_head = \"8 KiB\"\n";
     format!(
         "drain_window = \"1s\"\nshutdown_timeout = \"8s\"\nreload_interval = \"500ms\"\nlog_file = {log:?}\n\
          log_level = \"{level},sealock::session=debug\"\n\n\

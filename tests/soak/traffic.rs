@@ -2,13 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Books, ClientView};
@@ -175,12 +175,12 @@ async fn talk(
                     drop(connection.writer.flush().await);
                 }
             }
-            () = sleep_until(next.into()), if may_say => {
+            () = sleep_until(next), if may_say => {
                 talk.say(view);
                 next = Instant::now() + plan.pause;
             }
             () = stop.cancelled(), if !stopping => stopping = true,
-            () = sleep_until(deadline.into()) => return Err(io::Error::other("it does not end")),
+            () = sleep_until(deadline) => return Err(io::Error::other("it does not end")),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Clients that are too many together.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Door, End, Step, Visit};
 use crate::stage::Stage;
