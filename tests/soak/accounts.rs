@@ -16,7 +16,7 @@ use crate::words::Framing;
 const MOST_COMPLAINTS: usize = 40;
 
 /// An order to drain is carried out one session after another, also when it was taken back meanwhile.
-const ECHO: Duration = Duration::from_secs(5);
+const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// What may happen to any connection while an operator, or a lack of descriptors, is at work.
 const WEATHER: &[(&str, Told)] = &[
@@ -128,7 +128,7 @@ impl Books {
     pub fn weather(&self, bad: bool) {
         self.ledger().weather = Some(Weather {
             bad,
-            until: Instant::now() + ECHO,
+            until: Instant::now() + AFTERMATH,
         });
     }
 

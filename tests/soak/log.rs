@@ -129,6 +129,5 @@ impl Log {
         }
         self.file = File::open(&self.path).unwrap();
         fs::remove_file(old).unwrap();
-        self.books.count("logs renamed", 1);
     }
 }

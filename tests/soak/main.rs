@@ -1,4 +1,5 @@
-//! The soak: normal sessions, every fault, and an operator who changes everything, all at once; and at the end an account of every
+//! The soak: normal sessions, every fault, and an operator who changes everything, all at once; and at the end an account
+//! of every
 //! record, descriptor, task and byte of memory.
 //!
 //! `tests/soak.sh` starts it. It is no part of `cargo test`: it is meant to take long.
@@ -15,6 +16,7 @@
 
 mod accounts;
 mod backends;
+mod config;
 mod faults;
 mod log;
 mod operator;

@@ -14,8 +14,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::ClientView;
+use crate::config::SERVICES;
 use crate::log::Order;
-use crate::stage::{NAMES, SERVICES, Stage};
+use crate::stage::{NAMES, Stage};
 use crate::wire::{self, Security, Told, next_client, within};
 
 /// What the operator does, each again and again.

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Books, ClientView};
 use crate::backends::{Does, Service};
-use crate::stage::{SERVICES, Stage};
+use crate::config::SERVICES;
+use crate::stage::Stage;
 use crate::support::{BINARY, CLOSE, CONTINUATION, PING, PONG, Request, TEXT, frame};
 use crate::wire::{self, Connection, Security, Told, close_code, next_client, take_frame};
 use crate::words::{Framing, Plan, Way, key, message};

@@ -10,16 +10,20 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::config::SERVICES;
 use crate::log::Order;
-use crate::stage::{Rest, SERVICES, Stage};
+use crate::stage::{Rest, Stage};
 use crate::wire::PATIENCE;
 use crate::{faults, traffic};
 
-/// Memory in KiB that the process may have more than after the warm-up. The allocator keeps pages for each of its threads and sizes,
-/// and gives them back over some ten seconds; what it keeps depends on which sessions met. A leak grows with the sessions, this does not.
+/// Memory in KiB that the process may have more than after the warm-up. The allocator keeps pages for each of its threads
+/// and sizes,
+/// and gives them back over some ten seconds; what it keeps depends on which sessions met. A leak grows with the sessions,
+/// this does not.
 const SLACK: u64 = 8 * 1024;
 
-/// How long it takes until nothing is under way any more: drains look after their sessions for `shutdown_timeout`, and the allocator
+/// How long it takes until nothing is under way any more: drains look after their sessions for `shutdown_timeout`, and the
+/// allocator
 /// gives back what is free in about as long.
 const SETTLES: Duration = Duration::from_secs(12);
 

@@ -57,7 +57,8 @@ pub struct Connection {
     pub buffer: BytesMut,
 }
 
-/// An address of loopback for the next client. Each has one of its own, so that limits for one client see many, and records in the
+/// An address of loopback for the next client. Each has one of its own, so that limits for one client see many, and records
+/// in the
 /// log are told apart.
 pub fn next_client() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);

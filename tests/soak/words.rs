@@ -23,6 +23,17 @@ pub enum Framing {
 }
 
 impl Framing {
+    /// Its name in the configuration.
+    pub fn preset(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Lines => "lines",
+            Self::Crlf => "crlf",
+            Self::U32 => "u32be",
+            Self::Netstring => "netstring",
+        }
+    }
+
     /// A record with this payload.
     pub fn record(self, payload: &[u8]) -> Vec<u8> {
         match self {
