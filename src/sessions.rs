@@ -123,7 +123,7 @@ impl Sessions {
                 }
                 if let Some((live, done)) = totals.get_mut(route) {
                     *live += 1;
-                    done.counters += &session.live.state().counters;
+                    done.counters += &session.live.state().settled();
                 }
             }
         }
@@ -233,7 +233,7 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         // One that was cut without an end of its own.
-        self.take_off(&self.session.live.state().counters, None);
+        self.take_off(&self.session.live.state().settled(), None);
     }
 }
 

@@ -53,6 +53,7 @@ part "programs that tests run" tests/install-deps.sh
 part "tests" cargo test --locked
 part "fuzz seeds" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir target
 part "conformance" tests/conformance/run.sh
+part "soak, a short one" tests/soak.sh --minutes 0.5
 if [[ -n $fuzz ]]; then
   part "fuzzer" fuzz/run.sh "${FUZZ_SECONDS:-60}"
 fi

@@ -271,6 +271,12 @@ impl Delivery {
         self.unopened
     }
 
+    /// Bytes that were counted of a record which may yet be lost: what [`Delivery::abandon`] would take back.
+    pub(super) fn unfinished(&self) -> u64 {
+        let decoder = self.decoder.as_ref();
+        self.counted + decoder.map_or(0, |decoder| decoder.unfinished().bytes().len() as u64)
+    }
+
     /// Takes back what has not left of the current record.
     pub(super) fn abandon(&mut self, out: &mut Outbox, counters: &mut Counters) {
         self.encoder.abandon(out);

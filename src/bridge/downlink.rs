@@ -113,6 +113,11 @@ impl Downlink {
         (used, Ok(()))
     }
 
+    /// Bytes that were counted of a record which may yet be lost.
+    pub(super) fn unfinished(&self) -> u64 {
+        self.delivery.unfinished()
+    }
+
     /// Takes back what has not left of the current record.
     pub(super) fn abandon(&mut self, out: &mut Outbox, counters: &mut Counters) {
         self.delivery.abandon(out, counters);

@@ -22,6 +22,8 @@ pub struct Live {
 pub struct State {
     /// What it has moved, and what it has not.
     pub counters: Counters,
+    /// Bytes in them of a message of the client, and of a record of the backend, that have begun and may yet come to nothing.
+    pub unfinished: (u64, u64),
     /// Memory that it holds for bytes on their way; see [`super::held_bytes`].
     pub held: u64,
     /// The client does not take what waits for it.
@@ -77,6 +79,15 @@ impl Stop {
             Self::MaxAge => CloseReason::MaxAge,
             Self::Operator => CloseReason::Operator,
         }
+    }
+}
+
+impl State {
+    /// What it has moved for good: none of these counts will ever be less.
+    pub fn settled(mut self) -> Counters {
+        self.counters.bytes_up -= self.unfinished.0;
+        self.counters.bytes_down -= self.unfinished.1;
+        self.counters
     }
 }
 

@@ -397,6 +397,11 @@ impl Uplink {
         self.abandon(pass.counters);
     }
 
+    /// Bytes that were counted of a message which may yet be lost.
+    pub(super) fn unfinished(&self) -> u64 {
+        self.counted
+    }
+
     /// The rest of the current message will not come: what was counted of it is lost.
     pub(super) fn abandon(&mut self, counters: &mut Counters) {
         counters.bytes_up -= self.counted;

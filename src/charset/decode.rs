@@ -189,6 +189,11 @@ impl Decoder {
         self.unfinished.len > 0
     }
 
+    /// The bytes of the character that has not come whole.
+    pub fn unfinished(&self) -> &Unfinished {
+        &self.unfinished
+    }
+
     /// Forgets what was begun, and gives the bytes of the character that has not come whole.
     pub fn take_unfinished(&mut self) -> Unfinished {
         self.state = State::new(self.charset);

@@ -8,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::support::{
-    BINARY, Backend, Client, Program, Refusal, Request, Scene, answer, certificate, connect, missing, soon,
-    write,
+    BINARY, Backend, Client, Program, Refusal, Request, Scene, answer, certificate, connect, frame, missing,
+    soon, write,
 };
 
 const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
@@ -790,5 +790,46 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
     named.sort_unstable();
     real.sort_unstable();
     assert_eq!(named, real);
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn bytes_of_what_may_come_to_nothing_are_not_in_the_sums() {
+    let mut scene = scene().await;
+    let (mut client, mut service) = scene.open().await;
+    // More than half of a message, and of a record, have gone through.
+    let half = &frame(true, BINARY, &[b'x'; 50_000])[..30_000];
+    client.raw(half).await;
+    let payload = 30_000 - 8;
+    crate::support::read(&mut service, 4 + payload).await;
+    write(
+        &mut service,
+        &[&50_000_u32.to_be_bytes()[..], &[b'x'; 30_000]].concat(),
+    )
+    .await;
+    assert!(!client.frame().await.unwrap().fin);
+    // Who looks at the session sees that it is busy.
+    let busy = async {
+        loop {
+            let listed = json(&scene.program, "GET /api/v1/sessions?route=test", 200).await;
+            let moved = &listed["sessions"][0]["moved"];
+            if moved["bytes_up"] == payload && moved["bytes_down"] == 30_000 {
+                return;
+            }
+        }
+    };
+    soon("both halves", busy).await;
+    let metrics = text(&scene.program, "GET /metrics", 200).await;
+    for direction in ["up", "down"] {
+        for name in ["sealock_message_bytes_total", "sealock_lost_bytes_total"] {
+            let name = format!("{name}{{route=\"test\",direction=\"{direction}\"}}");
+            assert!(sample(&metrics, &name).abs() < 0.5, "{name}:\n{metrics}");
+        }
+    }
+    drop(service);
+    client.read_to_close(1011, "backend ended inside a record").await;
+    drop(client);
+    let nothing = serde_json::json!({ "bytes_down": 0, "bytes_up": 0 });
+    scene.ended("backend_cut", nothing).await;
     scene.done().await;
 }

@@ -128,6 +128,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         self.memory.set(held, gathered);
         self.live.publish(|state| {
             state.counters.copy_from(&self.counters);
+            state.unfinished = (self.up.unfinished(), self.down.unfinished());
             state.held = held as u64;
             state.client_blocked = self.life.is_blocked(Side::Client);
             state.backend_blocked = self.life.is_blocked(Side::Backend);
