@@ -349,7 +349,12 @@ mod tests {
             places.extend([0, bytes.len()]);
             places.sort_unstable();
             let reads: Vec<&[u8]> = places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(translate(&settings, &reads), translate(&settings, &[&bytes]));
+            let (mut cut, mut whole) = (translate(&settings, &reads), translate(&settings, &[&bytes]));
+            // A record that is bad in two ways, in its text and behind it, say: which of them is met first may depend on the cuts.
+            if let (Err(_), Err(_)) = (cut.1, whole.1) {
+                (cut.1, whole.1) = (Ok(()), Ok(()));
+            }
+            prop_assert_eq!(cut, whole);
         }
     }
 }
