@@ -184,8 +184,16 @@ async fn a_trial_costs_no_session_its_time_while_another_target_is_up() {
     // It was not given up: the target answers late, and is back.
     drop(queued);
     let accepting = async { while silent.accept().await.is_ok() {} };
+    // Each session makes a trial, until one gets through: the system asks again for a place in the queue in seconds only.
+    let address = scene.program.plain;
+    let visiting = async {
+        loop {
+            drop(Request::get("/test").plain(address).await);
+        }
+    };
     tokio::select! {
         () = accepting => {}
+        () = visiting => {}
         _ = scene.program.logged("\"backend is up again\"") => {}
     }
 }
