@@ -36,6 +36,7 @@ fn whole(example: &str) -> Vec<String> {
         (true, true) => vec![example.to_owned()],
         (false, true) => vec![format!("{LISTENER}{example}")],
         (true, false) => vec![format!("{example}\n{ROUTE}framing = \"raw\"\n")],
+        (false, false) if has("[admin]") => vec![format!("{example}\n{LISTENER}{ROUTE}framing = \"raw\"\n")],
         (false, false) => example
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
