@@ -50,10 +50,13 @@ pub struct Most {
 
 /// A place for a session, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Place(Box<Taking>);
+
+// Most of it is wanted at the end only: a session need not carry it in its task.
+#[derive(Debug)]
+struct Taking {
     quota: Arc<Quota>,
-    // Most of it is wanted at the end only: a session need not carry it in its task.
-    claim: Box<Claim>,
+    claim: Claim,
 }
 
 impl Quota {
@@ -84,10 +87,10 @@ impl Quota {
             Some(count) => *count += 1,
             None => drop(taken.routes.insert(claim.route.name.clone(), 1)),
         }
-        Ok(Place {
+        Ok(Place(Box::new(Taking {
             quota: Arc::clone(self),
-            claim: Box::new(claim),
-        })
+            claim,
+        })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -97,11 +100,12 @@ impl Quota {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.quota.lock();
+        let Taking { quota, claim } = &*self.0;
+        let mut taken = quota.lock();
         taken.all -= 1;
-        give_back(&mut taken.clients, &self.claim.client);
-        give_back(&mut taken.listeners, &self.claim.listener);
-        give_back(&mut taken.routes, &self.claim.route.name);
+        give_back(&mut taken.clients, &claim.client);
+        give_back(&mut taken.listeners, &claim.listener);
+        give_back(&mut taken.routes, &claim.route.name);
     }
 }
 

@@ -240,7 +240,7 @@ fn bridge(
     let listed = service.sessions.list(Session {
         id,
         peer,
-        client,
+        named: (client != peer).then(|| Box::new(client)),
         route,
         target,
         backend: address,
@@ -263,7 +263,7 @@ fn bridge(
         log_session(&SessionEnd {
             ended,
             peer: session.peer,
-            client: session.client,
+            client: session.client(),
             route: &session.route.name,
             backend: Some(shown(&session.backend, &session.target)),
             detail: "",

@@ -21,8 +21,8 @@ pub struct Session {
     pub id: u64,
     /// The other end of its connection.
     pub peer: SocketAddr,
-    /// Whom it is for: the same, unless trusted proxies said more.
-    pub client: SocketAddr,
+    /// Whom it is for, where trusted proxies said more: see [`Session::client`].
+    pub named: Option<Box<SocketAddr>>,
     /// Its route, as it was when the session began.
     pub route: Arc<Route>,
     /// The target that was chosen.
@@ -35,6 +35,13 @@ pub struct Session {
     pub start: Instant,
     /// What it does.
     pub live: Arc<Live>,
+}
+
+impl Session {
+    /// Whom it is for: who is at the other end of its connection, unless trusted proxies said more.
+    pub fn client(&self) -> SocketAddr {
+        self.named.as_deref().copied().unwrap_or(self.peer)
+    }
 }
 
 /// What the sessions of one route have done that are over.

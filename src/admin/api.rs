@@ -154,7 +154,7 @@ struct Filter {
 impl Filter {
     fn fits(&self, session: &Session) -> bool {
         let route = self.route.as_ref();
-        let client = session.client.ip().to_canonical();
+        let client = session.client().ip().to_canonical();
         session.id > self.after
             && route.is_none_or(|route| *route == session.route.name)
             && self.client.is_none_or(|wanted| wanted.to_canonical() == client)
@@ -199,7 +199,7 @@ fn session(session: &Arc<Session>) -> Value {
     json!({
         "id": session.id,
         "peer": session.peer.to_string(),
-        "client": Shown(session.client).to_string(),
+        "client": Shown(session.client()).to_string(),
         "route": session.route.name,
         "target": session.target.to_string(),
         "backend": session.backend.map(|address| address.to_string()),

@@ -204,7 +204,7 @@ impl Shared {
         Place {
             shared: Arc::clone(self),
             index,
-            attempt: Some(attempt),
+            attempt: Some(Box::new(attempt)),
         }
     }
 
@@ -283,7 +283,7 @@ pub struct Place {
     shared: Arc<Shared>,
     index: usize,
     /// While it is dialled.
-    attempt: Option<Attempt>,
+    attempt: Option<Box<Attempt>>,
 }
 
 impl Place {
@@ -301,14 +301,14 @@ impl Place {
     pub(super) fn passed(&mut self) {
         if let Some(attempt) = self.attempt.take() {
             self.shared
-                .learn(self.index, None, |health| health.passed(attempt));
+                .learn(self.index, None, |health| health.passed(*attempt));
         }
     }
 
     /// It was not, by its own fault.
     pub(super) fn failed(&mut self, error: &DialError) {
         if let Some(attempt) = self.attempt.take() {
-            let change = |health: &mut Health| health.failed(attempt, now());
+            let change = |health: &mut Health| health.failed(*attempt, now());
             self.shared.learn(self.index, Some(error), change);
         }
     }
@@ -318,7 +318,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         if let (Some(attempt), Some(slot)) = (self.attempt.take(), state.places.slot(self.index)) {
-            slot.health.abandoned(attempt);
+            slot.health.abandoned(*attempt);
         }
         state.places.release(self.index);
         tell(&state);

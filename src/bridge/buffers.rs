@@ -73,7 +73,7 @@ pub(super) fn with_scratch<R>(window: usize, pass: impl FnOnce(&mut Scratch) -> 
 /// One direction's input.
 pub(super) struct Inlet {
     /// What the translator left; it leads the next input.
-    pub(super) left: Vec<u8>,
+    pub(super) left: Box<[u8]>,
     /// `left` holds bytes that the translator has not seen yet: what came behind the request, and what was read together with more than
     /// the sink took.
     pub(super) fresh: bool,
@@ -83,12 +83,11 @@ pub(super) struct Inlet {
 }
 
 impl Inlet {
-    pub(super) fn new(mut left: Vec<u8>) -> Self {
-        // It comes with the room of a buffer that was read into; a session at rest must not keep that.
-        left.shrink_to_fit();
+    pub(super) fn new(left: Vec<u8>) -> Self {
         Self {
             fresh: !left.is_empty(),
-            left,
+            // It comes with the room of a buffer that was read into; a session at rest must not keep that.
+            left: left.into_boxed_slice(),
             window: MIN_WINDOW,
             reading: true,
         }
@@ -96,12 +95,12 @@ impl Inlet {
 
     pub(super) fn keep(&mut self, rest: &[u8]) {
         debug_assert!(rest.len() <= MAX_LEFT);
-        self.left = rest.to_vec();
+        self.left = rest.into();
     }
 
     /// Keeps what the translator is to see as soon as the sink has room again.
     pub(super) fn put_off(&mut self, rest: &[u8]) {
-        self.left = rest.to_vec();
+        self.left = rest.into();
         self.fresh = !rest.is_empty();
     }
 

@@ -28,10 +28,13 @@ const LONG_QUIET: Duration = Duration::from_secs(1);
 impl Lifecycle {
     /// The session is to end as soon as both sides are between messages and records and nothing seems to be on its way.
     pub(in crate::bridge) fn drain(&mut self, now: Instant, reason: CloseReason) {
-        self.drain.get_or_insert(Drain {
-            reason,
-            since: now,
-            holding: false,
+        // A box, as most sessions have none.
+        self.drain.get_or_insert_with(|| {
+            Box::new(Drain {
+                reason,
+                since: now,
+                holding: false,
+            })
         });
     }
 
@@ -39,7 +42,8 @@ impl Lifecycle {
     pub(in crate::bridge) fn end(&mut self, now: Instant, reason: CloseReason) {
         // The first cause is the one that counts.
         self.stop(self.drain.as_ref().map_or(reason, |drain| drain.reason));
-        self.cut.get_or_insert(now + self.settings.timeouts.close);
+        let cut = now + self.settings.timeouts.close;
+        self.cut.get_or_insert_with(|| Box::new(cut));
     }
 
     /// The session ends with this: nobody is waited for any more.

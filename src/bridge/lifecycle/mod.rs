@@ -90,15 +90,6 @@ pub(super) enum Side {
     Backend,
 }
 
-/// A side does not take what waits for it.
-#[derive(Debug)]
-struct Blocked {
-    /// Since when it has not taken [`TRICKLE`].
-    since: Instant,
-    /// How much it has taken since then.
-    taken: u64,
-}
-
 /// The life of one session.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
@@ -116,9 +107,9 @@ pub(super) struct Lifecycle {
     order: Option<Order>,
 
     /// The end that was asked for: it comes at the next good moment.
-    drain: Option<Drain>,
+    drain: Option<Box<Drain>>,
     /// When both connections are cut, wherever they are.
-    cut: Option<Instant>,
+    cut: Option<Box<Instant>>,
     /// Messages that came from the client, less those that came from the backend.
     balance: i64,
 
@@ -133,8 +124,12 @@ pub(super) struct Lifecycle {
     /// How much of it had come then.
     reached: u64,
     inside_down: Option<Instant>,
-    client_blocked: Option<Blocked>,
-    backend_blocked: Option<Blocked>,
+    /// Since when a side has not taken [`TRICKLE`] of what waits for it.
+    client_blocked: Option<Instant>,
+    backend_blocked: Option<Instant>,
+    /// How much each has taken since then, up to that.
+    client_took: u16,
+    backend_took: u16,
     close_sent: Option<Instant>,
     lingering: Option<Instant>,
     /// When it is old.
@@ -173,6 +168,8 @@ impl Lifecycle {
             inside_down: None,
             client_blocked: None,
             backend_blocked: None,
+            client_took: 0,
+            backend_took: 0,
             close_sent: None,
             lingering: None,
             random: fastrand::Rng::with_seed(seed),
@@ -298,14 +295,19 @@ impl Lifecycle {
 
     /// A write to `side` took so many bytes; others have to wait.
     pub(super) fn wrote(&mut self, side: Side, now: Instant, taken: usize, waiting: bool) {
-        let blocked = match side {
-            Side::Client => &mut self.client_blocked,
-            Side::Backend => &mut self.backend_blocked,
+        let (blocked, took) = match side {
+            Side::Client => (&mut self.client_blocked, &mut self.client_took),
+            Side::Backend => (&mut self.backend_blocked, &mut self.backend_took),
         };
-        match blocked {
-            _ if !waiting => *blocked = None,
-            Some(blocked) if blocked.taken + (taken as u64) < TRICKLE => blocked.taken += taken as u64,
-            _ => *blocked = Some(Blocked { since: now, taken: 0 }),
+        if !waiting {
+            *blocked = None;
+            return;
+        }
+        let more = u16::try_from(taken).map_or(u16::MAX, |taken| took.saturating_add(taken));
+        if blocked.is_some() && u64::from(more) < TRICKLE {
+            *took = more;
+        } else {
+            (*blocked, *took) = (Some(now), 0);
         }
     }
 

@@ -115,18 +115,12 @@ impl Lifecycle {
             run(throttle.until, Timer::Rate);
         }
         if !self.client_is_closed() {
-            run(
-                after(self.client_blocked.as_ref().map(|one| one.since), t.write),
-                Timer::ClientWrite,
-            );
+            run(after(self.client_blocked, t.write), Timer::ClientWrite);
         }
         if !self.backend_is_closed() {
-            run(
-                after(self.backend_blocked.as_ref().map(|one| one.since), t.write),
-                Timer::BackendWrite,
-            );
+            run(after(self.backend_blocked, t.write), Timer::BackendWrite);
         }
-        run(self.cut, Timer::Cut);
+        run(self.cut.as_deref().copied(), Timer::Cut);
         if matches!(self.client, Client::Told { .. } | Client::Refused) {
             run(after(self.close_sent, t.close), Timer::Close);
         }
@@ -161,7 +155,7 @@ impl Lifecycle {
                 }
             }
             Timer::Drain => {
-                if let Some(Drain { reason, .. }) = self.drain {
+                if let Some(&Drain { reason, .. }) = self.drain.as_deref() {
                     self.stop(reason);
                 }
             }

@@ -140,7 +140,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     /// Memory of its own, now that the scratch has gone back.
     fn held(&self) -> usize {
         let outboxes = self.to_client.held_memory() + self.to_backend.held_memory();
-        let inlets = self.from_client.left.capacity() + self.from_backend.left.capacity();
+        let inlets = self.from_client.left.len() + self.from_backend.left.len();
         let client = self.client.as_ref().map_or(0, Connection::held_memory);
         let backend = self.backend.as_ref().map_or(0, Connection::held_memory);
         outboxes + inlets + client + backend + self.up.held()
