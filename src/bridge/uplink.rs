@@ -103,6 +103,11 @@ impl Uplink {
         self.decoder.received()
     }
 
+    /// True when a message begins with these bytes, and not a frame of the protocol's own.
+    pub(super) fn begins_message(&self, bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|first| first & 0x08 == 0)
+    }
+
     /// How many bytes may be read without reading beyond the frame that is being read.
     pub(super) fn rest_of_frame(&self) -> usize {
         self.decoder.rest_of_frame()

@@ -2,21 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Client, Lifecycle};
+use super::{Client, Lifecycle, Output};
 use crate::close::CloseReason;
 
 /// A session that is asked to end at a good moment.
 ///
 /// Nobody here knows what is a question, and what its answer. So it is guessed, and the guess costs time: a session ends when neither
 /// side has sent anything for a while, which is short where every message seems to have its answer. Of the time that there is
-/// (`Timeouts::drain`), a third is given to a question without any answer. After a tenth the client is read no more: what it has asked
-/// can be answered meanwhile, and a chat that goes to and fro ends right behind an answer. After two thirds it ends between any two
-/// records, and in the end anywhere.
+/// (`Timeouts::drain`), a third is given to a question without any answer. After a tenth, a chat that is never quiet ends right behind an
+/// answer, if each message has had one. After a third, the messages of a client that always has others under way are left where they are,
+/// so that those can be answered; they are dropped with the end, as nobody could tell their answers. After two thirds it ends between any
+/// two records, and in the end anywhere.
 #[derive(Debug)]
 pub(super) struct Drain {
     pub(super) reason: CloseReason,
     pub(super) since: Instant,
-    /// The client is read no more, but to the end of a message that has begun.
+    /// The client's last message since then.
+    pub(super) heard: Instant,
+    /// The client's messages are read no more, but to the end of one that has begun.
     pub(super) holding: bool,
 }
 
@@ -33,6 +36,7 @@ impl Lifecycle {
             Box::new(Drain {
                 reason,
                 since: now,
+                heard: now,
                 holding: false,
             })
         });
@@ -58,7 +62,7 @@ impl Lifecycle {
         self.close_backend();
     }
 
-    /// True while the client is not to be asked for more messages: it is about to be told that it has to go.
+    /// True while the client's messages are left where they are: it is about to be told that it has to go.
     pub(in crate::bridge) fn is_holding(&self) -> bool {
         self.is_draining() && self.drain.as_ref().is_some_and(|drain| drain.holding)
     }
@@ -76,14 +80,24 @@ impl Lifecycle {
     /// When a session that is between records may be told to end, if nothing more is said until then.
     pub(super) fn good_moment(&self, drain: &Drain) -> Instant {
         let time = self.settings.timeouts.drain;
+        let last = drain.since + time * 2 / 3;
+        if self.backend_writes != Output::Open {
+            // The client has ended its direction: the backend ends its own when it has told all.
+            return last;
+        }
         let quiet = match (self.answered, self.balance) {
-            // Every message has had its answer, and the client could not send another one.
-            (true, 0) if drain.holding => return drain.since,
             (true, ..=0) => QUIET,
             (true, _) => LONG_QUIET,
             (false, _) => time / 3,
         };
         let quiet = (self.last_message + quiet).max(drain.since + QUIET);
-        quiet.min(drain.since + time * 2 / 3)
+        let busy = match (self.answered, self.balance) {
+            // What the client has asked is answered, and nothing else of it was there to be read.
+            (true, 0) => drain.since + time / 10,
+            // Only the backend says anything.
+            (true, _) => drain.heard + time / 3,
+            (false, _) => last,
+        };
+        quiet.min(busy).min(last)
     }
 }

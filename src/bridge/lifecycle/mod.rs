@@ -271,6 +271,9 @@ impl Lifecycle {
             self.last_message = now;
             self.answered = false;
             self.balance = self.balance.saturating_add_unsigned(messages);
+            if let Some(drain) = &mut self.drain {
+                drain.heard = now;
+            }
         }
     }
 
@@ -558,40 +561,63 @@ mod tests {
         silent.drain(at(60_000), CloseReason::Drain);
         assert!(!told(&mut silent, 60_099) && told(&mut silent, 60_100));
 
-        // Never quiet: the client is asked no more, and what it has asked is answered first.
-        for asked in [1, 3] {
-            let mut busy = life(start);
-            busy.drain(at(1000), CloseReason::Drain);
-            let mut ms = 1000;
-            while !busy.is_holding() {
-                busy.client_received(at(ms), asked, None, true);
-                assert!(!told(&mut busy, ms + 49), "{ms}");
-                if busy.is_holding() {
-                    break;
-                }
-                busy.backend_received(at(ms + 49), asked, false);
-                ms += 50;
-            }
-            assert_eq!(ms, 1000 + 2000);
-            for answer in 1..asked {
-                busy.backend_received(at(ms + 500 * answer), 1, false);
-                assert!(!told(&mut busy, ms + 500 * answer + 499), "{answer}");
-            }
-            let last = ms + 500 * asked;
-            busy.backend_received(at(last), 1, false);
-            assert!(told(&mut busy, last), "right behind the last answer");
-        }
-
-        // Lines that nobody has asked for never end: between any two of them.
-        let mut chatty = life(start);
-        chatty.drain(at(1000), CloseReason::Drain);
+        // A question and its answer, again and again: right behind an answer.
+        let mut busy = life(start);
+        busy.drain(at(1000), CloseReason::Drain);
         for ms in (1000..).step_by(50) {
-            chatty.backend_received(at(ms), 1, false);
-            if told(&mut chatty, ms) {
-                assert_eq!(ms, 1000 + 13_350);
+            busy.client_received(at(ms), 1, None, true);
+            assert!(!told(&mut busy, ms), "{ms}");
+            busy.backend_received(at(ms + 25), 1, false);
+            if told(&mut busy, ms + 25) {
+                assert_eq!(ms, 1000 + 2000);
                 break;
             }
         }
+
+        // Others are always under way: the client is asked no more, and what it has asked is answered first.
+        let mut busy = life(start);
+        busy.drain(at(1000), CloseReason::Drain);
+        busy.client_received(at(1000), 3, None, true);
+        let mut ms = 1000;
+        while !busy.is_holding() {
+            busy.client_received(at(ms), 1, None, true);
+            assert!(!told(&mut busy, ms), "{ms}");
+            busy.backend_received(at(ms + 25), 1, false);
+            assert!(!told(&mut busy, ms + 25), "{ms}");
+            ms += 50;
+        }
+        assert_eq!(ms, 1000 + 6700);
+        for answer in 0..3 {
+            ms += 900;
+            busy.backend_received(at(ms), 1, false);
+            assert_eq!(told(&mut busy, ms), answer == 2, "{answer}");
+        }
+        // What it has sent meanwhile is not carried out.
+        assert_eq!(busy.client_input(), Input::Discard);
+
+        // Lines that nobody has asked for, and that never end: between two of them. Sooner where the client has been silent.
+        for (heard, expected) in [(None, 1000 + 6700), (Some(4000), 4000 + 6700)] {
+            let mut chatty = life(start);
+            chatty.drain(at(1000), CloseReason::Drain);
+            for ms in (1000..).step_by(50) {
+                if heard == Some(ms) {
+                    chatty.client_received(at(ms), 1, None, true);
+                }
+                chatty.backend_received(at(ms), 1, false);
+                if told(&mut chatty, ms) {
+                    assert_eq!(ms, expected);
+                    break;
+                }
+            }
+        }
+
+        // One direction has ended: the other one is not cut short by a guess.
+        let mut half = life(start);
+        half.client_received(at(900), 1, None, true);
+        half.half_closed();
+        half.drain(at(1000), CloseReason::Drain);
+        half.backend_received(at(1000), 1, false);
+        assert!(!told(&mut half, 1000 + 13_333) && told(&mut half, 1000 + 13_334));
     }
 
     #[test]

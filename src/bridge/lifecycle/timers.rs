@@ -92,7 +92,7 @@ impl Lifecycle {
                 None => run(self.old, Timer::Age),
                 Some(drain) => {
                     if !drain.holding {
-                        run(Some(drain.since + t.drain / 10), Timer::Hold);
+                        run(Some(drain.since + t.drain / 3), Timer::Hold);
                     }
                     run(Some(drain.since + t.drain), Timer::Overdue);
                     let read = (reading_client || drain.holding) && reading_backend;
@@ -155,8 +155,12 @@ impl Lifecycle {
                 }
             }
             Timer::Drain => {
-                if let Some(&Drain { reason, .. }) = self.drain.as_deref() {
-                    self.stop(reason);
+                if let Some(&Drain { reason, holding, .. }) = self.drain.as_deref() {
+                    match holding {
+                        // What was left where it is stays without an answer: it must not be carried out.
+                        true => self.tell(reason, false),
+                        false => self.stop(reason),
+                    }
                 }
             }
             Timer::Overdue => self.end(now, CloseReason::Internal),

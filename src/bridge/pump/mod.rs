@@ -158,7 +158,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.look_at_memory(now);
             if self.armed.is_some_and(|at| at <= now) {
                 self.armed = None;
-                self.tick(now);
+                // One that is to end at a good moment looks first what there is to be read.
+                if !self.life.is_draining() {
+                    self.tick(now);
+                }
             }
             let Scratch { input, output } = &mut *scratch;
             self.to_backend.borrow(output);
@@ -224,8 +227,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Input::Ended => return false,
         };
         let starved = self.short && !self.to_backend.held().is_empty();
-        let inside = self.up.is_inside() || !self.from_client.left.is_empty();
-        let held = !inside && self.life.is_holding();
+        let held =
+            self.life.is_holding() && !self.up.is_inside() && self.up.begins_message(&self.from_client.left);
         let reading = self.to_backend.ready().is_empty() && !starved && !held && !self.life.is_throttled();
         if reading && !self.from_client.reading {
             self.life.client_resumed(now);
@@ -244,7 +247,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         scratch[..left].copy_from_slice(&self.from_client.left);
         let mut window = self.from_client.room().min(self.life.most_bytes(now));
         if self.life.is_holding() {
-            // To the end of the message that has begun, and no further.
+            // To the end of the message that has begun, and no further: to see whether a message comes next, or a frame of the protocol.
             window = window.min(self.up.rest_of_frame());
         }
         let end = scratch.len().min(left + window);

@@ -98,8 +98,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         self.size_up = sizes.end(self.counters.messages_up, &self.sizes.up);
         let heard = self.counters.heard() != heard;
         let messages = self.counters.taken() - taken;
-        // What is left is the beginning of a frame's header.
-        let header = (stop.is_none() && used < input.len()).then_some(0);
+        // What is left is the beginning of a frame's header, where it is not just left there.
+        let left = input.get(used..).unwrap_or_default();
+        let held = self.life.is_holding() && self.up.begins_message(left);
+        let header = (stop.is_none() && !left.is_empty() && !held).then_some(0);
         let inside = self.up.received().or(header);
         self.life.client_received(now, messages, inside, heard);
         let fast = self.spend(now, messages, 0);
