@@ -75,6 +75,28 @@ impl Prefix {
     }
 }
 
+/// Between whom a connection is.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// Who has connected, to us or to a proxy that told so before anything else.
+    pub source: SocketAddr,
+    /// The address that it has connected to.
+    pub destination: SocketAddr,
+    /// Whom the request comes from: the source, unless that is a proxy that said more in it.
+    pub client: SocketAddr,
+}
+
+impl Ends {
+    /// Of a connection that has said nothing else yet.
+    pub fn new(source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination,
+            client: source,
+        }
+    }
+}
+
 /// An address for logs; port 0 means that the port is not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown(pub SocketAddr);

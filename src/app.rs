@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{self, Inherited, Listener, Pace};
+use crate::accept::{self, Inherited, Listener, Pace, Room};
 use crate::addr;
 use crate::admin;
 use crate::bridge::Stop;
@@ -116,7 +115,7 @@ impl App {
             .collect();
         // Each listener holds one while it waits for a connection: the others must not be kept from accepting by that.
         let waiting = listeners.len().saturating_sub(1);
-        let handshakes = Arc::new(Semaphore::new(generation.config.limits.max_handshakes + waiting));
+        let room = Room::new(generation.config.limits.max_handshakes + waiting);
         let pace = Pace::default();
         put_in_force(&generation.config.limits, &pace);
         let service = Arc::new(Service {
@@ -124,6 +123,7 @@ impl App {
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
             quota: Arc::default(),
+            room: Arc::new(room),
             pace,
             closing: CancellationToken::new(),
             stop,
@@ -134,8 +134,7 @@ impl App {
         });
         let listening = TaskTracker::new();
         for (at, listener) in listeners {
-            let serving = serve(listener, at, Arc::clone(&service), Arc::clone(&handshakes));
-            listening.spawn(serving);
+            listening.spawn(serve(listener, at, Arc::clone(&service)));
         }
         let admin_stop = CancellationToken::new();
         let admin_address = admin.as_ref().map(Listener::address);
@@ -265,10 +264,10 @@ fn bind(address: SocketAddr, reuse_port: bool) -> Result<Listener, StartError> {
     accept::bind(address, reuse_port).map_err(|error| StartError::Bind { address, error })
 }
 
-async fn serve(listener: Listener, at: usize, service: Arc<Service>, handshakes: Arc<Semaphore>) {
-    let closing = service.closing.clone();
+async fn serve(listener: Listener, at: usize, service: Arc<Service>) {
+    let (room, closing) = (Arc::clone(&service.room), service.closing.clone());
     listener
-        .serve(handshakes, &service.pace, closing, |tcp, peer, permit| {
+        .serve(room, &service.pace, closing, |tcp, peer, permit| {
             let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
             session::start(&service, at, id, (tcp, peer), permit);
         })

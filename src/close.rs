@@ -13,6 +13,8 @@ use crate::websocket::{CloseCode, Violation};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     // Before TLS.
+    /// It had sent nothing yet, and others waited for room.
+    CrowdedOut,
     /// A trusted proxy sent something else than a PROXY header.
     ProxyHeader,
     /// It sent none in time.
@@ -53,7 +55,7 @@ pub enum CloseReason {
     TooManyOnRoute,
     /// The client has as many as one may have.
     TooManyOfClient,
-    /// sealock has no file descriptor left for a connection to the backend.
+    /// sealock has no file descriptor left for a session.
     OutOfDescriptors,
     /// sealock or its system lacks something else for a connection to the backend.
     OutOfResources,
@@ -241,6 +243,7 @@ impl CloseReason {
         use Level::{Debug, Error, Info, Warn};
         let on = Some::<CloseCode>;
         match self {
+            Self::CrowdedOut => row("crowded_out", None, None, Debug, "PT", "silent while others waited"),
             Self::ProxyHeader => row("proxy_header", None, None, Info, "CT", "PROXY header expected"),
             Self::ProxyTimeout => row("proxy_timeout", None, None, Debug, "cT", "PROXY header took too long"),
             Self::PlainHttp => row("plain_http", Some(400), None, Debug, "CT", "this port speaks TLS: use https:// or wss://"),
@@ -351,6 +354,7 @@ impl CloseReason {
     /// Every reason, with every detail it can carry: for tests, documentation and metrics.
     pub fn all() -> Vec<Self> {
         let mut all = vec![
+            Self::CrowdedOut,
             Self::ProxyHeader,
             Self::ProxyTimeout,
             Self::PlainHttp,

@@ -10,8 +10,11 @@ use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::time::timeout;
 
-/// How long, and how much, a refused client may still send before its connection is dropped.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a refused client may still send before its connection is dropped.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// The same where descriptors are short, and others wait for the one that it has.
+pub const BRIEF_LINGER: Duration = Duration::from_millis(100);
+/// How much it may send.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// A byte stream that can also be reset.
@@ -41,9 +44,9 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-/// Ends a connection so that the last answer arrives: sends the end of the stream, then reads what still comes and drops it. Without
+/// Ends a connection so that the last answer arrives: sends the end of the stream, then reads what still comes, for as long, and drops it. Without
 /// this, unread input would turn the close into a reset, which can overtake the answer and destroy it.
-pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, patience: Duration) {
     let drain = async {
         if stream.shutdown().await.is_err() {
             return;
@@ -59,7 +62,7 @@ pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
         }
     };
     // Either way the connection is over.
-    timeout(LINGER, drain).await.unwrap_or_default();
+    timeout(patience, drain).await.unwrap_or_default();
 }
 
 impl Connection for tokio::io::DuplexStream {

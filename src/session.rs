@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -16,13 +17,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{self, Pace, Proxied, ProxyError};
-use crate::backend::{Caller, DialError, Opened as Dialled, Reached, Refused, Shortage, Target};
+use crate::accept::{self, CrowdedOut, Pace, Proxied, ProxyError, Room};
+use crate::addr::Ends;
+use crate::backend::{Caller, Opened as Dialled, Reached, Target};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
 use crate::config::Route;
 use crate::drain::Switch;
 use crate::generation::{Destination, Generation, Port};
+use crate::io::BRIEF_LINGER;
+use crate::limits;
 use crate::quota::{Claim, Most, Place, Quota};
 use crate::reload::Reloader;
 use crate::sessions::{Session, Sessions};
@@ -40,6 +44,8 @@ pub struct Service {
     pub sessions: Arc<Sessions>,
     /// Their places.
     pub quota: Arc<Quota>,
+    /// Room for connections that are not sessions yet.
+    pub room: Arc<Room>,
     /// How many connections are accepted in a second.
     pub pace: Pace,
     /// No connection is accepted any more, and every session ends as soon as it has begun.
@@ -108,6 +114,7 @@ pub fn start(
             ends: Mutex::new(ends),
             handshake: Mutex::new(handshake),
             route: OnceLock::new(),
+            told: AtomicBool::new(true),
             detail: OnceLock::new(),
         };
         if let Some(ready) = open(&visit, (tcp, peer)).await {
@@ -127,23 +134,31 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
     let _opening = counts::opening();
     let port = visit.port;
     let opening = async {
-        if port.proxies.contains(peer.ip()) {
-            visit.read_proxy(&mut tcp).await?;
+        if let Some(left) = limits::left_behind(&tcp) {
+            return Err(visit.turn_away(tcp, left).await);
+        }
+        visit.hear(&tcp).await?;
+        // Of the first deadline, a part may be over.
+        let mut begin = start;
+        if visit.has_proxy() {
+            visit.read_proxy(&mut tcp, begin).await?;
+            begin = Instant::now();
         }
         let stream = match &port.tls {
             None => tls::Stream::plain(tcp),
             Some(config) => {
-                let begin = Instant::now();
-                let accepted = tls::accept(tcp, Arc::clone(config), port.handshake_timeout).await;
+                let limit = port.handshake_timeout.saturating_sub(begin.elapsed());
+                let accepted = tls::accept(tcp, Arc::clone(config), limit).await;
                 let stream = accepted.map_err(|failure| upgrade::Refused {
                     reason: failure.reason,
                     detail: failure.detail,
                 })?;
                 counts::tls_handshakes().observe(begin.elapsed());
+                begin = Instant::now();
                 stream
             }
         };
-        upgrade::serve(stream, port.bounds, visit).await
+        upgrade::serve(stream, begin, port.bounds, visit).await
     };
     let refused = match visit.service.stop.run_until_cancelled(opening).await {
         Some(Ok(Upgraded {
@@ -184,13 +199,11 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
             };
         }
         Some(Err(refused)) => refused,
-        None => upgrade::Refused {
-            reason: CloseReason::Shutdown,
-            detail: String::new(),
-        },
+        None => CloseReason::Shutdown.into(),
     };
     log_refusal(&Refusal {
         reason: refused.reason,
+        told: visit.told.load(Ordering::Relaxed),
         peer,
         client: visit.client(),
         route: visit.route.get().map(|route| route.name.as_str()),
@@ -291,28 +304,9 @@ struct Visit<'a> {
     ends: Mutex<Ends>,
     handshake: Mutex<Option<OwnedSemaphorePermit>>,
     route: OnceLock<Arc<Route>>,
+    /// The client could be told why it was refused.
+    told: AtomicBool,
     detail: OnceLock<String>,
-}
-
-/// Between whom a connection is.
-#[derive(Clone, Copy)]
-struct Ends {
-    /// Who has connected, to us or to a proxy that told so before anything else.
-    source: SocketAddr,
-    /// The address that it has connected to.
-    destination: SocketAddr,
-    /// Whom the request comes from: the source, unless that is a proxy that said more in it.
-    client: SocketAddr,
-}
-
-impl Ends {
-    fn new(source: SocketAddr, destination: SocketAddr) -> Self {
-        Self {
-            source,
-            destination,
-            client: source,
-        }
-    }
 }
 
 impl Gate for Visit<'_> {
@@ -391,9 +385,38 @@ impl Visit<'_> {
         );
     }
 
+    fn has_proxy(&self) -> bool {
+        self.port.proxies.contains(self.ends().source.ip())
+    }
+
+    /// Refuses a connection that has one of the last descriptors, where so many are left behind it: the fewer, the shorter it keeps
+    /// that. Before TLS there are no words for it.
+    async fn turn_away(&self, mut tcp: TcpStream, left: u32) -> upgrade::Refused {
+        let reason = CloseReason::OutOfDescriptors;
+        match self.port.tls {
+            None => upgrade::turn_away(&mut tcp, reason, BRIEF_LINGER * (left + 1) / limits::KEPT).await,
+            Some(_) => self.told.store(false, Ordering::Relaxed),
+        }
+        reason.into()
+    }
+
+    /// Waits for the first byte, for as long as the stage may that reads it. Until then others may take this one's place.
+    async fn hear(&self, tcp: &TcpStream) -> Result<(), upgrade::Refused> {
+        let port = self.port;
+        let limit = match &port.tls {
+            _ if self.has_proxy() => port.proxy_timeout,
+            Some(_) => port.handshake_timeout,
+            None => port.bounds.request_timeout,
+        };
+        let client = self.generation.config.limits.client_prefix;
+        let newcomer = self.service.room.enter(client.of(self.ends().source.ip()));
+        let heard = newcomer.until_heard(tcp, limit).await;
+        heard.map_err(|CrowdedOut| CloseReason::CrowdedOut.into())
+    }
+
     /// Learns from a trusted proxy whom it speaks for.
-    async fn read_proxy(&self, tcp: &mut TcpStream) -> Result<(), upgrade::Refused> {
-        match accept::read_proxy(tcp, self.port.proxy_timeout).await {
+    async fn read_proxy(&self, tcp: &mut TcpStream, begin: Instant) -> Result<(), upgrade::Refused> {
+        match accept::read_proxy(tcp, begin, self.port.proxy_timeout).await {
             Ok(Some(Proxied { client, destination })) => *self.ends() = Ends::new(client, destination),
             Ok(None) => {}
             Err(error) => {
@@ -444,25 +467,10 @@ impl Visit<'_> {
         };
         let begin = Instant::now();
         let opened = destination.pool.open(caller, || self.give_way()).await;
-        let backend = opened.map_err(|refused| (reason(&refused), refused.to_string()))?;
+        let backend = opened.map_err(|refused| (refused.reason(), refused.to_string()))?;
         let times = counts::route(&destination.route.name);
         times.dial.observe(begin.elapsed());
         Ok((backend, place))
-    }
-}
-
-/// What kind of end it is that there is no backend.
-fn reason(refused: &Refused) -> CloseReason {
-    match refused {
-        Refused::Dial(_, DialError::Short(Shortage::Descriptors(_))) => CloseReason::OutOfDescriptors,
-        Refused::Dial(_, DialError::Short(_)) => CloseReason::OutOfResources,
-        Refused::Dial(_, DialError::Name(_)) => CloseReason::DialName,
-        Refused::Dial(_, DialError::Failed(_)) => CloseReason::DialFailed,
-        Refused::Dial(_, DialError::Tls(_)) => CloseReason::DialTls,
-        Refused::Dial(_, DialError::Timeout(_)) => CloseReason::DialTimeout,
-        Refused::Down(_) => CloseReason::BackendDown,
-        Refused::QueueFull(_) => CloseReason::BackendFull,
-        Refused::QueueTimeout(_) => CloseReason::QueueTimeout,
     }
 }
 

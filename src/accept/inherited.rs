@@ -75,6 +75,6 @@ fn listener(socket: std::net::TcpListener) -> io::Result<Listener> {
     Ok(Listener {
         socket: tokio::net::TcpListener::from_std(socket)?,
         address,
-        shares_port: None,
+        shares_port: false,
     })
 }

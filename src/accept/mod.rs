@@ -2,9 +2,11 @@
 
 mod inherited;
 mod proxy;
+mod room;
 
 pub use inherited::Inherited;
 pub use proxy::{Proxied, ProxyError, read_proxy};
+pub use room::{CrowdedOut, Newcomer, Room};
 
 use std::future::Future;
 use std::io;
@@ -15,9 +17,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +34,9 @@ const BACKLOG: u32 = 4096;
 /// The pause after a failed accept: it doubles from the first to the second, and is over with the next success. Running out of
 /// descriptors must not become a busy loop, nor the end of the service.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// How often a listener says that it cannot accept, at most.
+const SAID: Duration = Duration::from_secs(10);
 
 /// Failed accepts of the process.
 static ERRORS: AtomicU64 = AtomicU64::new(0);
@@ -47,9 +55,55 @@ pub fn errors() -> u64 {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    /// Where other processes may listen on the port with sockets of their own: a descriptor that is kept for the end, so that what is
-    /// lost then for want of descriptors can be counted.
-    shares_port: Option<OwnedFd>,
+    /// Other processes may listen on the port with sockets of their own.
+    shares_port: bool,
+}
+
+/// A descriptor that is given up for a connection where there is no other: so each can be told, one after another.
+struct Spare(Option<OwnedFd>);
+
+impl Spare {
+    fn of(socket: &TcpListener) -> Self {
+        Self(socket.as_fd().try_clone_to_owned().ok())
+    }
+
+    /// Gives it up, if it is here and would help.
+    fn helps(&mut self, error: &io::Error) -> bool {
+        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) && self.0.take().is_some()
+    }
+
+    /// Takes one again, as soon as there is one.
+    fn regain(&mut self, socket: &TcpListener) {
+        if self.0.is_none() {
+            *self = Self::of(socket);
+        }
+    }
+}
+
+/// What a listener has to say about accepts that fail.
+#[derive(Default)]
+struct Failures {
+    said: Option<Instant>,
+    since: u64,
+}
+
+impl Failures {
+    fn add(&mut self, error: &io::Error, listener: SocketAddr) {
+        ERRORS.fetch_add(1, Ordering::Relaxed);
+        self.since += 1;
+        let now = Instant::now();
+        if self.said.is_some_and(|said| now < said + SAID) {
+            return;
+        }
+        self.said = Some(now);
+        let times = std::mem::take(&mut self.since);
+        let remedy = match Errno::from_io_error(error) {
+            Some(Errno::MFILE) => Some("raise LimitNOFILE or ulimit -n"),
+            Some(Errno::NFILE) => Some("raise fs.file-max"),
+            _ => None,
+        };
+        tracing::warn!(%error, times, %listener, remedy, "cannot accept connections");
+    }
 }
 
 /// How many connections all listeners may accept in a second, and how often they had to wait.
@@ -80,6 +134,14 @@ impl Pace {
             }
             tokio::time::sleep_until(until.into()).await;
         }
+    }
+
+    fn is_set(&self) -> bool {
+        self.bucket().is_some()
+    }
+
+    fn waits_for_room(&self) {
+        self.waited_for_room.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One was accepted. Listeners that waited together may be one ahead each; that is owed then.
@@ -123,10 +185,9 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
     crate::addr::tune(&socket, address.ip())?;
     let socket = socket.listen(BACKLOG)?;
     let address = socket.local_addr()?;
-    let spare = reuse_port.then(|| socket.as_fd().try_clone_to_owned());
     Ok(Listener {
         address,
-        shares_port: spare.transpose()?,
+        shares_port: reuse_port,
         socket,
     })
 }
@@ -139,17 +200,18 @@ impl Listener {
 
     /// Accepts until `stop`. A permit of `room` is taken before each accept, at the pace that is set: until then, connections wait in the
     /// kernel. What waits there in the end waits on, if the socket is another process's too; if it is only the port, it is accepted
-    /// before the socket closes, with a permit or, where there is none left, without.
+    /// before the socket closes, with a permit or, where there is none left, without. Who has left already costs nothing of the pace.
     pub async fn serve(
         self,
-        room: Arc<Semaphore>,
+        room: Arc<Room>,
         pace: &Pace,
         stop: CancellationToken,
         mut on_connection: impl FnMut(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>),
     ) {
-        let mut pause = BACK_OFF.0;
+        let (mut pause, mut failures) = (BACK_OFF.0, Failures::default());
+        let mut spare = Spare::of(&self.socket);
         let next = async || {
-            let permit = permit(&room, pace).await;
+            let permit = room.permit(pace, || self.is_waited_at()).await;
             pace.wait().await;
             (self.accept().await, permit)
         };
@@ -157,29 +219,37 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
-                    pace.spend();
+                    spare.regain(&self.socket);
+                    if !(pace.is_set() && has_left(&stream)) {
+                        pace.spend();
+                    }
                     on_connection(stream, peer, permit);
                 }
                 Err(error) if is_of_one_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
                 Err(error) => {
-                    self.failed(&error);
+                    failures.add(&error, self.address);
                     drop(permit);
+                    if spare.helps(&error) {
+                        continue;
+                    }
                     // Once it has ended, the loop has too.
                     until(&stop, tokio::time::sleep(pause)).await;
                     pause = (pause * 2).min(BACK_OFF.1);
+                    spare.regain(&self.socket);
                 }
             }
         }
-        if self.shares_port.is_some() {
-            self.empty(&room, on_connection).await;
+        if self.shares_port {
+            self.empty(&room, (spare, failures), on_connection).await;
         }
     }
 
-    fn failed(&self, error: &io::Error) {
-        let errors = ERRORS.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::warn!(%error, errors, listener = %self.address, "cannot accept connections");
+    /// True when a connection can be accepted.
+    fn is_waited_at(&self) -> bool {
+        let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut ready, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
@@ -195,8 +265,9 @@ impl Listener {
     /// queued at a socket that closes. So nothing may begin here any more: a first packet that is dropped comes again, and by then
     /// finds the others only. All of it is accepted, and at once: nobody else can serve it, and the backlog bounds how much it is.
     async fn empty(
-        mut self,
-        room: &Arc<Semaphore>,
+        self,
+        room: &Room,
+        (mut spare, mut failures): (Spare, Failures),
         mut on_connection: impl FnMut(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>),
     ) {
         if let Err(error) = SockRef::from(&self.socket).attach_filter(&NO_SYN) {
@@ -209,24 +280,26 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     failed = false;
-                    on_connection(stream, peer, Arc::clone(room).try_acquire_owned().ok());
+                    on_connection(stream, peer, room.try_permit());
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if !std::mem::replace(&mut failed, true) {
-                        self.failed(&error);
-                    }
+                    failed = true;
+                    failures.add(&error, self.address);
                     if Instant::now() >= end {
                         break;
                     }
-                    // Connections that end meanwhile give their descriptors back.
-                    tokio::time::sleep(BACK_OFF.0).await;
+                    if !spare.helps(&error) {
+                        // Connections that end meanwhile give their descriptors back.
+                        tokio::time::sleep(BACK_OFF.0).await;
+                        spare.regain(&self.socket);
+                    }
                 }
             }
         }
         if failed {
             // One descriptor, for one after another.
-            self.shares_port = None;
+            drop(spare);
             let mut lost = 0_u64;
             while let Ok(Ok(_)) = timeout_at(end, self.socket.accept()).await {
                 lost += 1;
@@ -238,13 +311,10 @@ impl Listener {
     }
 }
 
-/// Waits for a permit. There is always one in the end: nobody closes the semaphore.
-async fn permit(room: &Arc<Semaphore>, pace: &Pace) -> Option<OwnedSemaphorePermit> {
-    if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
-        return Some(permit);
-    }
-    pace.waited_for_room.fetch_add(1, Ordering::Relaxed);
-    Arc::clone(room).acquire_owned().await.ok()
+/// True when a client has left without a byte.
+fn has_left(stream: &TcpStream) -> bool {
+    let peeked = recv(stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    matches!(peeked, Ok((0, _)) | Err(Errno::CONNRESET))
 }
 
 /// Drops TCP segments with SYN, in classic BPF: load the byte of the flags; is the bit set? then keep nothing; else keep all.
@@ -276,7 +346,7 @@ mod tests {
     /// Serves with a stop that has come already, and no permit left. Gives what was accepted, once `meanwhile` and the end have come;
     /// that begins when the end has begun.
     async fn serve_stopped(listener: Listener, meanwhile: impl Future<Output = ()>) -> Vec<SocketAddr> {
-        let (room, stop) = (Arc::new(Semaphore::new(0)), CancellationToken::new());
+        let (room, stop) = (Arc::new(Room::new(0)), CancellationToken::new());
         stop.cancel();
         let mut accepted = Vec::new();
         let pace = Pace::default();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 const V1: &[u8] = b"PROXY ";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -48,9 +48,13 @@ pub enum ProxyError {
     Bad(&'static str),
 }
 
-/// Reads the header within `limit`. `None`: the proxy speaks for itself, as it does to find out whether we are well.
-pub async fn read_proxy(tcp: &mut TcpStream, limit: Duration) -> Result<Option<Proxied>, ProxyError> {
-    timeout(limit, read(tcp))
+/// Reads the header within `limit` from `begin` on. `None`: the proxy speaks for itself, as it does to find out whether we are well.
+pub async fn read_proxy(
+    tcp: &mut TcpStream,
+    begin: Instant,
+    limit: Duration,
+) -> Result<Option<Proxied>, ProxyError> {
+    timeout_at(begin + limit, read(tcp))
         .await
         .unwrap_or(Err(ProxyError::Late(limit)))
 }

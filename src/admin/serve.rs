@@ -18,7 +18,6 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +25,9 @@ use super::access::{Denied, check_site};
 use super::places::{self, Place, Places};
 use super::query::Query;
 use super::{Admin, api, change, console, metrics, past};
-use crate::accept::{Listener, Pace};
+use crate::accept::{Listener, Pace, Room};
 use crate::drain::State;
+use crate::io::{BRIEF_LINGER, LINGER, linger};
 
 /// Connections at once, with as many that have to leave for others.
 const ROOM: usize = 2 * places::MOST;
@@ -101,7 +101,7 @@ pub(super) async fn serve(
     admin: Arc<Admin>,
     (accepting, answering): (CancellationToken, CancellationToken),
 ) {
-    let (room, places) = (Arc::new(Semaphore::new(ROOM)), Arc::new(Places::default()));
+    let (room, places) = (Arc::new(Room::new(ROOM)), Arc::new(Places::default()));
     listener
         .serve(room, &Pace::default(), accepting, |tcp, peer, permit| {
             let (admin, stop) = (Arc::clone(&admin), answering.clone());
@@ -144,7 +144,11 @@ async fn answer_one(tcp: TcpStream, peer: SocketAddr, place: &Place, admin: &Arc
         _ => place.answering(false),
     }
     let mut tcp = connection.into_parts().io.into_inner();
-    crate::io::linger(&mut tcp).await;
+    let patience = match crate::limits::left_behind(&tcp) {
+        None => LINGER,
+        Some(_) => BRIEF_LINGER,
+    };
+    linger(&mut tcp, patience).await;
 }
 
 /// The whole answer to a request.

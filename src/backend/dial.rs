@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixSocket};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::names::{Unresolved, look_up};
@@ -155,7 +156,7 @@ pub(super) async fn dial(
 async fn unix(path: &Path, greeting: &[u8]) -> Result<Reached, DialError> {
     let mut pause = BACK_OFF.0;
     let mut stream = loop {
-        match UnixStream::connect(path).await {
+        match spared(UnixSocket::new_stream())?.connect(path).await {
             // Its queue is full. TCP would wait for room; here the kernel leaves that to us.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 sleep(pause).await;
@@ -262,7 +263,11 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
-    let stream = match TcpStream::connect(address).await {
+    let socket = spared(match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    })?;
+    let stream = match socket.connect(address).await {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::ADDRNOTAVAIL) && has_way_to(address) => {
             return Err(DialError::Short(Shortage::Ports));
         }
@@ -270,6 +275,15 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
     };
     crate::addr::tune(&stream, address.ip()).map_err(DialError::failed)?;
     Ok(stream)
+}
+
+/// A socket that is none of the last descriptors: those are kept for others.
+fn spared<S: AsFd>(socket: io::Result<S>) -> Result<S, DialError> {
+    let socket = socket.map_err(DialError::failed)?;
+    match crate::limits::left_behind(&socket) {
+        None => Ok(socket),
+        Some(_) => Err(DialError::failed(Errno::MFILE.into())),
+    }
 }
 
 /// True when there is an address of ours to reach it from. Without one, as where IPv6 is off, the system answers as it does without a
@@ -418,7 +432,7 @@ mod tests {
     #[tokio::test]
     async fn a_backend_that_does_not_answer_costs_the_deadline_and_no_more() {
         // A listener whose queue is full: further connections hang.
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();

@@ -15,6 +15,7 @@ use super::balance;
 use super::dial::{DialError, Opening, Reached};
 use super::health::{Attempt, Condition, Health, Rule};
 use super::places::{Places, Room};
+use super::refused::Refused;
 use super::{Plan, Secure, Target, check, search};
 
 /// Who wants to reach a backend.
@@ -46,23 +47,6 @@ pub struct Opened {
     pub reached: Reached,
     /// To be kept as long as the session lives.
     pub place: Place,
-}
-
-/// Why there is no backend for a session.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// A dial failed, and no other target could be tried. What was dialled is told with it.
-    #[error("{0}: {1}")]
-    Dial(Arc<Target>, #[source] DialError),
-    /// Every target is down; the last failure of one of them.
-    #[error("{0}")]
-    Down(String),
-    /// Every target has as many sessions as it takes, and as many wait as may.
-    #[error("{0} sessions wait already")]
-    QueueFull(usize),
-    /// No place became free in time.
-    #[error("no place within {}", crate::units::show_duration(*.0))]
-    QueueTimeout(Duration),
 }
 
 /// What is known of a pool.

@@ -13,7 +13,8 @@ use super::Target;
 use super::dial::{self, DialError, HEAD_START};
 use super::health::Attempt;
 use super::places::{Seeker, Verdict};
-use super::pool::{Caller, Opened, Place, Refused, Shared, now, tell};
+use super::pool::{Caller, Opened, Place, Shared, now, tell};
+use super::refused::Refused;
 
 /// What a dial has come to.
 type Dialled = Result<Opened, (Arc<Target>, DialError)>;

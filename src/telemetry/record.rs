@@ -15,6 +15,8 @@ use crate::escape::Printable;
 pub struct Refusal<'a> {
     /// Why.
     pub reason: CloseReason,
+    /// It could be told so.
+    pub told: bool,
     /// The other end of the connection.
     pub peer: SocketAddr,
     /// Whom it speaks for: itself, unless it is a proxy that is trusted.
@@ -71,7 +73,7 @@ pub fn log_refusal(refusal: &Refusal<'_>) {
         row.level,
         cause = row.label,
         state = row.state,
-        status = row.status,
+        status = row.status.filter(|_| refusal.told),
         route = refusal.route,
         peer = %refusal.peer,
         client = %Shown(refusal.client),
@@ -215,6 +217,7 @@ mod tests {
         let refused = fields(|| {
             log_refusal(&Refusal {
                 reason: CloseReason::Shutdown,
+                told: false,
                 peer,
                 client: peer,
                 route: None,

@@ -49,7 +49,7 @@ pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) 
         }
         Err(_) => return Err(failure(CloseReason::TlsTimeout, String::new())),
     };
-    crate::io::linger(&mut tcp).await;
+    crate::io::linger(&mut tcp, crate::io::LINGER).await;
     Err(failure(reason, detail))
 }
 

@@ -11,4 +11,4 @@ pub use forwarded::{ForwardedHeader, Forwarding};
 pub use origin::{Origin, OriginError, Origins};
 pub use page::Page;
 pub use policy::{AbsentOrigin, OnDialFailure, Policy};
-pub use serve::{Bounds, Gate, Refused, Upgraded, serve};
+pub use serve::{Bounds, Gate, Refused, Upgraded, serve, turn_away};

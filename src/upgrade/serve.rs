@@ -17,13 +17,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::handshake::{self, Head};
 use super::{ForwardedHeader, Page, Policy};
 use crate::close::{BadRequest, CloseReason};
-use crate::io::Connection;
+use crate::io::{BRIEF_LINGER, Connection, LINGER, linger};
 
 /// hyper's own minimum.
 const MIN_BUFFER: usize = 8192;
@@ -91,6 +92,15 @@ pub struct Refused {
     pub detail: String,
 }
 
+impl From<CloseReason> for Refused {
+    fn from(reason: CloseReason) -> Self {
+        Self {
+            reason,
+            detail: String::new(),
+        }
+    }
+}
+
 /// What the service leaves behind for the driver.
 struct Outcome<T> {
     opened: Option<(T, Option<String>)>,
@@ -138,8 +148,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<'_, S> {
     }
 }
 
-/// Serves the connection until it is upgraded or over.
-pub async fn serve<S, G>(stream: S, bounds: Bounds, gate: &G) -> Result<Upgraded<S, G::Opened>, Refused>
+/// Refuses a connection in plain HTTP, whatever it asks for, and leaves it so long to read that.
+pub async fn turn_away(stream: &mut TcpStream, reason: CloseReason, patience: Duration) {
+    // Whether it arrives is up to the client; a socket that nothing was written to has room for it.
+    drop(stream.write_all(refusal_head(reason).as_bytes()).await);
+    linger(stream, patience).await;
+}
+
+/// Serves the connection until it is upgraded or over. The time for its first request runs since `begin`.
+pub async fn serve<S, G>(
+    stream: S,
+    begin: Instant,
+    bounds: Bounds,
+    gate: &G,
+) -> Result<Upgraded<S, G::Opened>, Refused>
 where
     S: Connection + Send,
     G: Gate,
@@ -194,7 +216,7 @@ where
         .serve_connection(TokioIo::new(Lent(&stream)), service);
 
     let result = {
-        let mut timer = pin!(sleep(bounds.request_timeout));
+        let mut timer = pin!(sleep_until(begin + bounds.request_timeout));
         let mut seen = (false, 0);
         poll_fn(|cx| {
             if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
@@ -250,11 +272,13 @@ where
             Some(outcome.refused.unwrap_or(late))
         }
     };
-    crate::io::linger(&mut stream).await;
-    Err(refused.unwrap_or(Refused {
-        reason: CloseReason::ClientLeft,
-        detail: String::new(),
-    }))
+    let refused = refused.unwrap_or(CloseReason::ClientLeft.into());
+    let patience = match refused.reason {
+        CloseReason::OutOfDescriptors => BRIEF_LINGER,
+        _ => LINGER,
+    };
+    linger(&mut stream, patience).await;
+    Err(refused)
 }
 
 fn with<T, R>(outcome: &Mutex<Outcome<T>>, action: impl FnOnce(&mut Outcome<T>) -> R) -> R {

@@ -293,10 +293,30 @@ async fn connections_beyond_the_rate_wait_and_are_served() {
 }
 
 #[tokio::test]
+async fn who_has_left_already_costs_nothing_of_the_rate() {
+    let mut scene = Scene::start_with("[limits]\nhandshakes_per_second = 5", LINES).await;
+    let start = Instant::now();
+    for _ in 0..100 {
+        drop(connect(scene.program.plain).await);
+    }
+    let session = soon("its turn", scene.open()).await;
+    // Those would take twenty seconds.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    drop(session);
+    // Each has its record nevertheless.
+    for _ in 0..100 {
+        while scene.program.record().await["cause"] != "client_left" {}
+    }
+}
+
+const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"";
+
+#[tokio::test]
 async fn connections_wait_while_as_many_as_may_be_are_not_sessions_yet() {
-    let top = "[limits]\nmax_handshakes = 1\n[admin]\nbind = \"127.0.0.1:0\"";
-    let scene = Scene::start_with(top, LINES).await;
-    let silent = connect(scene.program.plain).await;
+    let top = format!("[limits]\nmax_handshakes = 1\n{ADMIN}");
+    let scene = Scene::start_with(&top, LINES).await;
+    let mut slow = connect(scene.program.plain).await;
+    write(&mut slow, b"GET ").await;
     let request = Request::get("/test");
     let mut more = Box::pin(request.plain(scene.program.plain));
     let mut opened = None;
@@ -312,20 +332,55 @@ async fn connections_wait_while_as_many_as_may_be_are_not_sessions_yet() {
     }
     // The other listener goes on.
     drop(Client::tls(scene.program.tls, "/test").await);
-    drop(silent);
+    drop(slow);
     let session = soon("its turn", more).await.unwrap();
     drop(session);
 }
 
 #[tokio::test]
+async fn who_is_silent_does_not_keep_others_away() {
+    const CROWD: usize = 60;
+    // The deadlines of those who are silent are longer than this test may take.
+    let top = "listener.request_timeout = \"1m\"\nlistener.handshake_timeout = \"1m\"\n[limits]\nmax_handshakes = 8";
+    let mut scene = Scene::start_with(top, LINES).await;
+    let mut slow = connect(scene.program.plain).await;
+    write(&mut slow, b"GET ").await;
+    let mut silent = Vec::new();
+    for at in 0..CROWD {
+        let address = [scene.program.plain, scene.program.tls][at % 2];
+        silent.push(connect(address).await);
+    }
+    let (mut client, mut service) = soon("a session", scene.open()).await;
+    client.send(TEXT, b"hello").await;
+    assert_eq!(read(&mut service, 6).await, b"hello\n");
+    drop(Client::tls(scene.program.tls, "/test").await);
+    let record = scene.program.ended("crowded_out").await;
+    assert_eq!(
+        (&record["state"], &record["level"]),
+        (&json!("PT"), &json!("DEBUG"))
+    );
+    // The oldest went, and saw its end; who has said something is still waited for.
+    assert_eq!(soon("an end", silent[0].read(&mut [0])).await.unwrap(), 0);
+    write(&mut slow, b"/test HTTP/1.1\r\n\r\n").await;
+    let mut answer = [0; 12];
+    soon("an answer", slow.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400");
+    // Nobody waits any more, and who has come last may go on being silent.
+    let last = silent.last_mut().unwrap();
+    write(last, b"hello").await;
+}
+
+/// The last descriptors, which sealock keeps for other things than sessions.
+const KEPT: usize = 32;
+
+#[tokio::test]
 async fn without_descriptors_clients_are_told_and_the_service_recovers() {
-    let mut scene = Scene::start(LINES).await;
+    let mut scene = Scene::start_with(ADMIN, LINES).await;
     let pid = scene.program.pid();
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    limit_files(pid, open + 4).await;
+    limit_files(pid, open + KEPT + 3).await;
     // One session has room; the next connection has none for its backend.
-    let first = scene.open().await;
-    let mut held = vec![first];
+    let mut held = vec![scene.open().await];
     let refusal = loop {
         match Request::get("/test").plain(scene.program.plain).await {
             Ok(client) => held.push((client, scene.backend.accept().await)),
@@ -336,16 +391,31 @@ async fn without_descriptors_clients_are_told_and_the_service_recovers() {
     assert_eq!(refusal.status, 503);
     assert_eq!(refusal.body, "too many open files, try again later\n");
     scene
-        .ended("out_of_descriptors", json!({"state": "PC", "level": "WARN"}))
+        .ended(
+            "out_of_descriptors",
+            json!({"state": "PC", "level": "WARN", "status": 503}),
+        )
         .await;
-    // As many connections as there is no room for at all: they wait.
-    let mut waiting = Vec::new();
-    for _ in 0..6 {
-        waiting.push(connect(scene.program.plain).await);
+    // Those who wait for nothing have what is left. Who comes then is told at once, or is cut off where there are no words for it.
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(connect(scene.program.plain).await);
     }
-    scene.program.logged("cannot accept connections").await;
+    for _ in 0..2 * KEPT {
+        turned_away(&scene).await;
+    }
     scene.neighbour().await;
-    drop(waiting);
+    healthy(&scene).await;
+    drop(silent);
+
+    // None at all: neither for those who are to be told.
+    limit_files(pid, open).await;
+    for _ in 0..6 {
+        turned_away(&scene).await;
+        healthy(&scene).await;
+    }
+    scene.program.logged("raise LimitNOFILE or ulimit -n").await;
+    scene.neighbour().await;
     for session in held {
         close_any(&mut scene, session).await;
     }
@@ -353,6 +423,32 @@ async fn without_descriptors_clients_are_told_and_the_service_recovers() {
     let session = soon("a session again", scene.open()).await;
     close_any(&mut scene, session).await;
     scene.neighbour().await;
+}
+
+/// Comes where there is no descriptor for a session.
+async fn turned_away(scene: &Scene) {
+    let request = Request::get("/test");
+    let refused = request.plain(scene.program.plain);
+    let refusal = soon("a refusal", refused).await.err().unwrap();
+    assert_eq!(
+        (refusal.status, &*refusal.body),
+        (503, "too many open files, try again later\n")
+    );
+    assert_eq!(refusal.header("connection"), Some("close"));
+    let mut secret = connect(scene.program.tls).await;
+    // Whether as a reset is the system's choice.
+    assert!(matches!(
+        soon("an end", secret.read(&mut [0])).await,
+        Ok(0) | Err(_)
+    ));
+}
+
+async fn healthy(scene: &Scene) {
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let line = format!("GET {path}");
+        let answer = admin::ask(&scene.program, &line, "Host: localhost\r\n");
+        assert_eq!(soon(path, answer).await.status, 200);
+    }
 }
 
 /// Ends a session; others may end before its record.

@@ -25,6 +25,7 @@ const WEATHER: &[(&str, Told)] = &[
     ("operator", Told::Close(1001)),
     ("out_of_descriptors", Told::Status(503)),
     ("out_of_descriptors", Told::Close(1013)),
+    ("out_of_descriptors", Told::Nothing),
 ];
 
 /// The same to those who do wrong, and may be gone before they are told.

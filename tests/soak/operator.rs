@@ -51,8 +51,8 @@ const DEEDS: [Deed; 12] = [
     Deed::AskWrongly,
 ];
 
-/// Descriptors that sealock may have beside those that it has.
-const SPARE: usize = 3;
+/// Descriptors that sealock may have beside those that it has: three, and those that it keeps for other things than sessions.
+const SPARE: usize = 3 + 32;
 
 struct Operator {
     stage: Arc<Stage>,
