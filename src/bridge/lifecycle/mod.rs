@@ -26,6 +26,10 @@ use throttle::{Starved, Throttle};
 /// what waits, for ever. A backend may take its time for a record: it is one of ours, and lines do grow by a dot a second.
 const TRICKLE: u64 = 1 << 10;
 
+/// A backend that has been sent all and says more than this to a client that is gone is not waited for any longer. What a service says to the
+/// end of a stream is a farewell; one that goes on streaming would be read, for nobody, as fast as it can send.
+const FAREWELL: u64 = 1 << 20;
+
 /// What is to be done with what a side sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
@@ -137,6 +141,8 @@ pub(super) struct Lifecycle {
     backend_blocked: Option<Blocked>,
     close_sent: Option<Instant>,
     lingering: Option<Instant>,
+    /// What the backend has sent since the client is gone.
+    unheard: u64,
     /// When it is old.
     old: Option<Instant>,
     throttle: Option<Box<Throttle>>,
@@ -175,6 +181,7 @@ impl Lifecycle {
             backend_blocked: None,
             close_sent: None,
             lingering: None,
+            unheard: 0,
             random: fastrand::Rng::with_seed(seed),
         };
         life.plan_ping(now);
@@ -334,6 +341,17 @@ impl Lifecycle {
     pub(super) fn half_closed(&mut self) {
         if self.backend_writes == Output::Open {
             self.backend_writes = Output::Finishing;
+        }
+    }
+
+    /// Bytes of the backend were read and dropped.
+    pub(super) fn backend_dropped(&mut self, count: u64) {
+        if !self.client_is_closed() {
+            return;
+        }
+        self.unheard += count;
+        if self.unheard > FAREWELL && self.backend_writes.is_over() {
+            self.close_backend();
         }
     }
 
@@ -665,6 +683,33 @@ mod tests {
                 assert_eq!(due(&life), expected, "{ms}");
             }
         }
+    }
+
+    #[test]
+    fn a_backend_that_streams_to_nobody_is_left_once_it_has_all() {
+        let now = tokio::time::Instant::now().into_std();
+        let mut life = life(now);
+        life.client_closed(now);
+        // The client's end of it takes what it takes.
+        life.backend_dropped(2 * FAREWELL);
+        life.client_finished();
+        life.backend_dropped(FAREWELL);
+        life.backend_dropped(1);
+        assert!(!life.backend_is_closed(), "it does not have everything yet");
+        life.backend_finished(now);
+        assert!(!life.backend_is_closed());
+        life.backend_dropped(1);
+        assert_eq!(life.over(), Some(CloseReason::ClientClosed));
+        assert!(!life.reset(Side::Backend));
+
+        // A farewell is heard to its end.
+        let mut life = self::life(now);
+        life.client_gone(now, false);
+        life.backend_finished(now);
+        life.backend_dropped(FAREWELL);
+        assert!(!life.backend_is_closed());
+        life.backend_ended(Ok(()));
+        assert_eq!(life.over(), Some(CloseReason::ClientGone));
     }
 
     #[test]

@@ -363,6 +363,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Poll::Ready(Ok(got)) if got > 0 => {
                 self.read += got as u64;
                 self.counters.lost_down += got as u64;
+                self.life.backend_dropped(got as u64);
             }
             Poll::Ready(Ok(_)) => self.life.backend_ended(Ok(())),
             Poll::Ready(Err(_)) => self.life.backend_failed(CloseReason::BackendReset),
