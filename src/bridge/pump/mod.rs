@@ -348,7 +348,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 self.translate_down(cx, now, &scratch[..left + got], got == 0);
             }
             Poll::Ready(Err(_)) => {
-                self.counters.lost_down += left as u64;
+                self.counters.lost_down += self.from_backend.forget();
                 self.down.abandon(&mut self.to_client, &mut self.counters);
                 self.life.backend_failed(CloseReason::BackendReset);
             }
