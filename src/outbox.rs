@@ -153,6 +153,7 @@ impl Outbox {
     }
 
     /// Uses `scratch` as the buffer for one pass, unless much is left over from an earlier one: a little moves into it.
+    #[inline]
     pub fn borrow(&mut self, scratch: &mut Vec<u8>) {
         if self.buf.capacity() == 0 {
             std::mem::swap(&mut self.buf, scratch);
@@ -167,13 +168,22 @@ impl Outbox {
     }
 
     /// Ends a pass: gives the scratch back and keeps only what is left over.
+    #[inline]
     pub fn settle(&mut self, scratch: &mut Vec<u8>) {
         if self.borrowed {
             self.borrowed = false;
-            *scratch = self.keep_rest();
+            if self.is_empty() {
+                // How most passes end. What was there before has no buffer.
+                std::mem::swap(&mut self.buf, scratch);
+                (self.sent, self.committed) = (0, 0);
+            } else {
+                *scratch = self.keep_rest();
+            }
             scratch.clear();
-            // One burst must not make every scratch large for good.
-            scratch.shrink_to(MAX_SCRATCH);
+            if scratch.capacity() > MAX_SCRATCH {
+                // One burst must not make every scratch large for good.
+                scratch.shrink_to(MAX_SCRATCH);
+            }
         } else if self.len() <= MAX_MOVED {
             self.keep_rest();
         } else if self.sent > self.buf.len() / 2 {

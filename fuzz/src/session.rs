@@ -43,6 +43,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     ping: Some(Duration::from_secs(7)),
     pong: Duration::from_secs(4),
     age: None,
+    drain: Duration::from_secs(5),
 };
 /// After the stop every wait is bounded: writes to the client, the answer to the Close frame, writes to the backend, its end.
 const LONGEST_END: Duration = Duration::from_secs(10 + 2 + 10 + 3);

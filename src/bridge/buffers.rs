@@ -104,11 +104,9 @@ impl Inlet {
         self.fresh = !rest.is_empty();
     }
 
-    /// Drops what was put off, and tells how much that was.
+    /// Drops what was left or put off, and tells how much that was.
     pub(super) fn forget(&mut self) -> u64 {
-        if !std::mem::take(&mut self.fresh) {
-            return 0;
-        }
+        self.fresh = false;
         std::mem::take(&mut self.left).len() as u64
     }
 

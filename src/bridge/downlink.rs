@@ -12,6 +12,9 @@ use crate::outbox::Outbox;
 pub(super) struct Downlink {
     decode: DecodeState,
     delivery: Delivery,
+    /// Bytes of the current record that are used up and are none of its message: its header, escapes. They stand in front of it, or in
+    /// it; if it is lost, they are lost with it.
+    around: u64,
 }
 
 impl Downlink {
@@ -19,6 +22,7 @@ impl Downlink {
         Self {
             decode: DecodeState::default(),
             delivery: Delivery::new(settings),
+            around: 0,
         }
     }
 
@@ -60,50 +64,63 @@ impl Downlink {
                 let data = &input[used + record.start..used + record.end];
                 used += record.consumed;
                 if let Err(reason) = self.delivery.whole(kind, plain, data, pass) {
-                    pass.counters.lost_down += (input.len() - used + data.len()) as u64;
-                    return (used, Err(reason));
+                    let start = used - record.consumed;
+                    if start > 0 {
+                        self.around = 0;
+                    }
+                    return (used, Err(self.give_up(reason, &input[start..], pass)));
                 }
                 continue;
+            }
+            if used > 0 && !self.decode.is_inside() {
+                // It stood around a record that is done.
+                self.around = 0;
             }
             let decoded = match settings
                 .to_client
                 .decode(&mut self.decode, &rules, &input[used..], eof)
             {
                 Ok(decoded) => decoded,
-                Err(error) => {
-                    self.delivery.abandon(pass.out, pass.counters);
-                    pass.counters.lost_down += (input.len() - used) as u64;
-                    return (used, Err(reason(error)));
-                }
+                Err(error) => return (used, Err(self.give_up(reason(error), &input[used..], pass))),
             };
+            let here = &input[used..];
             used += decoded.consumed;
-            pass.counters.lost_down += self.decode.take_dropped();
             let outside = self.decode.take_outside();
             if outside > 0 {
-                pass.counters.lost_down += outside;
                 pass.counters.edges_mut().outside += outside;
             }
+            let counted = outside + self.decode.take_dropped();
+            pass.counters.lost_down += counted;
+            // A byte that an escape stands for is one of its message, and takes none of the input twice.
+            let around = (decoded.consumed as u64).saturating_sub(counted);
             match decoded.event {
-                Event::More => break,
+                Event::More => {
+                    self.around += around;
+                    break;
+                }
                 Event::Discarded => {
                     pass.counters.edges_mut().oversized_down += 1;
-                    self.delivery.abandon(pass.out, pass.counters);
-                }
-                Event::Part(part) if part.is_whole() => {
-                    if let Err(reason) = self.delivery.whole(kind, plain, part.data, pass) {
-                        pass.counters.lost_down += (input.len() - used + part.data.len()) as u64;
-                        return (used, Err(reason));
-                    }
+                    self.around += around;
+                    self.lose(pass.out, pass.counters);
                 }
                 Event::Part(part) => {
-                    if part.begin.is_some() {
-                        self.delivery.begin(kind, settings);
+                    let delivered = if part.is_whole() {
+                        self.delivery.whole(kind, plain, part.data, pass)
+                    } else {
+                        if part.begin.is_some() {
+                            self.delivery.begin(kind, settings);
+                        }
+                        self.delivery.part(&part, pass)
+                    };
+                    if let Err(reason) = delivered {
+                        pass.counters.lost_down -= counted;
+                        return (used, Err(self.give_up(reason, here, pass)));
                     }
-                    if let Err(reason) = self.delivery.part(&part, pass) {
-                        self.delivery.abandon(pass.out, pass.counters);
-                        pass.counters.lost_down += (input.len() - used + part.data.len()) as u64;
-                        return (used, Err(reason));
-                    }
+                    self.around = if part.end {
+                        0
+                    } else {
+                        self.around + around.saturating_sub(part.data.len() as u64)
+                    };
                 }
             }
         }
@@ -120,12 +137,31 @@ impl Downlink {
 
     /// Takes back what has not left of the current record.
     pub(super) fn abandon(&mut self, out: &mut Outbox, counters: &mut Counters) {
+        if !self.decode.is_inside() {
+            // What stands between two records belongs to neither.
+            self.around = 0;
+        }
+        self.lose(out, counters);
+    }
+
+    /// Counts all that has come of the current record as lost.
+    fn lose(&mut self, out: &mut Outbox, counters: &mut Counters) {
         self.delivery.abandon(out, counters);
+        counters.lost_down += std::mem::take(&mut self.around);
+    }
+
+    /// Nothing of the current record, which `rest` starts or continues, nor of what follows is delivered.
+    #[cold]
+    fn give_up(&mut self, reason: CloseReason, rest: &[u8], pass: &mut Pass<'_>) -> CloseReason {
+        self.lose(pass.out, pass.counters);
+        pass.counters.lost_down += rest.len() as u64;
+        reason
     }
 
     /// The backend's stream has ended, with `rest` not decodable.
     fn end(&mut self, kind: Kind, rest: &[u8], pass: &mut Pass<'_>) -> Result<(), CloseReason> {
         if self.decode.is_discarding() {
+            pass.counters.lost_down += rest.len() as u64;
             return Ok(());
         }
         let delivered = if pass.settings.partial == Partial::Deliver {
@@ -137,13 +173,17 @@ impl Downlink {
         self.decode = DecodeState::default();
         match delivered {
             Ok(true) => {
+                self.around = 0;
                 pass.counters.edges_mut().partial_delivered += 1;
                 return Ok(());
             }
-            Ok(false) if !cut => return Ok(()),
+            Ok(false) if !cut => {
+                self.around = 0;
+                return Ok(());
+            }
             Ok(false) | Err(_) => {}
         }
-        self.delivery.abandon(pass.out, pass.counters);
+        self.lose(pass.out, pass.counters);
         pass.counters.lost_down += rest.len() as u64;
         delivered?;
         if pass.settings.partial == Partial::Error {
@@ -162,13 +202,14 @@ impl Downlink {
             if self.delivery.is_unopened() && kept.is_empty() {
                 return Ok(false);
             }
-            pass.counters.lost_down += (rest.len() - kept.len()) as u64;
             let end = Part {
                 begin: None,
                 data: kept,
                 end: true,
             };
-            return self.delivery.part(&end, pass).map(|()| true);
+            self.delivery.part(&end, pass)?;
+            pass.counters.lost_down += (rest.len() - kept.len()) as u64;
+            return Ok(true);
         }
         if rest.is_empty() {
             return self.delivery.end_stream(kind, pass);
@@ -197,7 +238,7 @@ pub(super) const MAX_LEFT: usize = crate::framing::MAX_HEADER;
 mod tests {
     use super::*;
     use crate::bridge::sizes::Tally;
-    use crate::bridge::{Accept, Both, Edges, HalfClose, Timeouts};
+    use crate::bridge::{Accept, Both, HalfClose, Timeouts};
     use crate::charset::{Charset, Unmappable};
     use crate::framing::{Embedded, Empty, Framing, Oversized, preset, preset_names};
     use proptest::prelude::*;
@@ -206,7 +247,7 @@ mod tests {
     type Messages = Vec<(bool, Vec<u8>)>;
 
     /// What the client gets of these reads, its end, and what is counted. Nothing is long enough for fragments.
-    fn translate(settings: &Settings, reads: &[&[u8]]) -> (Messages, Result<(), CloseReason>, Edges) {
+    fn translate(settings: &Settings, reads: &[&[u8]]) -> (Messages, Result<(), CloseReason>, Counters) {
         let mut down = Downlink::new(settings);
         let (mut out, mut counters) = (Outbox::default(), Counters::default());
         let mut sizes = Tally::new(0, 0);
@@ -224,6 +265,9 @@ mod tests {
             (used, result) = down.translate(None, &left, at == reads.len(), &mut pass);
             left.drain(..used);
             if result.is_err() {
+                // What is not read any more is lost as well.
+                let rest = &reads[reads.len().min(at + 1)..];
+                counters.lost_down += rest.iter().map(|read| read.len() as u64).sum::<u64>();
                 break;
             }
         }
@@ -237,7 +281,82 @@ mod tests {
         }
         assert!(frames.is_empty());
         assert_eq!(counters.messages_down, messages.len() as u64);
-        (messages, result, counters.edges())
+        (messages, result, counters)
+    }
+
+    /// A record of each kind.
+    const RECORDS: [(&str, &[u8]); 18] = [
+        ("lines", b"ab\n"),
+        ("crlf", b"ab\r\n"),
+        ("u16be", b"\0\x02ab"),
+        ("mysql", b"\x02\0\0\0ab"),
+        ("modbus", b"\0\x01\0\0\0\x02ab"),
+        ("mqtt", b"\x30\x82\x00ab"),
+        ("protobuf", b"\x82\x80\0ab"),
+        ("netstring", b"12:hello world!,"),
+        ("syslog", b"12 hello world!"),
+        ("lsp", b"Content-Length: 2\r\n\r\n{}"),
+        ("stomp", b"SEND\ncontent-length:2\n\nab\0"),
+        ("postgres", b"Q\0\0\0\x06a\0"),
+        ("amqp091", b"\x01\0\0\0\0\0\x02ab\xCE"),
+        ("mllp", b"\x0Bab\x1C\r"),
+        ("stx-etx", b"\x02ab\x03"),
+        ("json-seq", b"\x1E{\"a\":[1]}\n"),
+        ("slip", b"a\xDB\xDCb\xC0"),
+        ("cobs", b"\x03ab\x01\x02c\0"),
+    ];
+
+    /// However much of a record has come, and whichever of it was taken for its header, an escape or part of a delimiter.
+    #[test]
+    fn all_of_a_record_that_never_ends_is_lost() {
+        for (name, record) in RECORDS {
+            for cut in 1..record.len() {
+                let cut = &record[..cut];
+                for size in [1, 2, 1000] {
+                    let settings = Settings {
+                        to_client: preset(name).unwrap().to_client,
+                        ..plain()
+                    };
+                    let context = format!("{name} {cut:?} {size}");
+                    let stream = [record, cut].concat();
+                    // It stays away.
+                    let mut down = Downlink::new(&settings);
+                    let (mut out, mut counters) = (Outbox::default(), Counters::default());
+                    let mut left = Vec::new();
+                    for read in stream.chunks(size) {
+                        left.extend_from_slice(read);
+                        let mut pass = Pass {
+                            settings: &settings,
+                            out: &mut out,
+                            counters: &mut counters,
+                            sizes: &mut Tally::new(0, 0),
+                        };
+                        let (used, result) = down.translate(None, &left, false, &mut pass);
+                        assert_eq!(result, Ok(()), "{context}");
+                        left.drain(..used);
+                    }
+                    down.abandon(&mut out, &mut counters);
+                    let lost = counters.lost_down + left.len() as u64;
+                    assert_eq!((counters.messages_down, lost), (1, cut.len() as u64), "{context}");
+
+                    // The stream ends there.
+                    for partial in [Partial::Error, Partial::Drop] {
+                        let settings = Settings {
+                            partial,
+                            ..settings.clone()
+                        };
+                        let reads: Vec<&[u8]> = stream.chunks(size).collect();
+                        let (messages, _, counters) = translate(&settings, &reads);
+                        // The value is whole without its line feed.
+                        if messages.len() == 2 && name == "json-seq" {
+                            continue;
+                        }
+                        let counted = (messages.len(), counters.lost_down);
+                        assert_eq!(counted, (1, cut.len() as u64), "{context} {partial:?}");
+                    }
+                }
+            }
+        }
     }
 
     fn plain() -> Settings {
@@ -320,9 +439,10 @@ mod tests {
             };
             for cut in 0..records.len() {
                 let (first, second) = records.split_at(cut);
-                let (messages, end, edges) = translate(&settings, &[first, second]);
+                let (messages, end, counters) = translate(&settings, &[first, second]);
                 assert_eq!(messages, [(false, b"b".to_vec())], "{name}, {cut}");
-                assert_eq!((end, edges.empty_down), (Ok(()), 1), "{name}, {cut}");
+                assert_eq!((end, counters.edges().empty_down), (Ok(()), 1), "{name}, {cut}");
+                assert_eq!(counters.lost_down, 0, "{name}, {cut}");
             }
         }
         // Nothing is left to deliver of one that was never finished.
@@ -332,8 +452,9 @@ mod tests {
             partial: Partial::Deliver,
             ..plain()
         };
-        let (messages, end, edges) = translate(&settings, &[b"\x02"]);
-        assert_eq!((messages, end, edges.partial_dropped), (vec![], Ok(()), 1));
+        let (messages, end, counters) = translate(&settings, &[b"\x02"]);
+        let counted = (counters.edges().partial_dropped, counters.lost_down);
+        assert_eq!((messages, end, counted), (vec![], Ok(()), (1, 1)));
     }
 
     proptest! {

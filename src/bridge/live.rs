@@ -142,6 +142,9 @@ impl Live {
     pub(super) fn told(&self, waker: &Waker) -> Option<Told> {
         self.waker.register(waker);
         let order = self.order.load(Ordering::Acquire);
+        if order == 0 {
+            return None;
+        }
         let stop = Stop::ALL.into_iter().find(|stop| *stop as u8 == order & !HASTE)?;
         let haste = match order & HASTE {
             0 => Haste::None,

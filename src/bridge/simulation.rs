@@ -10,7 +10,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fastrand::Rng;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, WriteHalf, duplex,
+};
 use tokio::time::{sleep, timeout};
 
 use super::buffers::{MAX_LEFT, STEP};
@@ -26,6 +28,8 @@ use crate::io::Connection;
 const SEEDS: u64 = 400;
 /// Sessions that ended at a good moment because they were asked to.
 static DRAINED: AtomicUsize = AtomicUsize::new(0);
+/// Sessions whose client got all that was sent to it, so that the books of the backend's bytes are exact.
+static EXACT: AtomicUsize = AtomicUsize::new(0);
 const MAX_MESSAGE: u64 = 5000;
 
 /// A connection that remembers whether it was to be reset, and may hold what it is given until it is flushed, as TLS does.
@@ -123,6 +127,8 @@ impl AsyncWrite for Wire {
 /// What a side sent and saw.
 #[derive(Debug, Default)]
 struct Seen {
+    /// Every byte that it tried to send.
+    wire: Vec<u8>,
     /// Whole messages sent, in order.
     sent: Vec<Vec<u8>>,
     /// Everything received: messages at the client; one entry with the stream at the backend.
@@ -262,6 +268,10 @@ async fn client(io: DuplexStream, mut random: Rng, seen: Shared, answers: bool, 
         seen.lock().unwrap().read_all = true;
     };
     let writer = async {
+        let send = async |write: &mut WriteHalf<DuplexStream>, bytes: &[u8]| {
+            seen.lock().unwrap().wire.extend_from_slice(bytes);
+            write.write_all(bytes).await
+        };
         for _ in 0..random.usize(..12) {
             pause(&mut other).await;
             if seen.lock().unwrap().closes > 0 {
@@ -269,24 +279,25 @@ async fn client(io: DuplexStream, mut random: Rng, seen: Shared, answers: bool, 
             }
             let payload = message(&mut other);
             let sent = match other.u8(..12) {
-                0 => write.write_all(&frame(true, 9, b"ping")).await,
+                0 => send(&mut write, &frame(true, 9, b"ping")).await,
                 1 => {
                     // Half a message, and perhaps never the rest.
                     let bytes = frame(true, 2, &message(&mut other));
-                    drop(write.write_all(&bytes[..bytes.len() / 2]).await);
+                    let cut = other.usize(..bytes.len());
+                    drop(send(&mut write, &bytes[..cut]).await);
                     return;
                 }
-                2 => write.write_all(b"\xFF\xFF nonsense").await,
+                2 => send(&mut write, b"\xFF\xFF nonsense").await,
                 3 => {
                     let cut = other.usize(..payload.len() + 1);
                     let mut bytes = frame(false, 1, &payload[..cut]);
                     bytes.extend(frame(true, 0, &payload[cut..]));
-                    let written = write.write_all(&bytes).await;
+                    let written = send(&mut write, &bytes).await;
                     seen.lock().unwrap().sent.push(payload);
                     written
                 }
                 _ => {
-                    let written = write.write_all(&frame(true, 2, &payload)).await;
+                    let written = send(&mut write, &frame(true, 2, &payload)).await;
                     seen.lock().unwrap().sent.push(payload);
                     written
                 }
@@ -299,7 +310,7 @@ async fn client(io: DuplexStream, mut random: Rng, seen: Shared, answers: bool, 
         match other.u8(..3) {
             0 => {}
             1 => {
-                let sent = write.write_all(&frame(true, 8, &[0x03, 0xE8])).await;
+                let sent = send(&mut write, &frame(true, 8, &[0x03, 0xE8])).await;
                 let mut seen = seen.lock().unwrap();
                 seen.clean = sent.is_ok() && seen.closes == 0;
                 return;
@@ -314,7 +325,7 @@ async fn client(io: DuplexStream, mut random: Rng, seen: Shared, answers: bool, 
             loop {
                 sleep(Duration::from_millis(100)).await;
                 if seen.lock().unwrap().closes > 0 {
-                    drop(write.write_all(&frame(true, 8, &[0x03, 0xE8])).await);
+                    drop(send(&mut write, &frame(true, 8, &[0x03, 0xE8])).await);
                     return;
                 }
             }
@@ -333,6 +344,33 @@ fn record(framing: &Framing, payload: &[u8]) -> Vec<u8> {
         _ if *framing == preset("crlf").unwrap().to_client => [payload, b"\r\n"].concat(),
         _ => [payload, b"\n"].concat(),
     }
+}
+
+/// How many of the first `read` bytes of a client are frame headers and control frames, as long as they can be read.
+fn frames(wire: &[u8], read: u64, oversized: Oversized) -> u64 {
+    let mut rest = &wire[..read as usize];
+    let (mut around, mut len) = (0, 0);
+    while let [first, second @ 0x80..=0xFE, ..] = *rest {
+        let (size, header) = match (second & 0x7F, rest) {
+            (126, [_, _, a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 8),
+            (126, _) => break,
+            (size, _) => (usize::from(size), 6),
+        };
+        let is_control = first & 8 != 0;
+        if rest.len() < header + if is_control { size } else { 0 } {
+            break;
+        }
+        len = if first & 0x0F == 0 { len + size } else { size };
+        if !is_control && len as u64 > MAX_MESSAGE && oversized == Oversized::Close {
+            break;
+        }
+        around += header + if is_control { size } else { 0 };
+        rest = &rest[rest.len().min(header + size)..];
+        if first & 0x0F == 8 {
+            break;
+        }
+    }
+    around as u64
 }
 
 async fn backend(io: DuplexStream, mut random: Rng, seen: Shared, framing: Framing, reads: bool) {
@@ -356,9 +394,11 @@ async fn backend(io: DuplexStream, mut random: Rng, seen: Shared, framing: Frami
             let payload = message(&mut random);
             let bytes = record(&framing, &payload);
             if random.u8(..12) == 0 {
-                // Ends inside a record.
-                drop(write.write_all(&bytes[..bytes.len() / 2]).await);
-                drop(write.shutdown().await);
+                // Ends inside a record, or stops there.
+                drop(write.write_all(&bytes[..random.usize(..bytes.len())]).await);
+                if random.bool() {
+                    drop(write.shutdown().await);
+                }
                 return;
             }
             // Sent or lost, it was on its way before any later one.
@@ -542,19 +582,30 @@ fn check(
     assert!(counters.messages_down as usize >= client.got.len(), "{context}");
     let bytes: usize = client.got.iter().map(Vec::len).sum();
     assert!(counters.bytes_down as usize >= bytes, "{context}");
-    // Every byte that was read was delivered or counted as lost, but for headers, delimiters, pings, and what is the start of one.
+    // Every byte that was read was passed on or counted as lost, but for frames that were read, and what stands around records that came
+    // whole. What was passed on and did not leave any more is counted as lost besides; where all of it arrived, the books are exact.
     let [up, down] = read;
-    let frames = 16 * (14 + 4) + MAX_LEFT;
-    assert!(
-        up <= counters.bytes_up + counters.lost_up + frames as u64,
-        "{up} up, {context}"
-    );
-    let records = counters.messages_down + edges.empty_down + edges.oversized_down + 1;
-    let around = records * 4 + MAX_LEFT as u64;
-    assert!(
-        down <= counters.bytes_down + counters.lost_down + around,
-        "{down} down, {context}"
-    );
+    let most = counters.bytes_up + counters.lost_up + frames(&client.wire, up, settings.oversized.to_backend);
+    let image = backend.got.first().map_or(0, Vec::len) as u64;
+    let whole = counters.messages_up * record(&settings.to_backend, b"").len() as u64 + counters.bytes_up;
+    // A client that is refused has frames that nobody reads.
+    if counters.lost_up == 0 || (image == whole && ended.reason == CloseReason::ClientClosed) {
+        assert_eq!(up, most, "up, {context}");
+    }
+    assert!(up <= most, "{up} of {most} up, {context}");
+    let around = record(&settings.to_client, b"").len() as u64;
+    let mut records = counters.messages_down + edges.empty_down;
+    if matches!(settings.to_client, Framing::Delimiter(_)) {
+        // Delivered without its end.
+        records -= edges.partial_delivered;
+    }
+    let most = counters.bytes_down + counters.lost_down + records * around;
+    if client.got.len() as u64 == counters.messages_down && client.closes == usize::from(ended.code.is_some())
+    {
+        assert_eq!(down, most, "down, {context}");
+        EXACT.fetch_add(1, Ordering::Relaxed);
+    }
+    assert!(down <= most, "{down} of {most} down, {context}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -569,6 +620,8 @@ async fn sessions_end_in_order_whatever_the_peers_do() {
     // Or the check of them checks nothing.
     let drained = DRAINED.load(Ordering::Relaxed);
     assert!(only.is_some() || drained > 20, "{drained}");
+    let exact = EXACT.load(Ordering::Relaxed);
+    assert!(only.is_some() || exact > 100, "{exact}");
 }
 
 /// On a virtual clock that stands still while anything moves: whoever waits for a timer here has missed a wake-up.

@@ -34,6 +34,8 @@ pub(super) struct Uplink {
     pong: Option<Box<[u8]>>,
     /// Bytes of the current message that were counted as delivered.
     counted: u64,
+    /// Frames that brought nothing of a message, since the caller last asked.
+    barren: u64,
 }
 
 /// What is done with messages.
@@ -85,7 +87,14 @@ impl Uplink {
             passed: 0,
             pong: None,
             counted: 0,
+            barren: 0,
         }
+    }
+
+    /// How many frames have brought nothing of a message since this was last asked: control frames, empty fragments, and those of a message
+    /// that is being dropped. Each is as much work as a message.
+    pub(super) fn take_barren(&mut self) -> u64 {
+        std::mem::take(&mut self.barren)
     }
 
     /// The kind of the client's first message, once it has sent one.
@@ -159,28 +168,45 @@ impl Uplink {
                 Err(error) => return (used, Some(Stop::Fail(reason(error)))),
             };
             used += consumed;
-            let stop = match event {
-                None => return (used, None),
-                Some(Event::Message(part)) => self.message(mode, part, pass),
-                Some(Event::Skipped(len)) => {
-                    pass.counters.lost_up += len as u64;
-                    None
-                }
-                Some(Event::Ping(payload)) if mode == Mode::Open => {
-                    if pass.to_client.len() < PONG_ROOM {
-                        self.pong = None;
-                        Encoder::pong(payload, pass.to_client);
-                    } else {
-                        self.pong = Some(payload.into());
-                    }
-                    None
-                }
-                Some(Event::Ping(_) | Event::Pong(_)) => None,
-                Some(Event::Close(frame)) => Some(Stop::Close(frame.code)),
+            let Some(event) = event else {
+                return (used, None);
             };
+            let stop = self.event(mode, consumed, event, pass);
             if stop.is_some() {
                 return (used, stop);
             }
+        }
+    }
+
+    /// What a frame brings that is no whole message. Apart from those, which then need fewer registers.
+    #[inline(never)]
+    fn event(&mut self, mode: Mode, consumed: usize, event: Event<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
+        match event {
+            Event::Message(part) => {
+                self.barren += u64::from(part.data.is_empty() && !part.end);
+                self.message(mode, part, pass)
+            }
+            Event::Skipped(len) => {
+                // More was used than that where a frame began.
+                self.barren += u64::from(consumed > len);
+                pass.counters.lost_up += len as u64;
+                None
+            }
+            Event::Ping(payload) if mode == Mode::Open => {
+                self.barren += 1;
+                if pass.to_client.len() < PONG_ROOM {
+                    self.pong = None;
+                    Encoder::pong(payload, pass.to_client);
+                } else {
+                    self.pong = Some(payload.into());
+                }
+                None
+            }
+            Event::Ping(_) | Event::Pong(_) => {
+                self.barren += 1;
+                None
+            }
+            Event::Close(frame) => Some(Stop::Close(frame.code)),
         }
     }
 

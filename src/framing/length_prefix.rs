@@ -177,7 +177,7 @@ impl Counted for LengthPrefix {
         self.header
     }
 
-    #[inline]
+    #[inline(always)]
     fn measure(&self, _place: Place, input: &[u8]) -> Result<Measured, DecodeError> {
         let header = self.header_len();
         if input.len() < header {

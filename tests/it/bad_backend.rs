@@ -126,10 +126,10 @@ async fn the_end_of_the_stream_is_told_by_where_it_comes() {
         ("lines", "partial = \"deliver\"", b"one\ntw", &[b"one", b"tw"], CLOSED, 0),
         ("lines", "partial = \"error\"", b"one\ntw", &[b"one"], CUT, 2),
         ("lines", "partial = \"drop\"", b"one\ntw", &[b"one"], CLOSED, 2),
-        ("u16be", "", b"\0\x03one\0\x03tw", &[b"one"], CUT, 2),
+        ("u16be", "", b"\0\x03one\0\x03tw", &[b"one"], CUT, 4),
         ("u16be", "partial = \"error\"", b"\0\x03one\0", &[b"one"], CUT, 1),
         ("u16be", "partial = \"deliver\"", b"\0\x03one\0\x03tw", &[b"one", b"tw"], CLOSED, 0),
-        ("u16be", "partial = \"drop\"", b"\0\x03one\0\x03tw", &[b"one"], CLOSED, 2),
+        ("u16be", "partial = \"drop\"", b"\0\x03one\0\x03tw", &[b"one"], CLOSED, 4),
         // The start of a delimiter is data when nothing follows.
         ("crlf", "", b"one\r\ntw\r", &[b"one", b"tw\r"], CLOSED, 0),
         ("crlf", "partial = \"error\"", b"one\r\n\r", &[b"one"], CUT, 1),
@@ -149,7 +149,7 @@ async fn the_end_of_the_stream_is_told_by_where_it_comes() {
         // Half a character, and what is none.
         ("raw", "message = \"text\"", b"ab\xE2\x82", &[b"ab"], BAD, 2),
         ("lines", "message = \"text\"", b"ab\xE2\x82", &[], BAD, 4),
-        ("lines", "message = \"text\"", b"ab\nc\xE2\x82\n", &[b"ab"], BAD, 3),
+        ("lines", "message = \"text\"", b"ab\nc\xE2\x82\n", &[b"ab"], BAD, 4),
         ("lines", "message = \"text\"", b"ab\n\xFFxyz", &[b"ab"], BAD, 4),
     ];
     for (framing, settings, sent, messages, (code, cause, reason), lost) in rows {

@@ -32,7 +32,7 @@ async fn a_long_record_that_is_cut_never_becomes_a_message() {
         client.close(code, "").await;
         client.expect_end().await;
         let fields = json!({
-            "state": "SD", "code": code, "messages_down": 0, "bytes_down": 0, "lost_down": 30_000,
+            "state": "SD", "code": code, "messages_down": 0, "bytes_down": 0, "lost_down": 30_004,
         });
         scene.ended(cause, fields).await;
         scene.done().await;

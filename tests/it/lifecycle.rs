@@ -1,10 +1,10 @@
 //! Who ends when: Close frames, half-close, linger, and the timers of a session.
 
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Scene, TEXT, frame, read, read_to_end, write,
+    BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Scene, TEXT, flood, frame, read, read_to_end, soon, write,
 };
 
 /// Pings as a clock: often, and never missed.
@@ -257,7 +257,73 @@ async fn only_what_does_not_go_on_inside_a_message_or_record_is_a_stall() {
     client.close(1011, "").await;
     client.expect_end().await;
     drop(service);
-    let fields = json!({"state": "sD", "code": 1011, "messages_down": 0, "lost_down": 2, "level": "WARN"});
+    let fields = json!({"state": "sD", "code": 1011, "messages_down": 0, "lost_down": 6, "level": "WARN"});
     scene.ended("backend_stalled", fields).await;
+    scene.done().await;
+}
+
+/// The start of a header is no message, but it has come and reached nobody.
+#[tokio::test]
+async fn what_was_read_of_a_record_that_never_comes_is_lost() {
+    tokio::join!(
+        stall("netstring", b"1"),
+        stall("netstring", b"12:"),
+        stall("protobuf", b"\x80\x80"),
+        stall("u32be", b"\0\0\0"),
+        stall("crlf", b"ab\r"),
+        stall("slip", b"a\xDB\xDCb\xDB"),
+        stall("cobs", b"\x05ab"),
+        stall("lsp", b"Content-Len"),
+        stall("raw\"\nmessage = \"text", b"\xE2\x82"),
+    );
+}
+
+async fn stall(framing: &str, sent: &[u8]) {
+    let settings = format!("framing = \"{framing}\"\nrecord_timeout = \"200ms\"\nlinger = \"100ms\"");
+    let mut scene = Scene::start(&settings).await;
+    let (mut client, mut service) = scene.open().await;
+    write(&mut service, sent).await;
+    client.expect_close(1011, "backend stalled inside a record").await;
+    client.close(1011, "").await;
+    client.expect_end().await;
+    let fields = json!({"messages_down": 0, "bytes_down": 0, "lost_down": sent.len()});
+    scene.ended("backend_stalled", fields).await;
+
+    // The same the other way: the start of a frame's header, and part of a control frame.
+    for part in [
+        &frame(true, BINARY, &[0; 200])[..5],
+        &frame(true, PING, b"hello")[..9],
+    ] {
+        let (mut client, _service) = scene.open().await;
+        client.raw(part).await;
+        client.expect_refusal(1008, "stalled inside a message").await;
+        let fields = json!({"messages_up": 0, "bytes_up": 0, "lost_up": part.len()});
+        scene.ended("client_stalled", fields).await;
+    }
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_streams_to_nobody_is_not_heard_for_long() {
+    // It would be, without an end to what it says.
+    let mut scene = Scene::start("framing = \"lines\"\nlinger = \"1h\"").await;
+    for is_cut in [false, true] {
+        let (mut client, mut service) = scene.open().await;
+        client.raw(&frame(true, TEXT, b"bye")).await;
+        assert_eq!(read(&mut service, 4).await, b"bye\n");
+        if is_cut {
+            drop(client);
+        } else {
+            client.close(1000, "").await;
+            client.expect_refusal(1000, "").await;
+        }
+        assert_eq!(soon("the end", service.read(&mut [0; 1])).await.unwrap(), 0);
+        let flooded = tokio::spawn(async move { flood(service, &[b'x'; 1 << 16]).await });
+        let cause = if is_cut { "client_gone" } else { "client_closed" };
+        let record = scene.ended(cause, json!({"messages_up": 1, "lost_up": 0})).await;
+        let lost = record["lost_down"].as_u64().unwrap();
+        assert!((1 << 20..3 << 20).contains(&lost), "{record}");
+        soon("the end of the flood", flooded).await.unwrap();
+    }
     scene.done().await;
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, interval};
 
 use crate::admin;
 use crate::support::{
-    BINARY, CONTINUATION, Client, PING, PONG, Request, Scene, TEXT, connect, frame, read, soon, write,
+    BINARY, CLOSE, CONTINUATION, Client, PING, PONG, Request, Scene, TEXT, connect, frame, read, soon, write,
 };
 
 /// Clients are who they say they are: a test has one address only.
@@ -218,6 +218,49 @@ async fn a_route_may_end_sessions_that_are_too_fast() {
         .ended("too_fast", json!({"state": "CD", "code": 1008, "level": "INFO"}))
         .await;
     scene.done().await;
+}
+
+/// What brings nothing is as much work as a message.
+#[tokio::test]
+async fn frames_that_bring_nothing_count_as_messages() {
+    let oversized = [frame(false, TEXT, b"12345678"), frame(false, CONTINUATION, b"9")].concat();
+    let rows = [
+        (vec![], frame(true, PING, b"")),
+        (vec![], frame(true, PONG, b"")),
+        (frame(false, TEXT, b"x"), frame(false, CONTINUATION, b"")),
+        (oversized, frame(false, CONTINUATION, b"x")),
+    ];
+    for policy in ["delay", "close"] {
+        let settings = format!(
+            "framing = \"lines\"\nmax_message = \"8 B\"\noversized = \"discard\"\nmessage_rate = \"200/s\"\nrate_policy = \"{policy}\""
+        );
+        let mut scene = Scene::start(&settings).await;
+        for (first, more) in &rows {
+            let (mut client, service) = scene.open().await;
+            client.raw(first).await;
+            let start = Instant::now();
+            client.raw(&more.repeat(600)).await;
+            if policy == "close" {
+                client
+                    .read_to_close(1008, "more in a second than this service takes")
+                    .await;
+                drop((client, service));
+                scene.ended("too_fast", json!({"messages_up": 0})).await;
+                continue;
+            }
+            client.raw(&frame(true, CLOSE, &1000u16.to_be_bytes())).await;
+            client.read_to_close(1000, "").await;
+            assert!(
+                start.elapsed() >= Duration::from_millis(500),
+                "{:?}",
+                start.elapsed()
+            );
+            drop((client, service));
+            let record = scene.ended("client_closed", json!({"messages_up": 0})).await;
+            assert!(record["throttled"].as_u64().unwrap() > 0, "{record}");
+        }
+        scene.done().await;
+    }
 }
 
 #[tokio::test]

@@ -55,7 +55,8 @@ export class Chart {
     }
     const caption = element("figcaption", "", element("span", "title", title), this.#when);
     place.append(element("figure", "chart", caption, this.#legend, this.#svg));
-    new ResizeObserver(() => this.#draw()).observe(place.lastElementChild);
+    // With the next frame: what is drawn may change the size again.
+    new ResizeObserver(() => requestAnimationFrame(() => this.#draw())).observe(place.lastElementChild);
     this.#svg.addEventListener("pointermove", (event) => pointed(this.#time(event.offsetX)));
     this.#svg.addEventListener("pointerleave", () => pointed(undefined));
   }

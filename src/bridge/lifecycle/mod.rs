@@ -26,6 +26,10 @@ use throttle::{Starved, Throttle};
 /// what waits, for ever. A backend may take its time for a record: it is one of ours, and lines do grow by a dot a second.
 const TRICKLE: u64 = 1 << 10;
 
+/// A backend that has been sent all and says more than this to a client that is gone is not waited for any longer. What a service says to the
+/// end of a stream is a farewell; one that goes on streaming would be read, for nobody, as fast as it can send.
+const FAREWELL: u32 = 1 << 20;
+
 /// What is to be done with what a side sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
@@ -111,7 +115,7 @@ pub(super) struct Lifecycle {
     /// When both connections are cut, wherever they are.
     cut: Option<Box<Instant>>,
     /// Messages that came from the client, less those that came from the backend.
-    balance: i64,
+    balance: i32,
 
     // Moments from which deadlines run.
     next_ping: Option<Instant>,
@@ -132,6 +136,8 @@ pub(super) struct Lifecycle {
     backend_took: u16,
     close_sent: Option<Instant>,
     lingering: Option<Instant>,
+    /// What the backend has sent since the client is gone.
+    unheard: u32,
     /// When it is old.
     old: Option<Instant>,
     throttle: Option<Box<Throttle>>,
@@ -172,6 +178,7 @@ impl Lifecycle {
             backend_took: 0,
             close_sent: None,
             lingering: None,
+            unheard: 0,
             random: fastrand::Rng::with_seed(seed),
         };
         life.plan_ping(now);
@@ -270,7 +277,9 @@ impl Lifecycle {
         if heard {
             self.last_message = now;
             self.answered = false;
-            self.balance = self.balance.saturating_add_unsigned(messages);
+            self.balance = self
+                .balance
+                .saturating_add_unsigned(u32::try_from(messages).unwrap_or(u32::MAX));
             if let Some(drain) = &mut self.drain {
                 drain.heard = now;
             }
@@ -279,7 +288,9 @@ impl Lifecycle {
 
     /// Bytes came from the backend, with the ends of so many records; `inside`: they end inside one.
     pub(super) fn backend_received(&mut self, now: Instant, records: u64, inside: bool) {
-        self.balance = self.balance.saturating_sub_unsigned(records);
+        self.balance = self
+            .balance
+            .saturating_sub_unsigned(u32::try_from(records).unwrap_or(u32::MAX));
         self.inside_down = inside.then_some(now);
         self.last_message = now;
         self.answered = true;
@@ -340,6 +351,22 @@ impl Lifecycle {
         if self.backend_writes == Output::Open {
             self.backend_writes = Output::Finishing;
         }
+    }
+
+    /// Bytes of the backend were read and dropped.
+    pub(super) fn backend_dropped(&mut self, count: u64) {
+        self.unheard = self
+            .unheard
+            .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        if self.unheard > FAREWELL && self.client_is_closed() && self.backend_writes.is_over() {
+            self.close_backend();
+        }
+    }
+
+    /// True while what the backend says to a client that hears nothing any more is read and dropped. While that client still has to take
+    /// its Close frame, not more than a farewell.
+    pub(super) fn drops(&self) -> bool {
+        self.client_is_closed() || self.unheard <= FAREWELL
     }
 
     /// The client's stream ended or failed. `cut`: the backend has part of a record.
@@ -693,6 +720,37 @@ mod tests {
                 assert_eq!(due(&life), expected, "{ms}");
             }
         }
+    }
+
+    #[test]
+    fn a_backend_that_streams_to_nobody_is_left_once_it_has_all() {
+        let now = tokio::time::Instant::now().into_std();
+        let mut life = life(now);
+        life.client_closed(now);
+        life.backend_dropped(FAREWELL.into());
+        assert!(life.drops());
+        // The client's end of it takes what it takes, and nothing more is read for nobody meanwhile.
+        life.backend_dropped(1);
+        assert!(!life.drops());
+        life.client_finished();
+        assert!(life.drops());
+        life.backend_dropped(FAREWELL.into());
+        life.backend_dropped(1);
+        assert!(!life.backend_is_closed(), "it does not have everything yet");
+        life.backend_finished(now);
+        assert!(!life.backend_is_closed());
+        life.backend_dropped(1);
+        assert_eq!(life.over(), Some(CloseReason::ClientClosed));
+        assert!(!life.reset(Side::Backend));
+
+        // A farewell is heard to its end.
+        let mut life = self::life(now);
+        life.client_gone(now, false);
+        life.backend_finished(now);
+        life.backend_dropped(FAREWELL.into());
+        assert!(!life.backend_is_closed());
+        life.backend_ended(Ok(()));
+        assert_eq!(life.over(), Some(CloseReason::ClientGone));
     }
 
     #[test]

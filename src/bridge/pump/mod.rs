@@ -29,7 +29,7 @@ use crate::websocket::CloseCode;
 /// Reads and writes of one session before other sessions get their turn.
 const TURNS: usize = 8;
 /// Bytes that one session reads before other sessions get their turn: with large reads, that is sooner.
-const MOST: u64 = 1024 * 1024;
+const MOST: u32 = 1024 * 1024;
 
 /// A session that runs.
 pub(super) struct Pump<C, B> {
@@ -47,7 +47,7 @@ pub(super) struct Pump<C, B> {
     unflushed: bool,
     counters: Counters,
     /// Bytes read in this pass.
-    read: u64,
+    read: u32,
     memory: Charge,
     /// It gathers, and there is no memory for more.
     short: bool,
@@ -255,7 +255,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Poll::Pending => false,
             Poll::Ready(Ok(got)) if got > 0 => {
                 self.from_client.adapt(got);
-                self.read += got as u64;
+                self.read += got as u32;
                 if let Err(reason) = self.spend(now, 0, got as u64) {
                     self.life.refuse(now, reason, self.up.is_cut());
                     self.from_client.keep(&[]);
@@ -277,7 +277,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         match poll_read(self.client.as_mut(), cx, scratch) {
             Poll::Pending => return false,
             Poll::Ready(Ok(got)) if got > 0 => {
-                self.read += got as u64;
+                self.read += got as u32;
                 self.counters.lost_up += got as u64;
             }
             Poll::Ready(_) => self.life.client_gone(now, self.up.is_cut()),
@@ -323,7 +323,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         match self.life.backend_input() {
             Input::Open => {}
             Input::Ended => return false,
-            Input::Forward | Input::Discard | Input::Drain => return self.drain_backend(cx, scratch),
+            Input::Forward | Input::Discard | Input::Drain => {
+                return self.life.drops() && self.drain_backend(cx, scratch);
+            }
         }
         let starved = self.short && self.gathers_down() > 0;
         let reading = self.to_client.ready().is_empty() && !self.unflushed && !starved;
@@ -347,11 +349,11 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Poll::Pending => return false,
             Poll::Ready(Ok(got)) => {
                 self.from_backend.adapt(got);
-                self.read += got as u64;
+                self.read += got as u32;
                 self.translate_down(cx, now, &scratch[..left + got], got == 0);
             }
             Poll::Ready(Err(_)) => {
-                self.counters.lost_down += left as u64;
+                self.counters.lost_down += self.from_backend.forget();
                 self.down.abandon(&mut self.to_client, &mut self.counters);
                 self.life.backend_failed(CloseReason::BackendReset);
             }
@@ -364,8 +366,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         match poll_read(self.backend.as_mut(), cx, scratch) {
             Poll::Pending => return false,
             Poll::Ready(Ok(got)) if got > 0 => {
-                self.read += got as u64;
+                self.read += got as u32;
                 self.counters.lost_down += got as u64;
+                self.life.backend_dropped(got as u64);
             }
             Poll::Ready(Ok(_)) => self.life.backend_ended(Ok(())),
             Poll::Ready(Err(_)) => self.life.backend_failed(CloseReason::BackendReset),

@@ -69,7 +69,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         }
     }
 
-    /// How much is translated at once: where messages are counted, hardly more than have to be allowed.
+    /// How much is translated at once: where messages are counted, hardly more frames than have to be allowed.
     fn step(&self, now: Instant) -> usize {
         let most = self.life.most_messages(now).saturating_mul(SHORTEST);
         most.clamp(LEAST_STEP, STEP)
@@ -104,7 +104,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         let header = (stop.is_none() && !left.is_empty() && !held).then_some(0);
         let inside = self.up.received().or(header);
         self.life.client_received(now, messages, inside, heard);
-        let fast = self.spend(now, messages, 0);
+        let frames = messages + self.up.take_barren();
+        let fast = self.spend(now, frames, 0);
         match stop {
             Some(Stop::Close(code)) => {
                 if mode == Mode::Open {

@@ -120,6 +120,7 @@ const TIMEOUTS: Timeouts = {
         ping: Some(hour),
         pong: hour,
         age: None,
+        drain: hour,
     }
 };
 
