@@ -145,7 +145,9 @@ pub fn main() -> ExitCode {
         Command::Cert(args) => cert(&args),
         Command::Probe(args) => with_runtime(probe::run(args)),
         Command::Decode(args) => decode::run(&args, load).unwrap_or(BAD_CONFIG.into()),
-        Command::Top(args) => with_runtime(async { top::run(args, load).await.unwrap_or(BAD_CONFIG.into()) }),
+        Command::Top(args) => {
+            with_runtime(async { top::run(args, load_admin).await.unwrap_or(BAD_CONFIG.into()) })
+        }
     }
 }
 
@@ -337,11 +339,6 @@ fn check_files(config: &Config) -> Option<Vec<String>> {
 
 /// Loads a configuration and prints what there is to say about it.
 fn load(path: &Path) -> Option<Config> {
-    let print = |problems: &Diagnostics| {
-        if !problems.is_empty() {
-            report(&problems.render(std::io::stderr().is_terminal()));
-        }
-    };
     match config::load(path) {
         Ok(loaded) => {
             print(&loaded.warnings);
@@ -352,6 +349,17 @@ fn load(path: &Path) -> Option<Config> {
             None
         }
     }
+}
+
+fn print(problems: &Diagnostics) {
+    if !problems.is_empty() {
+        report(&problems.render(std::io::stderr().is_terminal()));
+    }
+}
+
+/// Loads what a configuration says of the admin listener, and prints what is wrong with that.
+fn load_admin(path: &Path) -> Option<Option<config::Admin>> {
+    config::load_admin(path).map_err(|problems| print(&problems)).ok()
 }
 
 fn cert(args: &CertArgs) -> ExitCode {

@@ -34,7 +34,10 @@ impl Inherited {
         let found: Vec<_> = named.filter_map(|(_, socket)| socket.take()).collect();
         if found.is_empty() {
             let message = match list(self.0.iter()) {
-                names if names.is_empty() => "systemd has passed no sockets".to_owned(),
+                names if names.is_empty() => {
+                    "systemd has passed no sockets\n  help: start the socket unit: systemctl enable --now sealock.socket"
+                        .to_owned()
+                }
                 _ if self.0.iter().any(|(passed, _)| passed == name) => {
                     "another listener has it: all sockets of one name belong to one listener".to_owned()
                 }

@@ -135,8 +135,13 @@ fn unix_seconds() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// The last ends of sessions and the last refusals, and of every cause what can be done about it.
-pub(super) fn ends(query: &mut Query, unknown: impl Fn(&Query) -> Option<Answer>) -> Answer {
+/// The last ends of sessions and the last refusals, how sessions have ended since the start, and of every cause what can be done about
+/// it.
+pub(super) fn ends(
+    service: &Service,
+    query: &mut Query,
+    unknown: impl Fn(&Query) -> Option<Answer>,
+) -> Answer {
     let mut after = |name| query.take(name).map_or(Ok(0), |after| after.parse());
     let (sessions, refusals) = (after("sessions_after"), after("refusals_after"));
     if let Some(unknown) = unknown(query) {
@@ -154,6 +159,7 @@ pub(super) fn ends(query: &mut Query, unknown: impl Fn(&Query) -> Option<Answer>
     let told = json!({
         "sessions": list(ends::sessions(sessions)),
         "refusals": list(ends::refusals(refusals)),
+        "ended": ended(service),
         "causes": causes(),
     });
     Answer::json(StatusCode::OK, &told)
@@ -176,6 +182,17 @@ fn end(number: u64, end: &End) -> Value {
         "bytes_up": end.bytes_up,
         "bytes_down": end.bytes_down,
     })
+}
+
+/// How many sessions have ended by each cause, on whatever route: those of routes that are no more count too.
+fn ended(service: &Service) -> BTreeMap<&'static str, u64> {
+    let mut ended = BTreeMap::new();
+    for (_, done) in service.totals().into_values() {
+        for (label, count) in done.ends {
+            *ended.entry(label).or_default() += count;
+        }
+    }
+    ended
 }
 
 /// Every cause, by its label.

@@ -323,7 +323,7 @@ impl<'a> Endpoint<'a> {
         // Those with parameters say themselves when one is wrong.
         match self {
             Self::Sessions => return api::sessions(&service.sessions, &mut query, unknown),
-            Self::Ends => return past::ends(&mut query, unknown),
+            Self::Ends => return past::ends(&admin.service, &mut query, unknown),
             Self::Drain | Self::Undrain => {
                 let route = query.take("route");
                 let (drain, route) = (matches!(self, Self::Drain), route.as_deref());

@@ -37,7 +37,7 @@ mod value;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,24 +78,65 @@ pub struct Loaded {
     pub warnings: Diagnostics,
 }
 
-/// Reads a configuration file. Variables come from the environment, relative paths start at the file's folder.
+/// Reads a configuration file. Variables come from the environment, relative paths start at the file's folder, or in the working
+/// directory where it is a pipe, which has none.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
-    let refuse = |problem| Err(Diagnostics::new(&name, "", vec![problem]));
-    if let Err(error) = read {
-        let help = "name another file with --config, or check who may read this one";
-        return refuse(Diagnostic::error(format!("the file cannot be read: {error}")).help(help));
-    }
-    if bytes.len() as u64 > LONGEST_FILE {
-        let help = "name the configuration, not another file";
-        return refuse(Diagnostic::error("the file has more than 4 MiB").help(help));
-    }
-    let base_dir = path.parent().unwrap_or(Path::new(""));
-    match std::str::from_utf8(&bytes) {
-        Ok(source) => parse(source, &name, base_dir, &|variable| std::env::var(variable).ok()),
-        Err(error) => Err(not_utf8(&name, &bytes, error.valid_up_to())),
+    let text = Text::read(path)?;
+    parse(&text.source, &text.name, &text.base_dir, &variable)
+}
+
+/// Reads the admin listener out of a configuration file, and nothing else: what stands elsewhere may need variables that only sealock
+/// itself is given.
+pub fn load_admin(path: &Path) -> Result<Option<Admin>, Diagnostics> {
+    let text = Text::read(path)?;
+    let (admin, ..) = walk(&text.source, &text.name, &text.base_dir, &variable, admin::read)?;
+    Ok(admin)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// What stands in a file.
+struct Text {
+    name: String,
+    source: String,
+    base_dir: PathBuf,
+}
+
+impl Text {
+    fn read(path: &Path) -> Result<Self, Diagnostics> {
+        let name = path.display().to_string();
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| {
+            let regular = file.metadata()?.is_file();
+            file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+            Ok(regular)
+        });
+        let refuse = |problem| Err(Diagnostics::new(&name, "", vec![problem]));
+        let regular = match read {
+            Ok(regular) => regular,
+            Err(error) => {
+                let help = "name another file with --config, or check who may read this one";
+                return refuse(Diagnostic::error(format!("the file cannot be read: {error}")).help(help));
+            }
+        };
+        if bytes.len() as u64 > LONGEST_FILE {
+            let help = "name the configuration, not another file";
+            return refuse(Diagnostic::error("the file has more than 4 MiB").help(help));
+        }
+        let base_dir = path.parent().filter(|_| regular);
+        match String::from_utf8(bytes) {
+            Ok(source) => Ok(Self {
+                source,
+                base_dir: base_dir.map(Path::to_owned).unwrap_or_default(),
+                name,
+            }),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                Err(not_utf8(&name, error.as_bytes(), at))
+            }
+        }
     }
 }
 
@@ -118,6 +159,20 @@ pub fn parse(
     base_dir: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Diagnostics> {
+    let (mut config, text, warnings) = walk(source, name, base_dir, env, read)?;
+    let name = name.to_owned();
+    config.written = Arc::new(Written { name, text });
+    Ok(Loaded { config, warnings })
+}
+
+/// Takes what is asked for out of a text; gives it with the text, masked, and what is odd about it.
+fn walk<T>(
+    source: &str,
+    name: &str,
+    base_dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    take: impl FnOnce(&Section<'_>) -> Option<T>,
+) -> Result<(T, String, Diagnostics), Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(source);
     // What messages quote.
     let veiled = mask::veil(source, tree.get_ref(), !errors.is_empty());
@@ -134,18 +189,11 @@ pub fn parse(
         shares: RefCell::default(),
         gather_budget: RefCell::default(),
     };
-    let config = read(&Section::open(&reader, Place::Top, 0..0, tree.get_ref()));
+    let taken = take(&Section::open(&reader, Place::Top, 0..0, tree.get_ref()));
     let problems = Diagnostics::new(name, &veiled, reader.problems.into_inner());
-    match config {
-        Some(mut config) if problems.count(Severity::Error) == 0 => {
-            config.written = Arc::new(Written {
-                name: name.to_owned(),
-                text: mask::mask(source, tree.get_ref()),
-            });
-            Ok(Loaded {
-                config,
-                warnings: problems,
-            })
+    match taken {
+        Some(taken) if problems.count(Severity::Error) == 0 => {
+            Ok((taken, mask::mask(source, tree.get_ref()), problems))
         }
         _ => Err(problems),
     }

@@ -7,6 +7,35 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 /// What is logged where nobody says.
 const USUAL: &str = "info";
 
+/// The levels, by name.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+/// What stands in front of every target.
+const ROOT: &str = "sealock::";
+
+/// The targets of what is logged.
+const PARTS: &[&str] = &[
+    "sealock::accept",
+    "sealock::admin::change",
+    "sealock::admin::serve",
+    "sealock::app",
+    "sealock::backend::dial",
+    "sealock::backend::pool",
+    "sealock::backend::search",
+    "sealock::cli",
+    "sealock::limits",
+    "sealock::reload::run",
+    "sealock::session",
+    "sealock::signals",
+    "sealock::telemetry",
+    "sealock::telemetry::level",
+    "sealock::telemetry::log",
+];
+
+/// Names less alike than this are not suggested; longer ones are not compared.
+const ALIKE: f64 = 0.8;
+const LONGEST: usize = 64;
+
 /// The filter of the process's log.
 static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();
 
@@ -95,22 +124,53 @@ pub fn level() -> Option<String> {
     FILTER.get().map(|filter| lock(&filter.level).clone())
 }
 
-/// Says what is wrong with a level. A single word must be one: the filter would take a slip of the pen for the name of a target, and
-/// log nothing else from then on.
+/// Says what is wrong with a level. The filter would take much more: a slip of the pen for the name of a target, which logs nothing else
+/// from then on, or a target that nothing has, which does nothing.
 pub fn check_level(level: &str) -> Result<(), String> {
     parse(level).map(drop)
 }
 
 fn parse(level: &str) -> Result<EnvFilter, String> {
-    let words = level.split(',');
-    for word in words.filter(|word| !word.contains(['=', '['])) {
-        if !["off", "error", "warn", "info", "debug", "trace"].contains(&word) {
-            return Err(format!("{word:?} is not one"));
-        }
-    }
-    EnvFilter::try_new(level)
+    let words: Vec<&str> = level.split(',').map(str::trim).collect();
+    words.iter().try_for_each(|word| check(word))?;
+    EnvFilter::try_new(words.join(","))
         .map(pinned)
         .map_err(|error| error.to_string())
+}
+
+fn check(word: &str) -> Result<(), String> {
+    let (part, level) = match word.split_once('=') {
+        Some((part, level)) => (Some(part), level),
+        None => (None, word),
+    };
+    if !LEVELS.contains(&level) {
+        return Err(format!("{level:?} is not one: they are {}", LEVELS.join(", ")));
+    }
+    // The filter looks how a target begins.
+    match part {
+        Some(part) if part.is_empty() || !PARTS.iter().any(|known| known.starts_with(part)) => {
+            Err(unknown(part))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown(part: &str) -> String {
+    let own = |part: &str| part.trim_start_matches(ROOT).to_ascii_lowercase();
+    let likeness = |known: &str| strsim::jaro_winkler(&own(known), &own(part));
+    let alike = PARTS
+        .iter()
+        .map(|known| (likeness(known), known))
+        .filter(|(likeness, _)| *likeness > ALIKE && part.len() < LONGEST)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let remedy = match alike {
+        Some((_, known)) => format!("did you mean {known}?"),
+        None => {
+            let names: Vec<&str> = PARTS.iter().map(|known| &known[ROOT.len()..]).collect();
+            format!("behind {ROOT} stands one of {}", names.join(", "))
+        }
+    };
+    format!("no part of sealock that logs is called {part:?}: {remedy}")
 }
 
 /// These print payloads at their lowest levels, which must not happen by asking for more of ours.
@@ -130,6 +190,7 @@ fn pinned(filter: EnvFilter) -> EnvFilter {
 mod tests {
     use super::*;
     use crate::telemetry::{LogFormat, lines, log::Queue};
+    use std::path::Path;
     use std::sync::Arc;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -142,7 +203,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let logged = || {
                 tracing::debug!(target: "sealock::session", "of a session");
-                tracing::debug!(target: "sealock::other", "of another");
+                tracing::debug!(target: "sealock::backend::pool", "of another");
                 tracing::trace!(target: "tungstenite", "payload");
                 queue.take().lines().count()
             };
@@ -159,7 +220,7 @@ mod tests {
                 assert_eq!(logged(), count, "{filter:?}");
             }
             level.filter.change("debug").unwrap();
-            for bad in ["sealock=loud", "debgu", "[", ""] {
+            for bad in ["sealock=loud", "debgu", "[", "", "sealock::sesion=debug"] {
                 assert!(level.filter.change(bad).is_err(), "{bad}");
                 assert_eq!(*lock(&level.filter.level), "debug");
                 assert_eq!(logged(), 2, "what cannot be read changes nothing");
@@ -172,15 +233,81 @@ mod tests {
             };
             free.follow(None);
             assert_eq!(logged(), 2, "the file says what it said before");
-            free.follow(Some("sealock::other=debug"));
+            free.follow(Some("sealock::backend=debug"));
             assert_eq!(logged(), 1);
             level.filter.change("warn").unwrap();
-            free.follow(Some("sealock::other=debug"));
+            free.follow(Some("sealock::backend=debug"));
             assert_eq!((logged(), lock(&level.filter.level).as_str()), (0, "warn"));
             free.follow(Some("debug"));
             assert_eq!(logged(), 2);
             free.follow(None);
             assert_eq!((logged(), lock(&level.filter.level).as_str()), (0, USUAL));
         });
+    }
+
+    #[test]
+    fn what_would_do_nothing_is_refused_with_what_was_meant() {
+        for good in [
+            "off",
+            "info,sealock=debug",
+            "warn, sealock::backend::pool=trace",
+            "sealock::ba=off",
+        ] {
+            assert_eq!(check_level(good), Ok(()), "{good}");
+        }
+        for (bad, says) in [
+            ("sealock::sesion=debug", "did you mean sealock::session?"),
+            ("info,session=debug", "did you mean sealock::session?"),
+            (
+                "sealock::backend::pol=debug",
+                "did you mean sealock::backend::pool?",
+            ),
+            ("hyper=debug", "stands one of accept, admin::change, "),
+            ("=debug", "stands one of accept, admin::change, "),
+            ("sealock=5", "\"5\" is not one: they are off, "),
+            ("sealock=", "\"\" is not one"),
+            ("3", "\"3\" is not one"),
+            ("INFO", "\"INFO\" is not one"),
+            ("info,[connection{id=1}]=debug", "is not one: they are "),
+            ("sealock::session", "is not one"),
+        ] {
+            let problem = check_level(bad).unwrap_err();
+            assert!(problem.contains(says), "{bad}: {problem}");
+        }
+    }
+
+    /// The modules that log, under their own names.
+    fn logging(folder: &Path, found: &mut Vec<String>) {
+        let src = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                logging(&path, found);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+                let logs = LEVELS[1..].iter().any(|level| {
+                    let call = format!("tracing::{level}!(");
+                    text.split(&call).skip(1).any(|call| !call.starts_with("target:"))
+                });
+                if logs {
+                    let name = path.strip_prefix(src).unwrap().with_extension("");
+                    let name = name.to_str().unwrap().trim_end_matches("/mod");
+                    found.push(format!("{ROOT}{}", name.replace('/', "::")));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_part_that_logs_is_known_and_told_in_the_page() {
+        let mut found = Vec::new();
+        logging(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut found);
+        found.sort();
+        assert_eq!(found, PARTS);
+        let page = include_str!("../../docs/OPERATIONS.md");
+        for part in PARTS {
+            assert!(page.contains(&format!("`{}`", &part[ROOT.len()..])), "{part}");
+        }
     }
 }

@@ -138,6 +138,8 @@ impl Client {
             let is_last = page.len() < PAGE;
             look.sessions.extend(page);
             if is_last {
+                // All are here. Some of those that were found at first may have ended meanwhile.
+                look.found = look.sessions.len() as u64;
                 break;
             }
         }

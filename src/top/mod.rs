@@ -22,7 +22,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use crate::admin::read_token;
-use crate::config::{self, Config};
+use crate::config;
 use crate::units::parse_duration;
 
 use client::{Client, Token};
@@ -51,7 +51,8 @@ pub struct Top {
     /// How often to look
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = pace)]
     interval: Duration,
-    /// Print one picture as plain text, after one interval, which the rates are of; so it is without a terminal, too
+    /// Print one picture as plain text, after one interval, which the rates are of; so it is without a terminal, and
+    /// where TERM is dumb or not set
     #[arg(long)]
     once: bool,
     /// Show the sessions of one route only
@@ -73,25 +74,27 @@ fn pace(text: &str) -> Result<Duration, String> {
 }
 
 /// Runs the view. 0 when it was left, 1 when there was nothing to look at; none when the configuration is wrong, which has been told.
-pub async fn run(args: Top, load: impl Fn(&Path) -> Option<Config>) -> Option<ExitCode> {
-    let config = match &args.config {
+///
+/// `load` reads the admin listener out of a file, where it has one.
+pub async fn run(args: Top, load: impl Fn(&Path) -> Option<Option<config::Admin>>) -> Option<ExitCode> {
+    let found = match &args.config {
         Some(file) => Some((file.as_path(), load(file)?)),
         None => None,
     };
-    Some(
-        match top(&args, config.as_ref().map(|(file, config)| (*file, config))).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
-                // A reader that has gone is no reason to stop.
-                drop(writeln!(std::io::stderr(), "error: {problem}"));
-                ExitCode::FAILURE
-            }
-        },
-    )
+    Some(match top(&args, found).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            // A reader that has gone is no reason to stop.
+            drop(writeln!(std::io::stderr(), "error: {problem}"));
+            ExitCode::FAILURE
+        }
+    })
 }
 
-async fn top(args: &Top, config: Option<(&Path, &Config)>) -> Result<(), String> {
-    let admin = config.map(|(file, config)| admin(file, config)).transpose()?;
+async fn top(args: &Top, found: Option<(&Path, Option<config::Admin>)>) -> Result<(), String> {
+    let admin = found.map(|(file, admin)| admin.ok_or_else(|| nothing(file)));
+    let admin = admin.transpose()?;
+    let admin = admin.as_ref();
     let url = match admin {
         Some(admin) => format!("http://{}", reachable(admin.bind)?),
         None => args.url.clone().unwrap_or_else(|| DEFAULT_URL.into()),
@@ -103,7 +106,7 @@ async fn top(args: &Top, config: Option<(&Path, &Config)>) -> Result<(), String>
         route: args.route.clone(),
         ..View::default()
     };
-    if args.once || !std::io::stdout().is_terminal() {
+    if args.once || !can_draw() {
         let text = run::once(&client, &view, args.interval).await?;
         let mut out = std::io::stdout().lock();
         // A reader that has gone is no reason to complain.
@@ -115,13 +118,17 @@ async fn top(args: &Top, config: Option<(&Path, &Config)>) -> Result<(), String>
     run::watch(client, view, args.interval, colour).await
 }
 
-fn admin<'a>(file: &Path, config: &'a Config) -> Result<&'a config::Admin, String> {
-    config.admin.as_ref().ok_or_else(|| {
-        format!(
-            "{} has no [admin]: there is nothing to look at\n  help: add [admin] with bind = \"127.0.0.1:9901\", and restart sealock",
-            file.display()
-        )
-    })
+/// Whether standard output is a terminal that can be drawn on.
+fn can_draw() -> bool {
+    let kind = std::env::var_os("TERM").unwrap_or_default();
+    std::io::stdout().is_terminal() && !kind.is_empty() && kind != "dumb"
+}
+
+fn nothing(file: &Path) -> String {
+    format!(
+        "{} has no [admin]: there is nothing to look at\n  help: add [admin] with bind = \"127.0.0.1:9901\", and restart sealock",
+        file.display()
+    )
 }
 
 /// Where a listener can be reached from its own machine.

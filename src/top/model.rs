@@ -212,6 +212,7 @@ fn route(fields: Value, known: &HashMap<&str, Moved>, elapsed: Option<Duration>)
         .filter(|target| target["condition"] == "down")
         .count();
     let state = match down {
+        _ if flag(&fields, "removed") => "removed",
         _ if flag(&fields, "draining") => "draining",
         0 => "open",
         down if down == targets.len() => "down",
@@ -390,10 +391,12 @@ mod tests {
             (json!([down, down]), false, "down", (0, 2)),
             (json!([down]), true, "draining", (0, 1)),
         ] {
-            let fields = json!({ "targets": targets, "draining": draining });
+            let fields = json!({ "targets": targets, "draining": draining, "removed": false });
             let route = super::route(fields.clone(), &HashMap::new(), None);
             assert_eq!((route.state, route.targets), (expected, usable), "{fields}");
         }
+        let removed = json!({ "targets": [], "draining": true, "removed": true });
+        assert_eq!(super::route(removed, &HashMap::new(), None).state, "removed");
     }
 
     #[test]

@@ -613,7 +613,12 @@ async fn what_is_logged_is_changed_until_the_file_says_something_else() {
         ("", "level is missing"),
         ("?level=", "level: \"\" is not one"),
         ("?level=debgu", "level: \"debgu\" is not one"),
-        ("?level=info,sealock=loud", "level: "),
+        ("?level=info,sealock=loud", "level: \"loud\" is not one"),
+        ("?level=sealock=5", "level: \"5\" is not one"),
+        (
+            "?level=info,sealock::sesion=debug",
+            "called \"sealock::sesion\": did you mean sealock::session?",
+        ),
         ("?level=debug&target=sealock", "no parameter \"target\""),
     ] {
         let bad = json(&sealock, &format!("POST /-/log-level{query}"), 400).await;

@@ -519,6 +519,46 @@ async fn routes_are_drained_and_a_reload_is_answered() {
 }
 
 #[tokio::test]
+async fn a_removed_route_is_shown_as_such_and_can_be_drained_and_its_ends_stay() {
+    let browser = Chromium::start().await;
+    let mut scene = Scene::start_with(&format!("reload_interval = \"off\"\n{ADMIN}"), ROUTE).await;
+    let (mut client, _service) = scene.open().await;
+    let console = Console::open(browser, &scene).await;
+    console.live().await;
+    let tab = &console.tab;
+    let file = scene.program.path("sealock.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let removed = text.replace("name = \"test\"", "name = \"renamed\"");
+    assert_ne!(text, removed);
+    std::fs::write(&file, removed).unwrap();
+    let done = ask(&scene, "POST /-/reload", "Host: localhost\r\n").await;
+    assert_eq!(done.status, 200, "{done:?}");
+    console.row("routes-table", "renamed").await;
+    tab.until("document.querySelector('[aria-label=\"Drain route test\"]') && document.querySelector('#routes-table').innerText.includes('removed')")
+        .await;
+    let shown = "[...document.querySelectorAll('#routes-table tbody tr')].find((one) => one.querySelector('[aria-label$=\"route test\"]')).innerText";
+    let shown = tab.evaluate(shown).await;
+    let shown = shown.as_str().unwrap();
+    assert!(
+        !shown.contains("null") && !shown.contains("draining") && !shown.contains("Undrain"),
+        "{shown}"
+    );
+    console.sound().await;
+    console.focus("[aria-label='Drain route test']").await;
+    tab.press("Enter").await;
+    tab.until("document.querySelector('#confirm').open && document.querySelector('#confirm-text').textContent.includes('has removed this route')")
+        .await;
+    tab.press("Tab").await;
+    tab.press("Enter").await;
+    client.expect_close(1012, "service restarts: connect again").await;
+    scene.program.logged("\"cause\":\"drain\"").await;
+    // Its row is gone, and how it ended is counted still.
+    tab.until("!document.querySelector('#routes-table [aria-label$=\"route test\"]')")
+        .await;
+    console.row("causes-table", "drain").await;
+}
+
+#[tokio::test]
 async fn the_token_is_asked_for_and_kept_only_where_that_is_wanted() {
     let browser = Chromium::start().await;
     let scene = Scene::start_with(&format!("{ADMIN}token = \"{TOKEN}\"\n"), ROUTE).await;
@@ -554,9 +594,21 @@ async fn the_token_is_asked_for_and_kept_only_where_that_is_wanted() {
     console.live().await;
     tab.go(&url).await;
     console.live().await;
+    console.row("sessions-table", "neighbour").await;
+    tab.evaluate(
+        "(() => { document.querySelector('#search').value = 'typed'; document.title = 'before'; })()",
+    )
+    .await;
     tab.click("#sign-out").await;
-    tab.until("document.body.dataset.state === 'locked'").await;
+    tab.until("document.title !== 'before' && document.body?.dataset.state === 'locked'")
+        .await;
     assert_eq!(tab.evaluate("sessionStorage.length").await, 0);
+    // What it was good for went with it.
+    assert_eq!(
+        tab.evaluate("['#sessions-table tbody', '#routes-table tbody', '#tiles', '#config-text', '#by-route'].map((one) => /neighbour|tcp:|listener|Sessions/.test(document.querySelector(one)?.textContent ?? ''))").await,
+        json!([false, false, false, false, false])
+    );
+    assert_eq!(tab.evaluate("document.querySelector('#search').value").await, "");
 }
 
 #[tokio::test]

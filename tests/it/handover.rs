@@ -302,7 +302,11 @@ async fn sockets_that_are_not_as_they_should_be_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sealock.toml");
     for (bind, names, says) in [
-        ("systemd:public", None, "systemd has passed no sockets"),
+        (
+            "systemd:public",
+            None,
+            "systemd has passed no sockets\n  help: start the socket unit: systemctl enable --now sealock.socket",
+        ),
         (
             "systemd:public",
             Some("inner:outer"),

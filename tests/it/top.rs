@@ -198,6 +198,42 @@ async fn a_file_without_an_admin_listener_says_so() {
     assert_eq!(both.code, Some(2));
 }
 
+#[tokio::test]
+async fn variables_elsewhere_in_the_file_are_no_concern_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let sealock = two_routes(&format!("[admin]\nbind = \"{address}\"\n")).await;
+    let config = dir.path().join("sealock.toml");
+    let routes = "[[listener]]\nbind = \"0.0.0.0:443\"\ncert_file = \"${CREDENTIALS_OF_NOBODY}/tls.crt\"\n\
+                  key_file = \"${CREDENTIALS_OF_NOBODY}/tls.key\"\n";
+    let look = async |admin: &str| {
+        std::fs::write(&config, format!("{admin}\n{routes}")).unwrap();
+        once(&["--config", config.to_str().unwrap()]).await
+    };
+    let output = look(&format!("[admin]\nbind = \"{address}\"")).await;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert!(output.stdout.contains("Routes 2"), "{output:?}");
+    let own = look("[admin]\nbind = \"127.0.0.1:9\"\ntoken_file = \"${TOKENS_OF_NOBODY}/token\"").await;
+    assert_eq!(own.code, Some(78), "{own:?}");
+    assert!(own.stderr.contains("TOKENS_OF_NOBODY is not set"), "{own:?}");
+    assert!(!own.stderr.contains("CREDENTIALS_OF_NOBODY"), "{own:?}");
+    drop(sealock);
+}
+
+#[tokio::test]
+async fn a_terminal_that_cannot_be_drawn_on_gets_one_picture() {
+    let sealock = two_routes(ADMIN).await;
+    for kind in ["dumb", ""] {
+        let line = format!("top {} --interval 100ms", url(&sealock));
+        let mut terminal = Terminal::sealock(&line, &[("TERM", kind)]);
+        terminal.shows("after ").await;
+        let output = terminal.output();
+        assert!(output.contains("Routes 2, by route"), "{output}");
+        assert!(!output.contains('\x1b'), "{output:?}");
+        assert_eq!(terminal.end().await, "0");
+    }
+}
+
 /// Something that answers each request, by its line.
 async fn impostor(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -252,6 +288,28 @@ async fn very_many_sessions_come_in_pages_and_not_without_end() {
         .skip(2)
         .map(|row| row.split_whitespace().next().unwrap().parse::<u64>().unwrap());
     assert!(ids.eq((1..=10_000).rev()));
+}
+
+#[tokio::test]
+async fn sessions_that_end_between_two_pages_are_not_left_out() {
+    // 1500 at first, of which the second page has none any more.
+    let sealock = impostor(|line| {
+        let body = if line.starts_with("GET /api/v1/status ") {
+            r#"{"version":"1","state":"ready"}"#.into()
+        } else if line.starts_with("GET /api/v1/sessions?limit=1000&after=0 ") {
+            let ids: Vec<String> = (1..=1000).map(|id| format!("{{\"id\":{id}}}")).collect();
+            format!("{{\"found\":1500,\"sessions\":[{}]}}", ids.join(","))
+        } else {
+            r#"{"found":0,"sessions":[]}"#.into()
+        };
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    });
+    let output = once(&[&sealock.await, "--sort", "id"]).await;
+    assert!(
+        output.stdout.contains("\nSessions 1000, by id\n"),
+        "{}",
+        output.stdout
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ const KEPT_ENDS = 200;
 
 const overview = new views.Overview();
 const hour = new Hour();
-const routes = views.routesTable((route) => askToDrain(route.name, route.draining));
+const routes = views.routesTable((route) => askToDrain(route.name, views.canUndrain(route), route.removed));
 const sessions = views.sessionsTable(askToClose);
 const causes = views.causesTable();
 const ends = views.endsTable(() => state.about);
@@ -98,7 +98,7 @@ async function refresh() {
     state.found = listed.found;
   }
   showSessions();
-  const found = views.causes(told.routes, status.refusals, [...state.sessionEnds, ...state.refusals], state.about);
+  const found = views.causes(ended.ended, status.refusals, [...state.sessionEnds, ...state.refusals], state.about);
   causes.update(found);
   $("no-causes").hidden = found.length > 0;
   showEnds();
@@ -154,8 +154,17 @@ function away(error) {
 
 // ---- The token.
 
+/** Forgets the token and all that it was good for, what is typed included: nothing of it stays in the page. */
+function leave() {
+  api.forget();
+  for (const form of document.forms) form.reset();
+  location.reload();
+}
+
 function signIn() {
   const wrong = api.hasToken();
+  // It was the token, and is no longer.
+  if (state.seen) return leave();
   api.forget();
   document.body.dataset.state = "locked";
   $("figures").hidden = true;
@@ -182,10 +191,7 @@ $("sign-in-form").addEventListener("submit", (event) => {
   });
 });
 
-$("sign-out").addEventListener("click", () => {
-  api.forget();
-  look();
-});
+$("sign-out").addEventListener("click", leave);
 
 // ---- Sessions and ends.
 
@@ -309,12 +315,13 @@ async function askToClose(session) {
   await change(`/api/v1/sessions/${session.id}/close`, {}, () => `Session ${session.id} was told to end.`);
 }
 
-async function askToDrain(route, draining) {
+async function askToDrain(route, draining, removed = false) {
   const what = route === undefined ? "the process" : `route ${route}`;
   const title = `${draining ? "Undrain" : "Drain"} ${what}?`;
-  const text = draining
-    ? "New sessions are taken again. Those that were told to go will go all the same."
-    : "New sessions are refused with 503, and those that run are told 1012, one after another, each between two records.";
+  const goes = "those that run are told 1012, one after another, each between two records.";
+  let text = `New sessions are refused with 503, and ${goes}`;
+  if (draining) text = "New sessions are taken again. Those that were told to go will go all the same.";
+  if (removed) text = `A reload has removed this route: no session begins on it, and ${goes}`;
   if (!(await confirmed(title, text, title.slice(0, -1)))) return;
   const told = ({ sessions }) => (draining ? `Sessions are taken again: ${what}.` : `Draining ${what}: ${words.plural(sessions, "session")} will be told.`);
   await change(draining ? "/-/undrain" : "/-/drain", route === undefined ? {} : { route }, told);

@@ -141,20 +141,29 @@ function targets(cell, { targets }) {
   });
 }
 
+const service = (route) => {
+  // A reload has taken it away; what it was drained before means nothing any more.
+  if (route.removed) return ["idle", "removed"];
+  return route.draining ? ["warn", "draining"] : ["good", "in service"];
+};
+
+/** One that is no more takes no sessions again; those that it has can be sent away. */
+export const canUndrain = (route) => route.draining && !route.removed;
+
 export function routesTable(ask) {
   const rate = (name, word) => (cell, row) => pair(cell, word(row.rates[`${name}_up`]), word(row.rates[`${name}_down`]));
   return new Table($("routes-table"), {
     key: (row) => row.name,
     sort: { label: "Route", descending: false },
     columns: [
-      { label: "Route", by: (row) => row.name, cell: (cell, row) => lines(cell, row.name, `${row.hosts.join(", ")}${row.path}`) },
-      { label: "State", by: (row) => row.draining, cell: (cell, row) => state(cell, row.draining ? "warn" : "good", row.draining ? "draining" : "in service") },
+      { label: "Route", by: (row) => row.name, cell: (cell, row) => lines(cell, row.name, row.removed ? "" : `${row.hosts.join(", ")}${row.path}`) },
+      { label: "State", by: (row) => service(row)[1], cell: (cell, row) => state(cell, ...service(row)) },
       { label: "Targets", cell: targets },
       { label: "Sessions", number: true, first: "descending", by: (row) => row.sessions, cell: (cell, row) => lines(cell, words.number(row.sessions), row.queued ? `${words.number(row.queued)} wait` : "") },
       { label: "Messages", number: true, first: "descending", by: (row) => (row.rates.messages_up ?? 0) + (row.rates.messages_down ?? 0), cell: rate("messages", words.countEach) },
       { label: "Bytes", number: true, first: "descending", by: (row) => (row.rates.bytes_up ?? 0) + (row.rates.bytes_down ?? 0), cell: rate("bytes", words.bytesEach) },
       { label: "Last hour, bytes", className: "wide", cell: hour },
-      { label: "Actions", hidden: true, className: "act", cell: (cell, row) => action(cell, row.draining ? "Undrain" : "Drain", `route ${row.name}`, () => ask(row)) },
+      { label: "Actions", hidden: true, className: "act", cell: (cell, row) => action(cell, canUndrain(row) ? "Undrain" : "Drain", `route ${row.name}`, () => ask(row)) },
     ],
   });
 }
@@ -261,8 +270,8 @@ export const causesTable = () =>
     ],
   });
 
-/** How often each cause was met, with its latest end. */
-export function causes(routes, refusals, ends, about) {
+/** How often each cause was met, by sessions and by what did not become one, with its latest end. */
+export function causes(ended, refusals, ends, about) {
   const rows = new Map();
   const add = (counts) => {
     for (const [cause, count] of Object.entries(counts)) {
@@ -271,7 +280,7 @@ export function causes(routes, refusals, ends, about) {
       rows.set(cause, row);
     }
   };
-  routes.forEach((route) => add(route.ends));
+  add(ended);
   add(refusals);
   for (const end of ends) {
     const row = rows.get(end.cause);

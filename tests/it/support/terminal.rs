@@ -41,6 +41,7 @@ impl Terminal {
             .env("PROGRAM", env!("CARGO_BIN_EXE_sealock"))
             .env("ARGUMENTS", arguments)
             .env("SHELL", "/bin/sh")
+            .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
