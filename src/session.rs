@@ -260,6 +260,7 @@ fn bridge(
         subprotocol: subprotocol.map(String::into_boxed_str),
         start: Instant::now(),
         live,
+        list: Arc::clone(&service.sessions),
     });
     // Asked to end before it was listed: nobody else would tell it.
     if service.closing.is_cancelled() {

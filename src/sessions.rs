@@ -35,6 +35,8 @@ pub struct Session {
     pub start: Instant,
     /// What it does.
     pub live: Arc<Live>,
+    /// Where it is listed.
+    pub list: Arc<Sessions>,
 }
 
 impl Session {
@@ -62,7 +64,7 @@ struct Shard {
 }
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Sessions {
     shards: [Mutex<Shard>; SHARDS],
     /// Held by whoever adds up or folds: what is folded halfway would be missing from the sums.
@@ -74,22 +76,23 @@ pub const REMOVED: &str = "";
 
 /// A session's place in the list, until it is dropped.
 #[derive(Debug)]
-pub struct Listed {
-    sessions: Arc<Sessions>,
-    session: Arc<Session>,
+pub struct Listed(Arc<Session>);
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the sessions, which know their list.
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
 }
 
 impl Sessions {
     /// Lists a session.
-    pub fn list(self: &Arc<Self>, session: Session) -> Listed {
+    pub fn list(&self, session: Session) -> Listed {
         let session = Arc::new(session);
         self.shard(session.id)
             .live
             .insert(session.id, Arc::clone(&session));
-        Listed {
-            sessions: Arc::clone(self),
-            session,
-        }
+        Listed(session)
     }
 
     /// One session, if it runs.
@@ -209,7 +212,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Listed {
     /// The session.
     pub fn session(&self) -> &Arc<Session> {
-        &self.session
+        &self.0
     }
 
     /// Takes a session off that has ended so.
@@ -218,18 +221,19 @@ impl Listed {
     }
 
     fn take_off(&self, counters: &Counters, label: Option<&'static str>) {
-        let mut shard = self.sessions.shard(self.session.id);
-        if shard.live.remove(&self.session.id).is_none() {
+        let session = &self.0;
+        let mut shard = session.list.shard(session.id);
+        if shard.live.remove(&session.id).is_none() {
             return;
         }
-        let route = &self.session.route.name;
+        let route = &session.route.name;
         // By hand: an entry would need the name as its own, each time.
         if !shard.done.contains_key(route) {
             shard.done.insert(route.clone(), Done::default());
         }
         if let Some(done) = shard.done.get_mut(route) {
             done.counters += counters;
-            done.lasted += self.session.start.elapsed();
+            done.lasted += session.start.elapsed();
             if let Some(label) = label {
                 *done.ends.entry(label).or_default() += 1;
             }
@@ -240,7 +244,7 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         // One that was cut without an end of its own.
-        self.take_off(&self.session.live.state().settled(), None);
+        self.take_off(&self.0.live.state().settled(), None);
     }
 }
 

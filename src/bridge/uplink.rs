@@ -35,7 +35,7 @@ pub(super) struct Uplink {
     /// Bytes of the current message that were counted as delivered.
     counted: u64,
     /// Frames that brought nothing of a message, since the caller last asked.
-    barren: u64,
+    barren: u32,
 }
 
 /// What is done with messages.
@@ -94,7 +94,7 @@ impl Uplink {
     /// How many frames have brought nothing of a message since this was last asked: control frames, empty fragments, and those of a message
     /// that is being dropped. Each is as much work as a message.
     pub(super) fn take_barren(&mut self) -> u64 {
-        std::mem::take(&mut self.barren)
+        std::mem::take(&mut self.barren).into()
     }
 
     /// The kind of the client's first message, once it has sent one.
@@ -183,12 +183,12 @@ impl Uplink {
     fn event(&mut self, mode: Mode, consumed: usize, event: Event<'_>, pass: &mut Pass<'_>) -> Option<Stop> {
         match event {
             Event::Message(part) => {
-                self.barren += u64::from(part.data.is_empty() && !part.end);
+                self.barren += u32::from(part.data.is_empty() && !part.end);
                 self.message(mode, part, pass)
             }
             Event::Skipped(len) => {
                 // More was used than that where a frame began.
-                self.barren += u64::from(consumed > len);
+                self.barren += u32::from(consumed > len);
                 pass.counters.lost_up += len as u64;
                 None
             }
