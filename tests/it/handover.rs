@@ -188,7 +188,7 @@ async fn who_waits_for_room_is_served_before_a_shared_port_closes() {
 
 #[tokio::test]
 async fn what_cannot_be_accepted_any_more_is_counted() {
-    // More than can be refused one after another before the end.
+    // More than can be refused one after another before the end, on most machines.
     const CLIENTS: usize = 400;
     let echo = Backend::echo().await;
     let file = file("bind = \"127.0.0.1:0\"\nreuse_port = true", echo);
@@ -202,17 +202,16 @@ async fn what_cannot_be_accepted_any_more_is_counted() {
     }
     sealock.logged("cannot accept connections").await;
     sealock.signal("TERM").await;
-    let log = sealock.logged("queued connections are lost").await;
-    let told = log
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-        .find_map(|record| record["lost"].as_u64())
-        .unwrap_or_else(|| panic!("{log}"));
     assert_eq!(sealock.exit().await, Some(0));
     let log = sealock.logged("all sessions have ended").await;
+    // How many can be refused before the end is a matter of the machine.
+    let lost = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["lost"].as_u64())
+        .sum::<u64>();
     let refused = log.matches("\"cause\":\"out_of_descriptors\"").count();
-    assert!(told > 0 && refused > 0);
-    assert_eq!(usize::try_from(told).unwrap() + refused, CLIENTS);
+    assert!(refused > 0);
+    assert_eq!(usize::try_from(lost).unwrap() + refused, CLIENTS);
     // Which is said once, and not for each.
     assert_eq!(log.matches("cannot accept connections").count(), 1);
 }
