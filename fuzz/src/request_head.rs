@@ -212,7 +212,7 @@ async fn meet(data: &[u8], manner: Manner) -> Visit {
     }));
     let start = Instant::now();
     let serving = async {
-        let served_in_time = timeout(LONGEST, serve(server, tokio::time::Instant::now(), BOUNDS, &door))
+        let served_in_time = timeout(LONGEST, serve(server, Instant::now(), BOUNDS, &door))
             .await
             .expect("it hangs");
         assert!(start.elapsed() <= LONGEST);
