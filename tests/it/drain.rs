@@ -233,3 +233,32 @@ async fn who_was_not_told_yet_stays_when_the_drain_is_called_off() {
     assert!(stay > 0, "all of them were told");
     println!("{stay} of {SESSIONS} stay");
 }
+
+/// What was read of a client is its backend's, also where its rate makes it wait.
+#[tokio::test]
+async fn what_waits_for_its_rate_is_delivered_before_the_end() {
+    let echo = Backend::echo().await;
+    let route = format!(
+        "[[route]]\nname = \"echo\"\npath = \"/echo\"\nbackend = \"tcp://{echo}\"\nframing = \"lines\"\nmessage_rate = \"10/s\"\n"
+    );
+    let top = "drain_window = \"0s\"\nshutdown_timeout = \"9s\"";
+    let mut sealock = Program::start_with(top, &route).await;
+    let mut client = Client::plain(sealock.plain, "/echo").await;
+    let messages = b"one line".repeat(30);
+    let frames: Vec<u8> = messages
+        .chunks(8)
+        .flat_map(|message| frame(true, BINARY, message))
+        .collect();
+    client.raw(&frames).await;
+    client.message().await;
+    sealock.signal("TERM").await;
+    for _ in 1..30 {
+        assert_eq!(client.message().await.1, b"one line");
+    }
+    client.expect_close(1001, "server is shutting down").await;
+    let record = sealock.ended("shutdown").await;
+    assert_eq!(
+        (&record["messages_up"], &record["lost_up"]),
+        (&30.into(), &0.into())
+    );
+}

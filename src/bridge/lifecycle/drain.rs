@@ -21,6 +21,8 @@ pub(super) struct Drain {
     pub(super) heard: Instant,
     /// The client's messages are read no more, but to the end of one that has begun.
     pub(super) holding: bool,
+    /// So it is, and all that was read of them is with the backend.
+    pub(super) held: bool,
 }
 
 /// Neither side says anything more.
@@ -38,6 +40,7 @@ impl Lifecycle {
                 since: now,
                 heard: now,
                 holding: false,
+                held: false,
             })
         });
     }
@@ -65,6 +68,13 @@ impl Lifecycle {
     /// True while the client's messages are left where they are: it is about to be told that it has to go.
     pub(in crate::bridge) fn is_holding(&self) -> bool {
         self.is_draining() && self.drain.as_ref().is_some_and(|drain| drain.holding)
+    }
+
+    /// Whether the client's messages are left where they are now, and all that was read of them is with the backend.
+    pub(in crate::bridge) fn set_held(&mut self, held: bool) {
+        if let Some(drain) = &mut self.drain {
+            drain.held = held;
+        }
     }
 
     /// True while it was asked to end and has not begun to.

@@ -614,6 +614,7 @@ mod tests {
             ms += 50;
         }
         assert_eq!(ms, 1000 + 6700);
+        busy.set_held(true);
         for answer in 0..3 {
             ms += 900;
             busy.backend_received(at(ms), 1, false);

@@ -95,7 +95,7 @@ impl Lifecycle {
                         run(Some(drain.since + t.drain / 3), Timer::Hold);
                     }
                     run(Some(drain.since + t.drain), Timer::Overdue);
-                    let read = (reading_client || drain.holding) && reading_backend;
+                    let read = (reading_client || drain.held) && reading_backend;
                     // Only between records, and with all of them delivered.
                     if read && self.is_between() {
                         run(Some(self.good_moment(drain)), Timer::Drain);

@@ -227,9 +227,13 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             Input::Ended => return false,
         };
         let starved = self.short && !self.to_backend.held().is_empty();
-        let held =
-            self.life.is_holding() && !self.up.is_inside() && self.up.begins_message(&self.from_client.left);
-        let reading = self.to_backend.ready().is_empty() && !starved && !held && !self.life.is_throttled();
+        let held = self.life.is_holding()
+            && !self.from_client.fresh
+            && !self.up.is_inside()
+            && self.up.begins_message(&self.from_client.left);
+        let could = self.to_backend.ready().is_empty() && !starved && !self.life.is_throttled();
+        self.life.set_held(held && could);
+        let reading = could && !held;
         if reading && !self.from_client.reading {
             self.life.client_resumed(now);
         }
