@@ -132,13 +132,10 @@ async fn one(stage: &Stage, case: Case, secure: bool) {
         Opening::Session(_) if secure && !vanishes => (Door::Tls, false),
         Opening::Session(_) => (Door::Plain, false),
     };
-    let mut visit = match Visit::begin(stage, next_client(), door, hasty, vanishes).await {
-        Ok(visit) => visit,
-        Err(error) => {
-            return stage
-                .books
-                .complain(format!("{}: cannot connect: {error}", case.kind));
-        }
+    let Ok(mut visit) = Visit::begin(stage, next_client(), door, hasty, vanishes).await else {
+        return stage
+            .books
+            .count("faults that did not get as far as to be one", 1);
     };
     visit.view.kind = case.kind;
     visit.view.expected = case.expected;
@@ -184,8 +181,15 @@ impl Visit {
             received: (0, 0),
             complete: false,
         };
-        let connection = Connection::secure(stream, security).await?;
-        Ok(Self { connection, view })
+        let address = stream.local_addr()?;
+        match Connection::secure(stream, security).await {
+            Ok(connection) => Ok(Self { connection, view }),
+            Err(error) => {
+                // It has a record all the same, which says whether that may be.
+                stage.books.client(address, view);
+                Err(error)
+            }
+        }
     }
 
     fn end(self, stage: &Stage) {

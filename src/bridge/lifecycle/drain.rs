@@ -11,7 +11,8 @@ use crate::close::CloseReason;
 /// side has sent anything for a while, which is short where every message seems to have its answer. Of the time that there is
 /// (`Timeouts::drain`), a third is given to a question without any answer. After a tenth, a chat that is never quiet ends right behind an
 /// answer, if each message has had one. After a third, the messages of a client that always has others under way are left where they are,
-/// so that those can be answered; they are dropped with the end, as nobody could tell their answers. After two thirds it ends between any
+/// so that those can be answered; where each message has had its answer, they are dropped with the end, as nobody could tell theirs, and
+/// elsewhere they still go to the backend. After two thirds it ends between any
 /// two records, and in the end anywhere.
 #[derive(Debug)]
 pub(super) struct Drain {

@@ -623,6 +623,20 @@ mod tests {
         // What it has sent meanwhile is not carried out.
         assert_eq!(busy.client_input(), Input::Discard);
 
+        // Messages without answers are no questions: they reach the backend, as far as they were sent.
+        let mut telling = life(start);
+        telling.drain(at(1000), CloseReason::Drain);
+        for ms in (1000..).step_by(50) {
+            if telling.is_holding() {
+                break;
+            }
+            telling.client_received(at(ms), 1, None, true);
+            assert!(!told(&mut telling, ms), "{ms}");
+        }
+        telling.set_held(true);
+        assert!(!told(&mut telling, 1000 + 13_300) && told(&mut telling, 1000 + 13_334));
+        assert_eq!(telling.client_input(), Input::Forward);
+
         // Lines that nobody has asked for, and that never end: between two of them. Sooner where the client has been silent.
         for (heard, expected) in [(None, 1000 + 6700), (Some(4000), 4000 + 6700)] {
             let mut chatty = life(start);

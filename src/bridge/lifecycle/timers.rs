@@ -156,10 +156,11 @@ impl Lifecycle {
             }
             Timer::Drain => {
                 if let Some(&Drain { reason, holding, .. }) = self.drain.as_deref() {
-                    match holding {
-                        // What was left where it is stays without an answer: it must not be carried out.
-                        true => self.tell(reason, false),
-                        false => self.stop(reason),
+                    if holding && self.balance == 0 {
+                        // Each message has an answer, and those of what was left could not be told: it must not be carried out.
+                        self.tell(reason, false);
+                    } else {
+                        self.stop(reason);
                     }
                 }
             }
