@@ -48,15 +48,16 @@ impl Lifecycle {
         first
     }
 
-    /// Acts on every deadline that has passed. `cut`: the backend has part of a record.
+    /// Acts on every deadline that has passed; true when there was one. `cut`: the backend has part of a record.
     pub(in crate::bridge) fn tick(
         &mut self,
         now: Instant,
         reading_client: bool,
         reading_backend: bool,
         cut: bool,
-    ) {
+    ) -> bool {
         // One at a time: each may move the others.
+        let mut any = false;
         loop {
             let mut first = None;
             self.timers(reading_client, reading_backend, |at, timer| {
@@ -65,8 +66,9 @@ impl Lifecycle {
                 }
             });
             let Some((_, timer)) = first else {
-                return;
+                return any;
             };
+            any = true;
             self.fire(timer, now, cut);
         }
     }

@@ -171,8 +171,9 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.to_client.borrow(output);
             progress |= self.read_backend(cx, now, input);
             if self.life.is_draining() {
-                // Behind an answer, before the client can have seen it: no request is on its way then.
-                self.tick(now);
+                // Behind an answer, before the client can have seen it: no request is on its way then. What a deadline has changed is for
+                // the reads and writes of another turn, without which nothing would wake the session.
+                progress |= self.tick(now);
             }
             progress |= self.obey();
             progress |= self.write_client(cx, now);
@@ -193,9 +194,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         Poll::Pending
     }
 
-    fn tick(&mut self, now: Instant) {
+    /// True when a deadline had passed.
+    fn tick(&mut self, now: Instant) -> bool {
         let (client, backend) = (self.from_client.reading, self.from_backend.reading);
-        self.life.tick(now, client, backend, self.up.is_cut());
+        self.life.tick(now, client, backend, self.up.is_cut())
     }
 
     /// Sets the timer to the lifecycle's deadline; false when that is over already. A timer that was set earlier than needed stays:
