@@ -262,3 +262,19 @@ async fn what_waits_for_its_rate_is_delivered_before_the_end() {
         (&30.into(), &0.into())
     );
 }
+
+/// Who takes nothing is given up while its session looks for a good moment, and its backend is let go.
+#[tokio::test]
+async fn who_does_not_read_is_given_up_during_a_drain_too() {
+    let route = "framing = \"raw\"\nwrite_timeout = \"1s\"\nlinger = \"100ms\"\nping_interval = \"off\"";
+    let mut scene = Scene::start_with(ADMIN, route).await;
+    let (client, mut service) = scene.open().await;
+    let flood = tokio::spawn(async move { while service.write_all(&[b'x'; 64 << 10]).await.is_ok() {} });
+    while admin::json(&scene.program, "GET /api/v1/sessions?route=test", 200).await["sessions"][0]["client_blocked"]
+        != true
+    {}
+    admin::json(&scene.program, "POST /-/drain?route=test", 202).await;
+    scene.ended("client_not_reading", json!({"route": "test"})).await;
+    flood.await.unwrap();
+    drop(client);
+}
