@@ -414,7 +414,7 @@ async fn a_configuration_out_of_a_pipe_is_read_once() {
     assert!(text.contains("\"tls.crt\""), "{text}");
     for name in ["/dev/stdin", "/dev/fd/0"] {
         let mut program = Program::start_from(
-            &format!("cat sealock.toml | exec \"$0\" run -c {name}"),
+            &format!("exec \"$0\" run -c {name} < <(cat sealock.toml)"),
             dir.path(),
         )
         .await;

@@ -117,7 +117,7 @@ impl Program {
 
     /// Starts sealock by a line of the shell, which finds it as `$0`, in a folder. It has two listeners and the admin listener.
     pub async fn start_from(line: &str, folder: &Path) -> Self {
-        let mut command = Command::new("sh");
+        let mut command = Command::new("bash");
         command
             .args(["-c", line, env!("CARGO_BIN_EXE_sealock")])
             .current_dir(folder);
