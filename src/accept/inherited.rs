@@ -75,9 +75,5 @@ fn listener(socket: std::net::TcpListener) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     let address = socket.local_addr()?;
     crate::addr::tune(&socket, address.ip())?;
-    Ok(Listener {
-        socket: tokio::net::TcpListener::from_std(socket)?,
-        address,
-        shares_port: false,
-    })
+    Listener::of(tokio::net::TcpListener::from_std(socket)?, false)
 }

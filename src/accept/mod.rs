@@ -57,9 +57,11 @@ pub struct Listener {
     address: SocketAddr,
     /// Other processes may listen on the port with sockets of their own.
     shares_port: bool,
+    spare: Spare,
 }
 
 /// A descriptor that is given up for a connection where there is no other: so each can be told, one after another.
+#[derive(Debug, Default)]
 struct Spare(Option<OwnedFd>);
 
 impl Spare {
@@ -184,15 +186,20 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
     // Once for all connections: five system calls less for each.
     crate::addr::tune(&socket, address.ip())?;
     let socket = socket.listen(BACKLOG)?;
-    let address = socket.local_addr()?;
-    Ok(Listener {
-        address,
-        shares_port: reuse_port,
-        socket,
-    })
+    Listener::of(socket, reuse_port)
 }
 
 impl Listener {
+    fn of(socket: TcpListener, shares_port: bool) -> io::Result<Self> {
+        Ok(Self {
+            address: socket.local_addr()?,
+            shares_port,
+            // Now, while there are descriptors.
+            spare: Spare::of(&socket),
+            socket,
+        })
+    }
+
     /// The address that was bound.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -202,14 +209,14 @@ impl Listener {
     /// kernel. What waits there in the end waits on, if the socket is another process's too; if it is only the port, it is accepted
     /// before the socket closes, with a permit or, where there is none left, without. Who has left already costs nothing of the pace.
     pub async fn serve(
-        self,
+        mut self,
         room: Arc<Room>,
         pace: &Pace,
         stop: CancellationToken,
         mut on_connection: impl FnMut(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>),
     ) {
         let (mut pause, mut failures) = (BACK_OFF.0, Failures::default());
-        let mut spare = Spare::of(&self.socket);
+        let mut spare = std::mem::take(&mut self.spare);
         let next = async || {
             let permit = room.permit(pace, || self.is_waited_at()).await;
             pace.wait().await;
@@ -298,15 +305,29 @@ impl Listener {
             }
         }
         if failed {
-            // One descriptor, for one after another.
             drop(spare);
-            let mut lost = 0_u64;
-            while let Ok(Ok(_)) = timeout_at(end, self.socket.accept()).await {
-                lost += 1;
+            self.lose(end).await;
+        }
+    }
+
+    /// Resets what is still queued at `end`, with one descriptor for one after another, and tells how many they were.
+    async fn lose(&self, end: Instant) {
+        let patience = end + OVERLAP;
+        let mut lost = 0_u64;
+        while let Ok(accepted) = timeout_at(end, self.socket.accept()).await {
+            match accepted {
+                Ok(_) => lost += 1,
+                Err(error) if is_of_one_connection(&error) => {}
+                // Who is being refused has the last descriptor, and not for long.
+                Err(_) if Instant::now() < patience => tokio::time::sleep(BACK_OFF.0).await,
+                Err(error) => {
+                    tracing::error!(%error, listener = %self.address, "more connections are lost than could be counted");
+                    break;
+                }
             }
-            if lost > 0 {
-                tracing::error!(lost, listener = %self.address, "queued connections are lost");
-            }
+        }
+        if lost > 0 {
+            tracing::error!(lost, listener = %self.address, "queued connections are lost");
         }
     }
 }

@@ -210,7 +210,7 @@ async fn what_cannot_be_accepted_any_more_is_counted() {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["lost"].as_u64())
         .sum::<u64>();
     let refused = log.matches("\"cause\":\"out_of_descriptors\"").count();
-    assert!(refused > 0);
+    assert!(refused > 0, "{log}");
     assert_eq!(usize::try_from(lost).unwrap() + refused, CLIENTS);
     // Which is said once, and not for each.
     assert_eq!(log.matches("cannot accept connections").count(), 1);
