@@ -648,18 +648,14 @@ async fn bulk_in_both_directions_waits_for_no_timer() {
         let client_wire = Wire::new(client_wire, &reset, held);
         let backend_wire = Wire::new(backend_wire, &reset, 0);
         // A task of its own, so that nothing but its own wake-ups runs it.
-        let session = tokio::spawn(async move {
-            let live = Arc::default();
-            run(
-                client_wire,
-                Vec::new(),
-                backend_wire,
-                Arc::new(settings),
-                live,
-                Arc::default(),
-            )
-            .await
-        });
+        let session = tokio::spawn(run(
+            client_wire,
+            Vec::new(),
+            backend_wire,
+            Arc::new(settings),
+            Arc::default(),
+            Arc::default(),
+        ));
 
         let (mut client_read, mut client_write) = tokio::io::split(client_io);
         let (mut backend_read, mut backend_write) = tokio::io::split(backend_io);
@@ -729,18 +725,14 @@ async fn an_end_of_stream_that_has_to_wait_is_not_forgotten() {
     let mut client_wire = Wire::new(client_wire, &reset, 100);
     client_wire.farewell = b"bye".to_vec();
     let backend_wire = Wire::new(backend_wire, &Arc::default(), 0);
-    let session = tokio::spawn(async move {
-        let live = Arc::default();
-        run(
-            client_wire,
-            Vec::new(),
-            backend_wire,
-            Arc::new(settings),
-            live,
-            Arc::default(),
-        )
-        .await
-    });
+    let session = tokio::spawn(run(
+        client_wire,
+        Vec::new(),
+        backend_wire,
+        Arc::new(settings),
+        Arc::default(),
+        Arc::default(),
+    ));
     let peers = async {
         client.write_all(&close).await.unwrap();
         assert_eq!(backend.read(&mut [0; 1]).await.unwrap(), 0);

@@ -12,8 +12,7 @@ use crate::close::CloseReason;
 /// (`Timeouts::drain`), a third is given to a question without any answer. After a tenth, a chat that is never quiet ends right behind an
 /// answer, if each message has had one. After a third, the messages of a client that always has others under way are left where they are,
 /// so that those can be answered; where each message has had its answer, they are dropped with the end, as nobody could tell theirs, and
-/// elsewhere they still go to the backend. After two thirds it ends between any
-/// two records, and in the end anywhere.
+/// elsewhere they still go to the backend. After two thirds it ends between any two records, and in the end anywhere.
 #[derive(Debug)]
 pub(super) struct Drain {
     pub(super) reason: CloseReason,
