@@ -255,8 +255,12 @@ impl Lifecycle {
 
     /// Why the session ended, once both sides are closed.
     pub(super) fn over(&self) -> Option<CloseReason> {
-        let over = self.client_is_closed() && self.backend_is_closed();
-        over.then(|| self.reason.unwrap_or(CloseReason::Internal))
+        self.is_over()
+            .then(|| self.reason.unwrap_or(CloseReason::Internal))
+    }
+
+    fn is_over(&self) -> bool {
+        self.client_is_closed() && self.backend_is_closed()
     }
 
     // What happened.

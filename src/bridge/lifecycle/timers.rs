@@ -90,18 +90,14 @@ impl Lifecycle {
             }
             run(t.idle.map(|idle| self.last_message + idle), Timer::Idle);
             run(self.starved.as_ref().map(|one| one.due(t.record)), Timer::Memory);
-            match &self.drain {
-                None => run(self.old, Timer::Age),
-                Some(drain) => {
-                    if !drain.holding {
-                        run(Some(drain.since + t.drain / 3), Timer::Hold);
-                    }
-                    run(Some(drain.since + t.drain), Timer::Overdue);
-                    let read = (reading_client || drain.held) && reading_backend;
-                    // Only between records, and with all of them delivered.
-                    if read && self.is_between() {
-                        run(Some(self.good_moment(drain)), Timer::Drain);
-                    }
+            if let Some(drain) = &self.drain {
+                if !drain.holding {
+                    run(Some(drain.since + t.drain / 3), Timer::Hold);
+                }
+                let read = (reading_client || drain.held) && reading_backend;
+                // Only between records, and with all of them delivered.
+                if read && self.is_between() {
+                    run(Some(self.good_moment(drain)), Timer::Drain);
                 }
             }
             if reading_client {
@@ -122,7 +118,13 @@ impl Lifecycle {
         if !self.backend_is_closed() {
             run(after(self.backend_blocked, t.write), Timer::BackendWrite);
         }
-        run(self.cut.as_deref().copied(), Timer::Cut);
+        // A session that ends by itself may take its time for that, but not more than one that is asked to.
+        match (&self.cut, &self.drain) {
+            _ if self.is_over() => {}
+            (Some(at), _) => run(Some(**at), Timer::Cut),
+            (None, Some(drain)) => run(Some(drain.since + t.drain), Timer::Overdue),
+            (None, None) => run(self.old, Timer::Age),
+        }
         if matches!(self.client, Client::Told { .. } | Client::Refused) {
             run(after(self.close_sent, t.close), Timer::Close);
         }

@@ -156,13 +156,6 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         self.read = 0;
         for _ in 0..TURNS {
             self.look_at_memory(now);
-            if self.armed.is_some_and(|at| at <= now) {
-                self.armed = None;
-                // One that is to end at a good moment looks first what there is to be read.
-                if !self.life.is_draining() {
-                    self.tick(now);
-                }
-            }
             let Scratch { input, output } = &mut *scratch;
             self.to_backend.borrow(output);
             let mut progress = self.read_client(cx, now, input);
@@ -170,9 +163,11 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.to_backend.settle(output);
             self.to_client.borrow(output);
             progress |= self.read_backend(cx, now, input);
-            if self.life.is_draining() {
-                // Behind an answer, before the client can have seen it: no request is on its way then. What a deadline has changed is for
-                // the reads and writes of another turn, without which nothing would wake the session.
+            // Only now: what has come in time counts, however late the session gets its turn. And one that is to end at a good moment does
+            // so behind an answer, before the client can have seen it: no request is on its way then.
+            if self.armed.is_none_or(|at| at <= now) || self.life.is_draining() {
+                self.armed = self.armed.filter(|at| *at > now);
+                // What a deadline has changed is for the reads and writes of another turn, without which nothing would wake the session.
                 progress |= self.tick(now);
             }
             progress |= self.obey();
@@ -310,15 +305,19 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             self.from_client.window = MIN_WINDOW;
         }
         let taken = before.saturating_sub(waiting);
-        self.life.wrote(Side::Backend, now, taken, waiting > 0);
-        if waiting == 0 && last {
+        let ending = waiting == 0 && last;
+        if ending {
             // Half a message never leaves.
             self.up.abandon(&mut self.counters);
             self.to_backend.discard_held();
-            if Pin::new(backend).poll_shutdown(cx).is_ready() {
-                self.life.backend_finished(now);
-                progress = true;
-            }
+        }
+        let ended = ending && Pin::new(backend).poll_shutdown(cx).is_ready();
+        // What TLS says last may wait for room as well: it has a deadline, as all before it.
+        let waits = waiting > 0 || (ending && !ended);
+        self.life.wrote(Side::Backend, now, taken, waits);
+        if ended {
+            self.life.backend_finished(now);
+            progress = true;
         }
         progress
     }
