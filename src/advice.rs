@@ -85,7 +85,7 @@ impl CloseReason {
             Self::BackendTooBig => "Raise `max_message`; if the number makes no sense, the framing is the wrong one.",
             Self::BackendText => "Set `charset` to what the backend speaks, or `message = \"binary\"`, or `invalid_text`.",
             Self::BackendStalled => "Look at the load of the backend; if it waits for more input instead, the framing is the wrong one.",
-            Self::BackendNotReading => "Look at the load of the backend: it took nothing for `write_timeout`.",
+            Self::BackendNotReading => "Look at the load of the backend: it took less than 1 KiB of what waited in `write_timeout`.",
 
             Self::GatherBudget => "Raise `gather_budget` if there is memory, or lower `max_message`; many long messages at once may be an attack.",
             Self::Internal => "Report it with the log record: this is a defect of sealock.",

@@ -327,30 +327,6 @@ impl CloseReason {
         }
     }
 
-    /// True when the client's input cannot be (or must not be) read for meaning any more.
-    pub fn is_clients_fault(self) -> bool {
-        matches!(
-            self,
-            Self::Protocol(_)
-                | Self::WrongKind
-                | Self::ClientText
-                | Self::Unmappable
-                | Self::ClientTooBig
-                | Self::DelimiterInText
-                | Self::DelimiterInBinary
-                | Self::DelimiterMissing
-                | Self::LengthDoesNotFit
-                | Self::HeaderMismatch
-                | Self::EmptyMessage
-                | Self::SizeMismatch
-                | Self::NotARecord
-                | Self::EncryptionRequest
-                | Self::AfterHalfClose
-                | Self::TooFast
-                | Self::ClientStalled
-        )
-    }
-
     /// Every reason, with every detail it can carry: for tests, documentation and metrics.
     pub fn all() -> Vec<Self> {
         let mut all = vec![
@@ -523,7 +499,7 @@ mod tests {
     fn clients_mistakes_are_not_warnings() {
         for reason in CloseReason::all() {
             let row = reason.row();
-            if row.state.starts_with(['C', 'c']) || reason.is_clients_fault() {
+            if row.state.starts_with(['C', 'c']) {
                 assert!(row.level <= Level::Info, "{reason:?}");
             }
         }

@@ -51,11 +51,6 @@ impl Outbox {
         self.buf.truncate(end);
     }
 
-    /// Appends `count` zero bytes, to be overwritten once their value is known.
-    pub fn push_zeros(&mut self, count: usize) {
-        self.buf.resize(self.buf.len() + count, 0);
-    }
-
     /// Makes room for `count` zero bytes before the held ones.
     pub fn insert_zeros_before_held(&mut self, count: usize) {
         let end = self.buf.len();
@@ -130,6 +125,10 @@ impl Outbox {
     pub fn clear(&mut self) -> usize {
         let lost = self.committed - self.sent;
         self.buf.clear();
+        if !self.borrowed {
+            // Nothing may come to give it back for a long time.
+            self.buf = Vec::new();
+        }
         self.sent = 0;
         self.committed = 0;
         lost

@@ -126,9 +126,9 @@ pub enum RatePolicy {
 /// The deadlines of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Longest pause inside a message or a record.
+    /// Longest time for another KiB of a message, or its end; and longest pause inside a record.
     pub record: Duration,
-    /// Longest time that a side takes nothing of what waits for it.
+    /// Longest time in which a side takes neither a KiB of what waits for it nor all of it.
     pub write: Duration,
     /// Longest wait for the client's answer to a Close frame.
     pub close: Duration,

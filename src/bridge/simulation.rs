@@ -31,6 +31,8 @@ static DRAINED: AtomicUsize = AtomicUsize::new(0);
 /// Sessions whose client got all that was sent to it, so that the books of the backend's bytes are exact.
 static EXACT: AtomicUsize = AtomicUsize::new(0);
 const MAX_MESSAGE: u64 = 5000;
+/// What stands behind all that TLS says, and in no message.
+const FAREWELL: &[u8] = b"~";
 
 /// A connection that remembers whether it was to be reset, and may hold what it is given until it is flushed, as TLS does.
 struct Wire {
@@ -425,7 +427,10 @@ async fn simulate(seed: u64) {
     let resets = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
     let held = [0, 100, 50_000][random.usize(..3)];
     let client_wire = Wire::new(client_wire, &resets[0], held);
-    let backend_wire = Wire::new(backend_wire, &resets[1], 0);
+    let mut backend_wire = Wire::new(backend_wire, &resets[1], 0);
+    if random.bool() {
+        backend_wire.farewell = FAREWELL.to_vec();
+    }
     let read = [&client_wire, &backend_wire].map(|wire| Arc::clone(&wire.read));
     let (client_seen, backend_seen) = (Shared::default(), Shared::default());
     let client_reads = random.u8(..10) > 0;
@@ -451,11 +456,14 @@ async fn simulate(seed: u64) {
     let latest = [5_000, 2_000_000][random.usize(..2)];
     let drain_after = Duration::from_millis(random.u64(..latest));
     let stop_after = drain_after + Duration::from_secs(random.u64(..60));
+    let patient = random.bool();
     let stopping = tokio::spawn(async move {
         sleep(drain_after).await;
         told.drain(Stop::Drain);
         sleep(stop_after - drain_after).await;
-        told.end(Stop::Shutdown);
+        if !patient {
+            told.end(Stop::Shutdown);
+        }
     });
     let shared = Arc::new(settings.clone());
     let sizes = Arc::<Sizes>::default();
@@ -467,8 +475,10 @@ async fn simulate(seed: u64) {
         live,
         Arc::clone(&sizes),
     );
-    // After the stop, nobody is waited for any longer than for a Close frame's answer.
-    let bound = stop_after + Duration::from_secs(5 + 1);
+    // After the stop, and after the time of a drain, nobody is waited for any longer than for a Close frame's answer.
+    let last = drain_after + settings.timeouts.drain;
+    let last = if patient { last } else { last.min(stop_after) };
+    let bound = last + settings.timeouts.close + Duration::from_secs(1);
     let ended = timeout(bound, session)
         .await
         .unwrap_or_else(|_| panic!("seed {seed}: the session does not end"));
@@ -548,6 +558,10 @@ fn check(
         .collect();
     if let Some(stream) = backend.got.first() {
         let common = stream.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+        let stream = match stream.split_at(common) {
+            (stream, FAREWELL) => stream,
+            _ => stream,
+        };
         let borders: Vec<usize> = std::iter::once(0)
             .chain(messages.iter().scan(0, |end, message| {
                 *end += record(&settings.to_backend, message).len();
@@ -586,7 +600,10 @@ fn check(
     // whole. What was passed on and did not leave any more is counted as lost besides; where all of it arrived, the books are exact.
     let [up, down] = read;
     let most = counters.bytes_up + counters.lost_up + frames(&client.wire, up, settings.oversized.to_backend);
-    let image = backend.got.first().map_or(0, Vec::len) as u64;
+    let image = backend
+        .got
+        .first()
+        .map_or(0, |got| got.len() - usize::from(got.ends_with(FAREWELL))) as u64;
     let whole = counters.messages_up * record(&settings.to_backend, b"").len() as u64 + counters.bytes_up;
     // A client that is refused has frames that nobody reads.
     if counters.lost_up == 0 || (image == whole && ended.reason == CloseReason::ClientClosed) {

@@ -15,7 +15,7 @@ pub enum Gather {
 
 /// A fragment leaves once this many bytes are there: large enough that its header and the wake-ups do not matter, small enough that
 /// a session that waits inside a record holds little.
-const FRAGMENT: usize = 16 * 1024;
+pub(crate) const FRAGMENT: usize = 16 * 1024;
 
 /// Encodes the messages for one client.
 #[derive(Debug, Default)]
@@ -31,11 +31,6 @@ impl Encoder {
     pub fn begin(&mut self, kind: Kind) {
         self.first = Some(kind);
         self.fragmented = false;
-    }
-
-    /// True when some of the current message has left already, so that it cannot be taken back nor change its kind.
-    pub fn is_fragmented(&self) -> bool {
-        self.fragmented
     }
 
     /// Changes the kind of the current message, as long as none of it has left.

@@ -12,6 +12,7 @@ mod tests;
 
 pub use close::{CloseCode, CloseFrame, MAX_REASON, cut_reason};
 pub use decode::{Decoder, Event, ProtocolError, Violation, WholeMessage};
+pub(crate) use encode::FRAGMENT;
 pub use encode::{Encoder, Gather};
 
 /// The most bytes a decoder leaves unconsumed: a frame header of 14 bytes and a control frame's payload of 125 (RFC 6455 §5.2, §5.5).

@@ -2,33 +2,39 @@
 
 use std::time::{Duration, Instant};
 
+use super::talk::State;
 use super::{Client, Lifecycle, Output};
 use crate::close::CloseReason;
 
 /// A session that is asked to end at a good moment.
 ///
-/// Nobody here knows what is a question, and what its answer. So it is guessed, and the guess costs time: a session ends when neither
-/// side has sent anything for a while, which is short where every message seems to have its answer. Of the time that there is
-/// (`Timeouts::drain`), a third is given to a question without any answer. After a tenth, a chat that is never quiet ends right behind an
-/// answer, if each message has had one. After a third, the messages of a client that always has others under way are left where they are,
-/// so that those can be answered; where each message has had its answer, they are dropped with the end, as nobody could tell theirs, and
-/// elsewhere they still go to the backend. After two thirds it ends between any two records, and in the end anywhere.
+/// Nobody here knows what is a question, and what its answer. So it is guessed (see [`Talk`](super::talk::Talk)), and the guess costs
+/// time: a session ends when neither side has sent anything for a while, which is short where every message is known to have had its
+/// answer. Of the time that there is (`Timeouts::drain`), a third is given to a question without any answer. After a tenth, a chat that
+/// is never quiet ends right behind an answer, if each message has had one. After a third, the messages of a client that always has
+/// others under way are left where they are, so that those can be answered. If they are, what was left is dropped with the end, as
+/// nobody could tell its answer; elsewhere it still goes to the backend. After two thirds it ends between any two records, and in the end
+/// anywhere.
 #[derive(Debug)]
 pub(super) struct Drain {
     pub(super) reason: CloseReason,
     pub(super) since: Instant,
     /// The client's last message since then.
     pub(super) heard: Instant,
+    /// The client has not sent two messages since then without a record between them.
+    pub(super) in_turn: bool,
     /// The client's messages are read no more, but to the end of one that has begun.
     pub(super) holding: bool,
     /// So it is, and all that was read of them is with the backend.
     pub(super) held: bool,
 }
 
-/// Neither side says anything more.
+/// Neither side says anything more, and each message is known to have had its answer.
 const QUIET: Duration = Duration::from_millis(100);
-/// The same where the client has sent more messages than the backend: further answers may be on their way.
-const LONG_QUIET: Duration = Duration::from_secs(1);
+/// The same where that is not known: further answers, or records of this one, may be on their way.
+pub(super) const LONG_QUIET: Duration = Duration::from_secs(1);
+/// The client's pings and its Close frame may stand behind messages that are left where they are: not for longer than this.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
 
 impl Lifecycle {
     /// The session is to end as soon as both sides are between messages and records and nothing seems to be on its way.
@@ -39,6 +45,7 @@ impl Lifecycle {
                 reason,
                 since: now,
                 heard: now,
+                in_turn: self.talk.is_in_turn(),
                 holding: false,
                 held: false,
             })
@@ -90,24 +97,42 @@ impl Lifecycle {
     /// When a session that is between records may be told to end, if nothing more is said until then.
     pub(super) fn good_moment(&self, drain: &Drain) -> Instant {
         let time = self.settings.timeouts.drain;
-        let last = drain.since + time * 2 / 3;
+        let last = drain.since + self.longest_search();
         if self.backend_writes != Output::Open {
             // The client has ended its direction: the backend ends its own when it has told all.
             return last;
         }
-        let quiet = match (self.answered, self.balance) {
-            (true, ..=0) => QUIET,
-            (true, _) => LONG_QUIET,
-            (false, _) => time / 3,
+        let (quiet, busy) = match self.talk.state() {
+            State::Unasked => (QUIET, drain.since + QUIET),
+            // Nothing else of the client was there to be read.
+            State::Answered => (QUIET, drain.since + time / 10),
+            // Where only the backend says anything, those are no answers.
+            State::Unclear => (LONG_QUIET, drain.heard + time / 3),
+            State::Asked => (time / 3, last),
         };
         let quiet = (self.last_message + quiet).max(drain.since + QUIET);
-        let busy = match (self.answered, self.balance) {
-            // What the client has asked is answered, and nothing else of it was there to be read.
-            (true, 0) => drain.since + time / 10,
-            // Only the backend says anything.
-            (true, _) => drain.heard + time / 3,
-            (false, _) => last,
-        };
         quiet.min(busy).min(last)
+    }
+
+    /// From then on the session ends between any two records.
+    fn longest_search(&self) -> Duration {
+        self.settings.timeouts.drain * 2 / 3
+    }
+
+    /// From then on the client's messages are left where they are.
+    pub(super) fn hold_after(&self) -> Duration {
+        let longest = self.longest_search().saturating_sub(LONGEST_HOLD);
+        longest.max(self.settings.timeouts.drain / 3)
+    }
+
+    /// True when the messages of this session seem to have answers: each had its own; or the client waits for them; or the backend has had
+    /// the last word, and has nothing more to say since no others are read any more.
+    pub(super) fn gets_answers(&self, drain: &Drain, now: Instant) -> bool {
+        match self.talk.state() {
+            State::Answered => true,
+            _ if drain.in_turn => true,
+            State::Unclear => self.last_message + LONG_QUIET <= now,
+            State::Asked | State::Unasked => false,
+        }
     }
 }

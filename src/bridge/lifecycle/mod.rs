@@ -10,6 +10,7 @@
 //! ```
 
 mod drain;
+mod talk;
 mod throttle;
 mod timers;
 
@@ -19,6 +20,7 @@ use std::time::Instant;
 use super::Settings;
 use crate::close::CloseReason;
 use drain::Drain;
+use talk::Talk;
 use throttle::{Starved, Throttle};
 
 /// So many bytes of a message that has begun, or its end, have to come within `record_timeout`; so many bytes of what waits for a side, or
@@ -114,15 +116,13 @@ pub(super) struct Lifecycle {
     drain: Option<Box<Drain>>,
     /// When both connections are cut, wherever they are.
     cut: Option<Box<Instant>>,
-    /// Messages that came from the client, less those that came from the backend.
-    balance: i32,
+    /// What was said, for the guess of a drain.
+    talk: Talk,
 
     // Moments from which deadlines run.
     next_ping: Option<Instant>,
     ping_sent: Option<Instant>,
     last_message: Instant,
-    /// The last of it came from the backend, or nothing has come yet.
-    answered: bool,
     /// Since when the client is inside a message and has not sent [`TRICKLE`] of it.
     inside_up: Option<Instant>,
     /// How much of it had come then.
@@ -164,11 +164,10 @@ impl Lifecycle {
             order: None,
             drain: None,
             cut: None,
-            balance: 0,
+            talk: Talk::default(),
             next_ping: None,
             ping_sent: None,
             last_message: now,
-            answered: true,
             inside_up: None,
             reached: 0,
             inside_down: None,
@@ -279,31 +278,30 @@ impl Lifecycle {
             }
         }
         if heard {
+            let pause = now.saturating_duration_since(self.last_message);
+            self.talk.client_said(messages, pause);
             self.last_message = now;
-            self.answered = false;
-            self.balance = self
-                .balance
-                .saturating_add_unsigned(u32::try_from(messages).unwrap_or(u32::MAX));
             if let Some(drain) = &mut self.drain {
                 drain.heard = now;
+                drain.in_turn &= self.talk.is_in_turn();
             }
         }
     }
 
     /// Bytes came from the backend, with the ends of so many records; `inside`: they end inside one.
     pub(super) fn backend_received(&mut self, now: Instant, records: u64, inside: bool) {
-        self.balance = self
-            .balance
-            .saturating_sub_unsigned(u32::try_from(records).unwrap_or(u32::MAX));
+        self.talk.backend_said(records);
         self.inside_down = inside.then_some(now);
         self.last_message = now;
-        self.answered = true;
     }
 
-    /// The client is read again after its input had to wait: the time it could not use does not count against it.
+    /// The client is read again after its input had to wait: the time it could not use does not count against it. Time that it could use
+    /// before does, where it has made itself wait.
     pub(super) fn client_resumed(&mut self, now: Instant) {
-        self.ping_sent = self.ping_sent.map(|_| now);
-        self.inside_up = self.inside_up.map(|_| now);
+        let pause = self.throttled_for(now);
+        for since in [&mut self.ping_sent, &mut self.inside_up].into_iter().flatten() {
+            *since = pause.map_or(now, |pause| (*since + pause).min(now));
+        }
     }
 
     /// The backend is read again after its output had to wait.
@@ -506,13 +504,13 @@ mod tests {
     use crate::framing::{Embedded, Empty, Framing, Oversized, Partial};
 
     /// How long the sessions of these tests may look for a good moment.
-    const DRAIN: Duration = Duration::from_secs(20);
+    pub(super) const DRAIN: Duration = Duration::from_secs(20);
 
     fn life(now: Instant) -> Lifecycle {
         Lifecycle::new(Arc::new(settings()), now, 0)
     }
 
-    fn settings() -> Settings {
+    pub(super) fn settings() -> Settings {
         Settings {
             to_backend: Framing::Raw,
             to_client: Framing::Raw,
@@ -563,6 +561,17 @@ mod tests {
             at(900) + DRAIN / 3
         );
         asked.backend_received(at(1500), 1, false);
+        assert!(!told(&mut asked, 2499) && told(&mut asked, 2500));
+
+        // Sooner where each message is known to have one answer.
+        let mut asked = life(start);
+        for ms in [0, 200, 400] {
+            asked.client_received(at(ms), 1, None, true);
+            asked.backend_received(at(ms + 100), 1, false);
+        }
+        asked.drain(at(1000), CloseReason::Drain);
+        asked.client_received(at(1000), 1, None, true);
+        asked.backend_received(at(1500), 1, false);
         assert!(!told(&mut asked, 1599) && told(&mut asked, 1600));
 
         // Never inside a record, unless it is overdue, nor with one that could not be delivered yet.
@@ -595,22 +604,20 @@ mod tests {
         // A question and its answer, again and again: right behind an answer.
         let mut busy = life(start);
         busy.drain(at(1000), CloseReason::Drain);
-        for ms in (1000..).step_by(50) {
+        let ended = (1000..30_000).step_by(50).find(|&ms| {
             busy.client_received(at(ms), 1, None, true);
             assert!(!told(&mut busy, ms), "{ms}");
             busy.backend_received(at(ms + 25), 1, false);
-            if told(&mut busy, ms + 25) {
-                assert_eq!(ms, 1000 + 2000);
-                break;
-            }
-        }
+            told(&mut busy, ms + 25)
+        });
+        assert_eq!(ended, Some(1000 + 2000));
 
         // Others are always under way: the client is asked no more, and what it has asked is answered first.
         let mut busy = life(start);
         busy.drain(at(1000), CloseReason::Drain);
         busy.client_received(at(1000), 3, None, true);
         let mut ms = 1000;
-        while !busy.is_holding() {
+        while !busy.is_holding() && ms < 30_000 {
             busy.client_received(at(ms), 1, None, true);
             assert!(!told(&mut busy, ms), "{ms}");
             busy.backend_received(at(ms + 25), 1, false);
@@ -622,15 +629,16 @@ mod tests {
         for answer in 0..3 {
             ms += 900;
             busy.backend_received(at(ms), 1, false);
-            assert_eq!(told(&mut busy, ms), answer == 2, "{answer}");
+            assert!(!told(&mut busy, ms + 899), "{answer}");
         }
+        assert!(told(&mut busy, ms + 1000));
         // What it has sent meanwhile is not carried out.
         assert_eq!(busy.client_input(), Input::Discard);
 
         // Messages without answers are no questions: they reach the backend, as far as they were sent.
         let mut telling = life(start);
         telling.drain(at(1000), CloseReason::Drain);
-        for ms in (1000..).step_by(50) {
+        for ms in (1000..30_000).step_by(50) {
             if telling.is_holding() {
                 break;
             }
@@ -641,20 +649,21 @@ mod tests {
         assert!(!told(&mut telling, 1000 + 13_300) && told(&mut telling, 1000 + 13_334));
         assert_eq!(telling.client_input(), Input::Forward);
 
-        // Lines that nobody has asked for, and that never end: between two of them. Sooner where the client has been silent.
-        for (heard, expected) in [(None, 1000 + 6700), (Some(4000), 4000 + 6700)] {
+        // Lines that nobody has asked for, and that never end: between two of them. Sooner where the client has been silent, and at once
+        // where it has never said anything.
+        for (heard, expected) in [(None, 1100), (Some(500), 1000 + 6700), (Some(4000), 4000 + 6700)] {
             let mut chatty = life(start);
-            chatty.drain(at(1000), CloseReason::Drain);
-            for ms in (1000..).step_by(50) {
-                if heard == Some(ms) {
+            let ended = (0..30_000).step_by(50).find(|&ms| {
+                if ms == 1000 {
+                    chatty.drain(at(ms), CloseReason::Drain);
+                }
+                if heard == Some(ms) || (heard == Some(4000) && ms == 500) {
                     chatty.client_received(at(ms), 1, None, true);
                 }
                 chatty.backend_received(at(ms), 1, false);
-                if told(&mut chatty, ms) {
-                    assert_eq!(ms, expected);
-                    break;
-                }
-            }
+                told(&mut chatty, ms)
+            });
+            assert_eq!(ended, Some(expected), "{heard:?}");
         }
 
         // One direction has ended: the other one is not cut short by a guess.

@@ -17,6 +17,8 @@ pub(super) struct Throttle {
     bytes: Option<Bucket>,
     policy: RatePolicy,
     pub(super) until: Option<Instant>,
+    /// Since when it is not read for that.
+    since: Option<Instant>,
 }
 
 /// A session that gathers, and may not gather more for now.
@@ -35,6 +37,7 @@ impl Throttle {
                 bytes: bucket(rates.bytes),
                 policy: rates.policy,
                 until: None,
+                since: None,
             })
         })
     }
@@ -120,9 +123,19 @@ impl Lifecycle {
                     .buckets()
                     .filter_map(|bucket| bucket.empty_until(now))
                     .max();
-                Ok(before.is_none() && throttle.until.is_some())
+                let begins = before.is_none() && throttle.until.is_some();
+                if begins {
+                    throttle.since = Some(now);
+                }
+                Ok(begins)
             }
         }
+    }
+
+    /// The client is read again. How long it was not, if that was for its rates: a client can bring that about whenever it likes.
+    pub(super) fn throttled_for(&mut self, now: Instant) -> Option<Duration> {
+        let since = self.throttle.as_mut()?.since.take()?;
+        Some(now.saturating_duration_since(since))
     }
 
     /// The wait is over.

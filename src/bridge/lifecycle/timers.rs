@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::drain::Drain;
 use super::{Client, Lifecycle, Order};
 use crate::close::CloseReason;
 
@@ -92,7 +91,7 @@ impl Lifecycle {
             run(self.starved.as_ref().map(|one| one.due(t.record)), Timer::Memory);
             if let Some(drain) = &self.drain {
                 if !drain.holding {
-                    run(Some(drain.since + t.drain / 3), Timer::Hold);
+                    run(Some(drain.since + self.hold_after()), Timer::Hold);
                 }
                 let read = (reading_client || drain.held) && reading_backend;
                 // Only between records, and with all of them delivered.
@@ -159,9 +158,10 @@ impl Lifecycle {
                 }
             }
             Timer::Drain => {
-                if let Some(&Drain { reason, holding, .. }) = self.drain.as_deref() {
-                    if holding && self.balance == 0 {
-                        // Each message has an answer, and those of what was left could not be told: it must not be carried out.
+                if let Some(drain) = self.drain.as_deref() {
+                    let reason = drain.reason;
+                    if drain.holding && self.gets_answers(drain, now) {
+                        // Those of what was left could not be told any more: it must not be carried out.
                         self.tell(reason, false);
                     } else {
                         self.stop(reason);

@@ -3,7 +3,7 @@
 use std::task::Context;
 use std::time::Instant;
 
-use super::super::buffers::{LEAST_STEP, STEP};
+use super::super::buffers::{LEAST_STEP, MIN_WINDOW, STEP};
 use super::super::delivery;
 use super::super::lifecycle::Input;
 use super::super::memory::Room;
@@ -12,9 +12,8 @@ use super::super::uplink::{Mode, Pass, Stop};
 use super::Pump;
 use crate::close::CloseReason;
 use crate::io::Connection;
+use crate::websocket::FRAGMENT;
 
-/// As much as this of an unfinished record is held for its frame.
-const FRAGMENT: usize = 16 * 1024;
 /// The shortest frame of a client: two bytes, and the mask.
 const SHORTEST: usize = 6;
 
@@ -61,6 +60,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             input = &mut input[used..];
             self.write_backend(cx, now);
             if !self.to_backend.ready().is_empty() || !self.life.backend_takes() || self.life.is_throttled() {
+                // Much would be kept, and copied each time that a little of it may go on.
+                self.from_client.window = MIN_WINDOW;
                 return self.from_client.put_off(input);
             }
         }
@@ -72,7 +73,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     /// How much is translated at once: where messages are counted, hardly more frames than have to be allowed.
     fn step(&self, now: Instant) -> usize {
         let most = self.life.most_messages(now).saturating_mul(SHORTEST);
-        most.clamp(LEAST_STEP, STEP)
+        most.max(self.up.rest_of_frame()).clamp(LEAST_STEP, STEP)
     }
 
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.

@@ -1,0 +1,230 @@
+//! Who has said what, and whether that was all: what a drain guesses from.
+
+use std::time::Duration;
+
+use super::drain::LONG_QUIET;
+
+/// A message without an answer and one with two may have the same sum as two with one each; but not again and again.
+const SURE: u8 = 2;
+
+/// The messages and records of a session, as far as they tell a question from an answer.
+///
+/// Where each message gets one record, as many of both have come whenever nothing is on its way; but for what the backend says first (a
+/// greeting), and for messages that have no answer (a login). So the difference is learnt when the client begins to speak, and believed
+/// when it is met again. A higher one might be that of a client that always has some messages under way: it is learnt behind a long silence
+/// only. A lower one shows that the backend says more than one record to a message, or says something unasked: no difference tells
+/// anything then.
+#[derive(Debug, Default)]
+pub(super) struct Talk {
+    /// Messages that came from the client, less those that came from the backend.
+    balance: i32,
+    /// The same at a rest; none before the first message.
+    rest: Option<i32>,
+    /// How often it has been met again, up to [`SURE`].
+    met: u8,
+    /// It has been gone below.
+    unasked: bool,
+    /// The backend has had the last word.
+    answered: bool,
+    /// Messages since the last record, up to two.
+    in_row: u8,
+}
+
+/// Whether an answer is outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The client has never said anything.
+    Unasked,
+    /// Each message has had its answer.
+    Answered,
+    /// The last word is the backend's. There may be more of it.
+    Unclear,
+    /// The last word is the client's.
+    Asked,
+}
+
+impl Talk {
+    /// The ends of so many messages came, or something of one, after a pause in which nobody said anything.
+    pub(super) fn client_said(&mut self, messages: u64, pause: Duration) {
+        match self.rest {
+            None => self.rest = Some(self.balance),
+            Some(rest) if self.answered && rest == self.balance => self.met = (self.met + 1).min(SURE),
+            Some(rest) if self.answered && rest < self.balance && pause >= LONG_QUIET => {
+                (self.rest, self.met) = (Some(self.balance), 0);
+            }
+            Some(_) => {}
+        }
+        self.answered = false;
+        let count = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.balance = self.balance.saturating_add_unsigned(count);
+        self.in_row = self.in_row.saturating_add(count.min(2) as u8).min(2);
+    }
+
+    /// So many records came, or something of one.
+    pub(super) fn backend_said(&mut self, records: u64) {
+        let count = u32::try_from(records).unwrap_or(u32::MAX);
+        self.balance = self.balance.saturating_sub_unsigned(count);
+        self.unasked |= self.rest.is_some_and(|rest| self.balance < rest);
+        self.answered = true;
+        if records > 0 {
+            self.in_row = 0;
+        }
+    }
+
+    /// True when the client has not sent two messages since the last record.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.in_row < 2
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.rest {
+            None => State::Unasked,
+            Some(_) if !self.answered => State::Asked,
+            Some(rest) if self.met == SURE && !self.unasked && rest == self.balance => State::Answered,
+            Some(_) => State::Unclear,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use fastrand::Rng;
+
+    use super::super::tests::{DRAIN, settings};
+    use super::super::{Input, Lifecycle};
+    use super::*;
+    use crate::close::CloseReason;
+
+    /// How a service and its client talk, in milliseconds.
+    #[derive(Clone, Copy, Debug, Default)]
+    struct Manners {
+        /// Records that the backend says first.
+        greeting: u64,
+        /// The client's first message has no answer.
+        login: bool,
+        /// Records of an answer, the time until the first, and between them.
+        records: u64,
+        delay: u64,
+        apart: u64,
+        /// Messages that the client sends before it waits for all of their answers, and how long it thinks then.
+        batch: u64,
+        think: u64,
+        /// The backend also says something of its own so often.
+        ticks: Option<u64>,
+    }
+
+    impl Manners {
+        /// Talks until the session has been drained and told. Gives how long that took, and the answers that nobody gets: of messages that
+        /// the backend had, or will have.
+        fn talk(self, drain_at: u64) -> (u64, u64) {
+            let start = tokio::time::Instant::now().into_std();
+            let at = |ms: u64| start + Duration::from_millis(ms);
+            let mut life = Lifecycle::new(Arc::new(settings()), start, 0);
+            let mut answers: VecDeque<(u64, u64)> = VecDeque::new();
+            let mut unread = 0;
+            let mut next_batch = 50;
+            let mut silent = u64::from(self.login);
+            // When the backend is free for the next message.
+            let mut free = 0;
+            for ms in 0..drain_at + 60_000 {
+                if ms == drain_at {
+                    life.drain(at(ms), CloseReason::Drain);
+                }
+                // All of it is read in one turn, the client first.
+                if ms == next_batch {
+                    unread += self.batch;
+                    next_batch = u64::MAX;
+                }
+                let holds = life.is_holding();
+                life.set_held(holds);
+                if unread > 0 && !holds {
+                    life.client_received(at(ms), unread, None, true);
+                    for _ in 0..std::mem::take(&mut unread) {
+                        if silent > 0 {
+                            silent -= 1;
+                            continue;
+                        }
+                        let first = free.max(ms) + self.delay;
+                        answers.extend((0..self.records).map(|at| (first + at * self.apart, 1)));
+                        free = first + (self.records - 1) * self.apart;
+                    }
+                }
+                if ms == 20 && self.greeting > 0 {
+                    life.backend_received(at(ms), self.greeting, false);
+                }
+                let due = answers.iter().take_while(|(due, _)| *due <= ms).count() as u64;
+                answers.drain(..due as usize);
+                let ticks = u64::from(self.ticks.is_some_and(|ticks| ms % ticks == 0));
+                if due + ticks > 0 {
+                    life.backend_received(at(ms), due + ticks, false);
+                }
+                if answers.is_empty() && unread == 0 && next_batch == u64::MAX {
+                    next_batch = ms + self.think;
+                }
+                life.tick(at(ms), true, true, false);
+                if life.take_order().is_some() {
+                    let carried_out = match life.client_input() {
+                        Input::Forward => unread * self.records,
+                        _ => 0,
+                    };
+                    return (ms - drain_at, answers.len() as u64 + carried_out);
+                }
+            }
+            panic!("{self:?}");
+        }
+    }
+
+    /// Whatever is said first, and however many records are an answer: each message that the backend gets has its answer, and the client
+    /// gets that.
+    #[test]
+    fn no_answer_is_lost_in_a_drain() {
+        let mut random = Rng::with_seed(6455);
+        for case in 0..1000 {
+            let mut manners = Manners {
+                greeting: random.u64(0..3),
+                login: random.bool(),
+                records: [1, 1, 1, 2, 5][random.usize(..5)],
+                delay: [0, 1, 30, 700][random.usize(..4)],
+                apart: [0, 1, 150, 700][random.usize(..4)],
+                batch: [1, 1, 2, 6][random.usize(..4)],
+                think: [1, 10, 50, 300, 5000][random.usize(..5)],
+                ticks: None,
+            };
+            // Answers that take a third of the time are taken for a backend that talks by itself.
+            while manners.batch * (manners.delay + manners.records * manners.apart) > 6000 {
+                manners.batch -= 1;
+            }
+            let (took, lost) = manners.talk(random.u64(3000..12_000));
+            assert_eq!(lost, 0, "{case}: {took} ms, {manners:?}");
+            // Most need not wait until their messages are left where they are.
+            if manners.records == 1 && !manners.login && manners.batch == 1 {
+                assert!(
+                    took <= DRAIN.as_millis() as u64 / 10 + 1000,
+                    "{took} ms, {manners:?}"
+                );
+            }
+        }
+    }
+
+    /// Nor where the backend says other things all the time, as long as the client waits for its answer.
+    #[test]
+    fn ticks_of_the_backend_are_no_answers() {
+        for (delay, think) in [(400, 100), (400, 300), (40, 10), (0, 10)] {
+            let manners = Manners {
+                records: 1,
+                batch: 1,
+                delay,
+                think,
+                ticks: Some(250),
+                ..Manners::default()
+            };
+            for drain_at in (3000..4000).step_by(37) {
+                let (took, lost) = manners.talk(drain_at);
+                assert_eq!(lost, 0, "{took} ms, {manners:?}");
+            }
+        }
+    }
+}
