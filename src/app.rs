@@ -188,7 +188,8 @@ impl App {
         } = &*self.service;
         let generation = self.service.current.load();
         let timeout = generation.config.shutdown_timeout;
-        let window = generation.config.drain_window.min(timeout);
+        // Who is told last has as long as the window is, at least.
+        let window = generation.config.drain_window.min(timeout / 2);
         self.close();
         self.listening.close();
         tasks.close();

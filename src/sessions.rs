@@ -173,7 +173,7 @@ impl Sessions {
     pub async fn drain(&self, stop: Stop, window: Duration, which: impl Fn(&Session) -> bool) {
         let mut chosen: Vec<_> = self.all().into_iter().filter(|session| which(session)).collect();
         fastrand::shuffle(&mut chosen);
-        let pace = (window / u32::try_from(chosen.len().max(1)).unwrap_or(u32::MAX)).min(LONGEST_PAUSE);
+        let pace = window / u32::try_from(chosen.len().max(1)).unwrap_or(u32::MAX);
         let start = Instant::now();
         for (at, session) in (0_u32..).zip(chosen) {
             session.live.drain(stop);
@@ -201,9 +201,6 @@ impl Sessions {
         lock(&self.shards[id as usize % SHARDS])
     }
 }
-
-/// A few sessions are not spread over a window that is meant for thousands.
-const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

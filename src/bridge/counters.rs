@@ -116,7 +116,7 @@ impl std::ops::AddAssign<&Self> for Counters {
 
 impl Edges {
     /// All of them, each with its name in metrics. A direction stands in the name where an edge has one in each.
-    pub fn named(&self) -> [(&'static str, u64); 12] {
+    pub fn named(&self) -> [(&'static str, u64); 13] {
         [
             ("embedded", self.embedded),
             ("oversized_up", self.oversized_up),
@@ -130,6 +130,7 @@ impl Edges {
             ("unmappable_replaced", self.unmappable_replaced),
             ("unmappable_escaped", self.unmappable_escaped),
             ("outside", self.outside),
+            ("throttled", self.throttled),
         ]
     }
 }

@@ -157,7 +157,7 @@ impl Default for Timeouts {
             ping: Some(Duration::from_secs(25)),
             pong: Duration::from_secs(20),
             age: None,
-            drain: Duration::from_secs(20),
+            drain: Duration::from_secs(25),
         }
     }
 }

@@ -768,3 +768,73 @@ async fn an_end_of_stream_that_has_to_wait_is_not_forgotten() {
     assert_eq!(ended.reason, CloseReason::ClientClosed);
     assert!(!reset.load(Ordering::Relaxed));
 }
+
+/// As above, the other side: nobody else would ever end such a session.
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_does_not_take_the_end_of_stream_is_given_up() {
+    let mut settings = settings(&mut Rng::with_seed(1));
+    settings.timeouts.ping = None;
+    settings.timeouts.idle = None;
+    let write = settings.timeouts.write;
+    let (mut client, client_wire) = duplex(100);
+    let (backend, backend_wire) = duplex(1);
+    let reset = Arc::new(AtomicBool::new(false));
+    let client_wire = Wire::new(client_wire, &Arc::default(), 0);
+    let mut backend_wire = Wire::new(backend_wire, &reset, 0);
+    backend_wire.farewell = b"bye".to_vec();
+    let session = run(
+        client_wire,
+        Vec::new(),
+        backend_wire,
+        Arc::new(settings),
+        Arc::default(),
+        Arc::default(),
+    );
+    client.write_all(&frame(true, 8, &[0x03, 0xE8])).await.unwrap();
+    let ended = timeout(write + Duration::from_secs(1), session)
+        .await
+        .expect("a session without an end");
+    assert_eq!(ended.reason, CloseReason::ClientClosed);
+    assert!(reset.load(Ordering::Relaxed));
+    drop(backend);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gathered_is_given_back_when_the_client_is_told_to_go() {
+    const GATHERED: usize = 4000;
+    let mut settings = settings(&mut Rng::with_seed(1));
+    settings.to_client = preset("u32le").unwrap().to_client;
+    settings.charset = None;
+    settings.deliver = Deliver::Auto;
+    let (mut client, client_wire) = duplex(100);
+    let (mut backend, backend_wire) = duplex(2 * GATHERED);
+    let wires = (
+        Wire::new(client_wire, &Arc::default(), 0),
+        Wire::new(backend_wire, &Arc::default(), 0),
+    );
+    let live = Arc::new(Live::default());
+    let session = tokio::spawn(run(
+        wires.0,
+        Vec::new(),
+        wires.1,
+        Arc::new(settings),
+        Arc::clone(&live),
+        Arc::default(),
+    ));
+    backend
+        .write_all(&(GATHERED as u32 + 1).to_le_bytes())
+        .await
+        .unwrap();
+    backend.write_all(&[b'a'; GATHERED]).await.unwrap();
+    // On this clock, all has been read by then.
+    sleep(Duration::from_millis(1)).await;
+    assert!(live.state().held >= GATHERED as u64, "{:?}", live.state());
+    live.end(Stop::Operator);
+    sleep(Duration::from_millis(1)).await;
+    let state = live.state();
+    assert!(state.ending && state.held < 100, "{state:?}");
+    assert_eq!(state.counters.lost_down, GATHERED as u64 + 4);
+    assert_eq!(client.read_u8().await.unwrap(), 0x88);
+    drop(client);
+    session.await.unwrap();
+}

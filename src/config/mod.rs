@@ -59,7 +59,7 @@ use crate::addr::Prefix;
 use crate::telemetry;
 use crate::units::ByteSize;
 
-const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(10);
+const DEFAULT_DRAIN_WINDOW: Duration = Duration::from_secs(5);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// No configuration is this long; something else was named by mistake.
@@ -221,8 +221,14 @@ fn read(top: &Section<'_>) -> Option<Config> {
     let listeners = listener::read_all(top);
     let mut routes = route::read_all(top);
     let (drain_window, shutdown_timeout) = (drain_window?, shutdown_timeout?);
-    // Who is told last must have time as well; but a window of the whole time leaves half of it.
-    let drain = shutdown_timeout - drain_window.min(shutdown_timeout / 2);
+    // Who is told last must have time as well; but a window of the whole time leaves half of it. A process that waits for nobody at its
+    // end does not treat those so that it is to go on without.
+    let patience = if shutdown_timeout.is_zero() {
+        DEFAULT_SHUTDOWN_TIMEOUT
+    } else {
+        shutdown_timeout
+    };
+    let drain = patience - drain_window.min(patience / 2);
     routes.iter_mut().for_each(|route| route.set_drain(drain));
     let limits = limits?;
     warn_of_limits(top, &limits, &routes);

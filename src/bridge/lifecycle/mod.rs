@@ -821,6 +821,8 @@ mod tests {
                 let last = life.spend(at(0), 40, 40);
                 if policy == RatePolicy::Close {
                     assert_eq!(last, Ok(false));
+                    assert_eq!(life.most_messages(at(0)), messages.map_or(usize::MAX, |_| 1));
+                    assert_eq!(life.most_bytes(at(0)), usize::MAX);
                     assert_eq!(life.spend(at(0), 1, 1), Err(CloseReason::TooFast));
                     continue;
                 }

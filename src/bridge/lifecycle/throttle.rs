@@ -65,22 +65,20 @@ impl Lifecycle {
         self.throttle.as_ref().is_some_and(|one| one.until.is_some()) && self.takes_messages()
     }
 
-    /// How many bytes may be read from the client at once.
+    /// How many bytes may be read from the client at once. One that has to go for its bytes is told by what it has sent.
     pub(in crate::bridge) fn most_bytes(&self, now: Instant) -> usize {
-        self.most(now, |throttle| throttle.bytes.as_ref())
+        let delays = |throttle: &&Throttle| throttle.policy == RatePolicy::Delay;
+        self.most(now, |throttle| Some(throttle).filter(delays)?.bytes.as_ref())
     }
 
-    /// How many messages may be translated at once.
+    /// How many messages may be translated at once: hardly one more may reach the backend.
     pub(in crate::bridge) fn most_messages(&self, now: Instant) -> usize {
         self.most(now, |throttle| throttle.messages.as_ref())
     }
 
     fn most(&self, now: Instant, which: impl Fn(&Throttle) -> Option<&Bucket>) -> usize {
-        let throttle = self
-            .throttle
-            .as_deref()
-            .filter(|one| one.policy == RatePolicy::Delay);
-        let bucket = throttle.filter(|_| self.takes_messages()).and_then(which);
+        let throttle = self.throttle.as_deref().filter(|_| self.takes_messages());
+        let bucket = throttle.and_then(which);
         bucket.map_or(usize::MAX, |bucket| {
             usize::try_from(bucket.tokens(now)).unwrap_or(usize::MAX).max(1)
         })

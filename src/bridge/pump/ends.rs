@@ -26,6 +26,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                     Encoder::close(&frame, &mut self.to_client);
                 }
                 Order::Close(reason) => {
+                    // Nothing more of the backend's is delivered: what is gathered of a record is memory that others wait for.
+                    self.down.abandon(&mut self.to_client, &mut self.counters);
                     let text = reason.close_text(self.settings.max_message);
                     self.code = reason.row().code;
                     let frame = CloseFrame {

@@ -21,7 +21,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
     /// Looks whether there is memory for what the session gathers.
     pub(super) fn look_at_memory(&mut self, now: Instant) {
         let gathers = self.to_backend.held().len() + self.gathers_down();
-        // One that ends is read on: its client's Close frame is what frees its memory.
+        // One that ends is read on: what its client has begun has its own deadline.
         let room = if gathers == 0 || self.life.client_input() != Input::Open {
             Room::Enough
         } else {
