@@ -293,6 +293,36 @@ async fn get_changes_nothing_and_pages_of_other_sites_neither() {
 }
 
 #[tokio::test]
+async fn who_sends_no_more_is_answered_and_whoever_leaves_has_asked() {
+    let mut scene = scene().await;
+    let asks = async |line: &str| {
+        let mut stream = connect(scene.program.admin.unwrap()).await;
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        stream
+    };
+    for (line, status) in [
+        ("GET /healthz", 200),
+        ("GET /api/v1/status", 200),
+        ("POST /-/undrain", 202),
+        ("POST /-/reload", 200),
+    ] {
+        let told = answer(Box::new(asks(line).await)).await.err().unwrap();
+        assert_eq!(told.status, status, "{line}: {told:?}");
+    }
+    drop(asks("POST /-/reload").await);
+    scene
+        .program
+        .logged_times("\"path\":\"/-/reload\",\"status\":200", 2)
+        .await;
+    scene
+        .program
+        .logged("\"path\":\"/-/undrain\",\"status\":202")
+        .await;
+}
+
+#[tokio::test]
 async fn closing_one_session_ends_that_session_only() {
     let mut scene = scene().await;
     let (mut first, _first) = scene.open().await;
@@ -372,7 +402,12 @@ async fn a_drained_route_sends_its_sessions_away_and_the_others_go_on() {
     scene
         .ended("drain", serde_json::json!({ "route": "test", "status": 503 }))
         .await;
-    // One route is not the process.
+    // One route is not the process. Which it was, the log says.
+    let log = scene.program.logged("\"route\":\"test\",\"status\":202").await;
+    assert!(
+        log.contains("\"path\":\"/-/drain\",\"route\":\"test\",\"status\":202"),
+        "{log}"
+    );
     assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
     let routes = json(&scene.program, "GET /api/v1/routes", 200).await;
     let draining = |at: usize| (&routes["routes"][at]["name"], &routes["routes"][at]["draining"]);
