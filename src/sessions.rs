@@ -95,6 +95,14 @@ impl Sessions {
         Listed(session)
     }
 
+    /// Counts what came of a connection that never was a session, but had found its route.
+    pub fn add(&self, id: u64, route: &str, counters: &Counters) {
+        if *counters != Counters::default() {
+            let mut shard = self.shard(id);
+            shard.done.entry(route.to_owned()).or_default().counters += counters;
+        }
+    }
+
     /// One session, if it runs.
     pub fn get(&self, id: u64) -> Option<Arc<Session>> {
         self.shard(id).live.get(&id).cloned()

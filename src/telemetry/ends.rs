@@ -69,25 +69,21 @@ impl Recent {
     }
 }
 
-/// Keeps the end of a session; of one without a backend, the refusal that it was.
+/// Keeps the end of a session.
 pub(super) fn ended(end: &SessionEnd<'_>, id: Option<u64>) {
     let moved = &end.ended.counters;
-    let kept = End {
+    SESSIONS.push(End {
         at: SystemTime::now(),
         id,
         client: end.client,
         route: Some(end.route.into()),
-        backend: end.backend.map(|backend| backend.to_string().into()),
+        backend: Some(end.backend.to_string().into()),
         reason: end.ended.reason,
         code: end.ended.code.map(|code| code.0),
         lasted: end.duration,
         bytes_up: moved.bytes_up,
         bytes_down: moved.bytes_down,
-    };
-    match end.backend {
-        Some(_) => SESSIONS.push(kept),
-        None => REFUSALS.push(kept),
-    }
+    });
 }
 
 /// Keeps a refusal, unless it is no more than the noise of the internet.
@@ -102,7 +98,7 @@ pub(super) fn refused(refusal: &Refusal<'_>) {
         route: refusal.route.map(Into::into),
         backend: None,
         reason: refusal.reason,
-        code: None,
+        code: refusal.code.map(|code| code.0),
         lasted: refusal.duration,
         bytes_up: 0,
         bytes_down: 0,

@@ -8,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::support::{
-    BINARY, Backend, Client, Program, Refusal, Request, Scene, answer, certificate, connect, frame, missing,
-    soon, write,
+    BINARY, Backend, Client, Program, Refusal, Request, Scene, TEXT, answer, certificate, connect, frame,
+    free_address, missing, soon, write,
 };
 
 const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
@@ -830,6 +830,38 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
     named.sort_unstable();
     real.sort_unstable();
     assert_eq!(named, real);
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_by_a_close_frame_is_a_refusal_wherever_one_looks() {
+    let nobody = free_address();
+    let route = format!("backend = \"tcp://{nobody}\"\nframing = \"lines\"\non_dial_failure = \"close\"");
+    let mut scene = Scene::start_with(ADMIN, &route).await;
+    let mut client = Client::plain(scene.program.plain, "/test").await;
+    client.send(TEXT, b"for nobody").await;
+    client.expect_close(1014, "backend unreachable").await;
+    client.expect_end().await;
+    let fields = serde_json::json!({
+        "message": "refused: backend unreachable", "code": 1014, "status": null, "lost_up": 10, "messages_up": null,
+    });
+    scene.ended("dial_failed", fields).await;
+    let metrics = text(&scene.program, "GET /metrics", 200).await;
+    for (name, value) in [
+        ("sealock_refusals_total{cause=\"dial_failed\"}", 1.0),
+        ("sealock_lost_bytes_total{route=\"test\",direction=\"up\"}", 10.0),
+    ] {
+        assert!((sample(&metrics, name) - value).abs() < 0.5, "{name}:\n{metrics}");
+    }
+    assert!(
+        !metrics.contains("sealock_session_ends_total{route=\"test\""),
+        "{metrics}"
+    );
+    let ends = json(&scene.program, "GET /api/v1/ends", 200).await;
+    assert_eq!(ends["refusals"][0]["code"], 1014, "{ends}");
+    assert_eq!(ends["sessions"], serde_json::json!([]), "{ends}");
+    let routes = json(&scene.program, "GET /api/v1/routes", 200).await;
+    assert_eq!(routes["routes"][1]["moved"]["lost_up"], 10, "{routes}");
     scene.done().await;
 }
 
