@@ -650,6 +650,7 @@ async fn what_is_logged_is_changed_until_the_file_says_something_else() {
         ("?level=debgu", "level: \"debgu\" is not one"),
         ("?level=info,sealock=loud", "level: \"loud\" is not one"),
         ("?level=sealock=5", "level: \"5\" is not one"),
+        ("?level=debug%0a", "level: \"debug\\n\" is not one"),
         (
             "?level=info,sealock::sesion=debug",
             "called \"sealock::sesion\": did you mean sealock::session?",
@@ -694,6 +695,12 @@ async fn what_is_logged_is_changed_until_the_file_says_something_else() {
     std::fs::write(&path, file("error")).unwrap();
     json(&sealock, "POST /-/reload", 200).await;
     assert_eq!(level(&sealock).await, "error");
+    // Blanks between words are as good as none.
+    for (next, told) in [("off,%20sealock=off", "off,sealock=off"), ("error+", "error")] {
+        let changed = json(&sealock, &format!("POST /-/log-level?level={next}"), 200).await;
+        assert_eq!(changed["log_level"], told);
+        assert_eq!(level(&sealock).await, told);
+    }
 
     // Whichever of both levels lets it through, it is told once.
     for next in ["warn", "info", "off"] {
