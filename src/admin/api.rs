@@ -132,7 +132,7 @@ fn target(status: &TargetStatus) -> Value {
         "addresses": status.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "condition": condition(status.condition),
         "sessions": status.sessions,
-        "last_failure": failure.map(|(what, ago)| json!({ "error": what, "seconds_ago": ago.as_secs() })),
+        "last_failure": failure.map(|(what, ago)| json!({ "error": what, "seconds_ago": ago.as_secs_f64() })),
     })
 }
 

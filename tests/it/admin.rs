@@ -869,6 +869,9 @@ async fn a_client_that_is_refused_by_a_close_frame_is_a_refusal_wherever_one_loo
     assert_eq!(ends["sessions"], serde_json::json!([]), "{ends}");
     let routes = json(&scene.program, "GET /api/v1/routes", 200).await;
     assert_eq!(routes["routes"][1]["moved"]["lost_up"], 10, "{routes}");
+    // However short ago it was, it was not at this moment.
+    let failure = &routes["routes"][1]["targets"][0]["last_failure"];
+    assert!(failure["seconds_ago"].as_f64().unwrap() > 0.0, "{failure}");
     scene.done().await;
 }
 

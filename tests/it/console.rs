@@ -463,6 +463,11 @@ async fn rows_stay_the_same_elements_and_sort_by_what_is_pressed() {
                 .await,
             1
         );
+        // The arrow is for the eye only.
+        let names = tab.names("button").await;
+        for name in ["Client", "Down"] {
+            assert!(names.iter().any(|one| one == name), "{name}: {names:?}");
+        }
     }
     console.sound().await;
 }

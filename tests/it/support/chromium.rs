@@ -223,6 +223,17 @@ impl Tab {
         .await
     }
 
+    /// What those of a role are called to people who do not see them.
+    pub async fn names(&self, role: &str) -> Vec<String> {
+        let mut tree = self.call("Accessibility.getFullAXTree", json!({})).await;
+        let nodes = tree["nodes"].take();
+        let nodes = nodes.as_array().unwrap().iter();
+        let named = nodes.filter(|node| node["role"]["value"] == role);
+        named
+            .map(|node| node["name"]["value"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     /// Presses a key, given by its name in `KeyboardEvent.key`; `Shift+` may stand in front.
     pub async fn press(&self, key: &str) {
         let (shift, key) = key.strip_prefix("Shift+").map_or((false, key), |key| (true, key));
