@@ -735,6 +735,7 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
         ("sealock_reloads_total{outcome=\"success\"}", 1.0),
         ("sealock_reloads_total{outcome=\"failure\"}", 1.0),
         ("sealock_reload_failed", 1.0),
+        ("sealock_reload_blind", 0.0),
         (
             "sealock_message_size_bytes_count{route=\"test\",direction=\"up\"}",
             1.0,
