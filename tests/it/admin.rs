@@ -110,6 +110,8 @@ async fn only_requests_for_a_host_of_ours_are_answered() {
         ("GET /readyz HTTP/1.0\r\n", "200"),
         ("GET /readyz HTTP/1.0\r\nHost: rebound.example\r\n", "421"),
         ("GET /metrics HTTP/1.0\r\n", "400"),
+        ("GET / HTTP/1.0\r\n", "400"),
+        ("GET /console/ HTTP/1.0\r\n", "400"),
         ("POST /-/drain HTTP/1.0\r\n", "400"),
     ] {
         let mut stream = connect(scene.program.admin.unwrap()).await;
