@@ -177,7 +177,7 @@ fn end(number: u64, end: &End) -> Value {
         "cause": row.label,
         "text": row.text,
         "code": end.code,
-        "status": row.status.filter(|_| end.id.is_none() && end.code.is_none()),
+        "status": end.status,
         "seconds": end.lasted.as_secs_f64(),
         "bytes_up": end.bytes_up,
         "bytes_down": end.bytes_down,
