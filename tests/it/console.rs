@@ -209,6 +209,8 @@ async fn the_history_grows_and_names_the_routes() {
             if history["at"].as_array().unwrap().len() > 1 {
                 return history;
             }
+            // It is ten seconds away.
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })
     .await;
