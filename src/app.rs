@@ -119,7 +119,7 @@ impl App {
         let pace = Pace::default();
         put_in_force(&generation.config.limits, &pace);
         let service = Arc::new(Service {
-            reload: Reloader::new(generation.since, from_files),
+            reload: Reloader::new(from_files),
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
             quota: Arc::default(),
