@@ -159,7 +159,7 @@ pub(super) fn ends(
     let told = json!({
         "sessions": list(ends::sessions(sessions)),
         "refusals": list(ends::refusals(refusals)),
-        "ended": ended(service),
+        "ended": service.sessions.ended(),
         "causes": causes(),
     });
     Answer::json(StatusCode::OK, &told)
@@ -182,17 +182,6 @@ fn end(number: u64, end: &End) -> Value {
         "bytes_up": end.bytes_up,
         "bytes_down": end.bytes_down,
     })
-}
-
-/// How many sessions have ended by each cause, on whatever route: those of routes that are no more count too.
-fn ended(service: &Service) -> BTreeMap<&'static str, u64> {
-    let mut ended = BTreeMap::new();
-    for (_, done) in service.totals().into_values() {
-        for (label, count) in done.ends {
-            *ended.entry(label).or_default() += count;
-        }
-    }
-    ended
 }
 
 /// Every cause, by its label.
