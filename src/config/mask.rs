@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{KEYS, SECRET};
-use super::suggest::closest;
+use crate::alike::closest;
 
 /// What stands for a value; the text stays TOML.
 const VALUE: &str = "\"<masked>\"";
