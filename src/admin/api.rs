@@ -185,8 +185,7 @@ pub(super) fn sessions(
         return bad(&format!("`limit` is a number from 1 to {MOST_SESSIONS}"));
     };
     let filter = Filter { route, client, after };
-    let mut found = sessions.all();
-    found.retain(|session| filter.fits(session));
+    let found = sessions.those(|session| filter.fits(session));
     let listed: Vec<Value> = found.iter().take(limit).map(session).collect();
     Answer::json(
         StatusCode::OK,

@@ -253,10 +253,11 @@ fn admit(
     let access = generation.admin.as_ref().ok_or(Denied::NoToken)?;
     let open = endpoint.is_some_and(Endpoint::is_open);
     // Balancers that ask for health by HTTP/1.0 name no host. No browser does so.
+    let probe = matches!(endpoint, Some(Endpoint::Health | Endpoint::Ready));
     let nameless = head.version == Version::HTTP_10
         && !head.headers.contains_key(header::HOST)
         && head.uri.authority().is_none();
-    if !(open && nameless) {
+    if !(probe && nameless) {
         access.check_host(head, local)?;
     }
     if !open {

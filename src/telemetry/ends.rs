@@ -31,6 +31,8 @@ pub struct End {
     pub reason: CloseReason,
     /// The close code, where there was one.
     pub code: Option<u16>,
+    /// The status of a refusal, where the client could be told one.
+    pub status: Option<u16>,
     /// How long it was.
     pub lasted: Duration,
     /// Payload from the client.
@@ -80,6 +82,7 @@ pub(super) fn ended(end: &SessionEnd<'_>, id: Option<u64>) {
         backend: Some(end.backend.to_string().into()),
         reason: end.ended.reason,
         code: end.ended.code.map(|code| code.0),
+        status: None,
         lasted: end.duration,
         bytes_up: moved.bytes_up,
         bytes_down: moved.bytes_down,
@@ -99,6 +102,7 @@ pub(super) fn refused(refusal: &Refusal<'_>) {
         backend: None,
         reason: refusal.reason,
         code: refusal.code.map(|code| code.0),
+        status: refusal.status(),
         lasted: refusal.duration,
         bytes_up: 0,
         bytes_down: 0,
@@ -130,6 +134,7 @@ mod tests {
             backend: None,
             reason: CloseReason::ClientClosed,
             code: None,
+            status: None,
             lasted: Duration::ZERO,
             bytes_up: 0,
             bytes_down: 0,

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use crate::alike::closest;
+
 /// What is logged where nobody says.
 const USUAL: &str = "info";
 
@@ -31,10 +33,6 @@ const PARTS: &[&str] = &[
     "sealock::telemetry::level",
     "sealock::telemetry::log",
 ];
-
-/// Names less alike than this are not suggested; longer ones are not compared.
-const ALIKE: f64 = 0.8;
-const LONGEST: usize = 64;
 
 /// The filter of the process's log.
 static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();
@@ -158,17 +156,11 @@ fn check(word: &str) -> Result<(), String> {
 }
 
 fn unknown(part: &str) -> String {
-    let own = |part: &str| part.trim_start_matches(ROOT).to_ascii_lowercase();
-    let likeness = |known: &str| strsim::jaro_winkler(&own(known), &own(part));
-    let alike = PARTS
-        .iter()
-        .map(|known| (likeness(known), known))
-        .filter(|(likeness, _)| *likeness > ALIKE && part.len() < LONGEST)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let remedy = match alike {
-        Some((_, known)) => format!("did you mean {known}?"),
+    let names = || PARTS.iter().map(|known| &known[ROOT.len()..]);
+    let remedy = match closest(part.trim_start_matches(ROOT), names()) {
+        Some(known) => format!("did you mean {ROOT}{known}?"),
         None => {
-            let names: Vec<&str> = PARTS.iter().map(|known| &known[ROOT.len()..]).collect();
+            let names: Vec<&str> = names().collect();
             format!("behind {ROOT} stands one of {}", names.join(", "))
         }
     };

@@ -34,6 +34,13 @@ pub struct Refusal<'a> {
     pub duration: Duration,
 }
 
+impl Refusal<'_> {
+    /// The status that the client was told, if it was told one.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.reason.row().status.filter(|_| self.told)
+    }
+}
+
 /// A session.
 pub struct SessionEnd<'a> {
     /// How it ended.
@@ -78,7 +85,7 @@ pub fn log_refusal(refusal: &Refusal<'_>) {
         row.level,
         cause = row.label,
         state = row.state,
-        status = row.status.filter(|_| refusal.told),
+        status = refusal.status(),
         code = refusal.code.map(|code| code.0),
         route = refusal.route,
         peer = %refusal.peer,
@@ -213,6 +220,29 @@ mod tests {
             (!cells[column].is_empty()).then(|| cells[1].trim_matches('`').to_owned())
         })
         .collect()
+    }
+
+    #[test]
+    fn a_status_that_nobody_was_told_is_in_no_list() {
+        let reason = CloseReason::OutOfDescriptors;
+        for (port, told, status) in [(1, true, reason.row().status), (2, false, None)] {
+            let client = SocketAddr::from(([192, 0, 2, 77], port));
+            log_refusal(&Refusal {
+                reason,
+                told,
+                code: None,
+                lost_up: 0,
+                peer: client,
+                client,
+                route: None,
+                detail: "",
+                duration: Duration::ZERO,
+            });
+            let kept = ends::refusals(0)
+                .into_iter()
+                .find(|(_, end)| end.client == client);
+            assert_eq!(kept.unwrap().1.status, status);
+        }
     }
 
     #[test]

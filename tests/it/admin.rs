@@ -123,6 +123,8 @@ async fn only_requests_for_a_host_of_ours_are_answered() {
         ("GET /readyz HTTP/1.0\r\n", "200"),
         ("GET /readyz HTTP/1.0\r\nHost: rebound.example\r\n", "421"),
         ("GET /metrics HTTP/1.0\r\n", "400"),
+        ("GET / HTTP/1.0\r\n", "400"),
+        ("GET /console/ HTTP/1.0\r\n", "400"),
         ("POST /-/drain HTTP/1.0\r\n", "400"),
     ] {
         let mut stream = connect(scene.program.admin.unwrap()).await;
@@ -791,6 +793,7 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
         ("sealock_reloads_total{outcome=\"success\"}", 1.0),
         ("sealock_reloads_total{outcome=\"failure\"}", 1.0),
         ("sealock_reload_failed", 1.0),
+        ("sealock_reload_blind", 0.0),
         (
             "sealock_message_size_bytes_count{route=\"test\",direction=\"up\"}",
             1.0,
