@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,6 +18,7 @@ use crate::drain::Switch;
 use crate::generation::{Generation, Identities, Kept, MakeError, put_in_force};
 use crate::reload::Reloader;
 use crate::session::{self, Service};
+use crate::telemetry::counts;
 use crate::upgrade::Page;
 
 /// Why sealock could not start.
@@ -72,9 +72,6 @@ impl std::fmt::Display for Bound {
     }
 }
 
-/// Numbers connections, for the span that their log lines share.
-static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
-
 impl App {
     /// Loads certificates, binds every listener or takes it from what is inherited, and starts to serve. Nothing is served when
     /// anything fails.
@@ -119,7 +116,7 @@ impl App {
         let pace = Pace::default();
         put_in_force(&generation.config.limits, &pace);
         let service = Arc::new(Service {
-            reload: Reloader::new(generation.since, from_files),
+            reload: Reloader::new(from_files),
             current: ArcSwap::from_pointee(generation),
             sessions: Arc::default(),
             quota: Arc::default(),
@@ -269,8 +266,7 @@ async fn serve(listener: Listener, at: usize, service: Arc<Service>) {
     let (room, closing) = (Arc::clone(&service.room), service.closing.clone());
     listener
         .serve(room, &service.pace, closing, |tcp, peer, permit| {
-            let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1;
-            session::start(&service, at, id, (tcp, peer), permit);
+            session::start(&service, at, counts::accepted(), (tcp, peer), permit);
         })
         .await;
 }

@@ -68,7 +68,7 @@ struct LogArgs {
         env = "SEALOCK_LOG_FORMAT"
     )]
     log_format: LogFormat,
-    /// Log level: error, warn, info, debug, trace, or a list of target=level; instead of what the file says, or info
+    /// Log level: off, error, warn, info, debug, trace, or a list of target=level; instead of what the file says, or info
     #[arg(long, value_name = "LEVEL", env = "SEALOCK_LOG")]
     log_level: Option<String>,
     /// Log to this file instead of standard error; SIGUSR1 opens it again

@@ -63,15 +63,15 @@ impl Service {
     }
 
     /// Refuses new sessions, of one route or of all, and tells those that run to come back (1012), spread over `drain_window`. Each has
-    /// its own time for that, and is ended wherever it is when that is over. Gives how many run. Asked again, it does nothing more.
+    /// its own time for that, and is ended wherever it is when that is over. Gives how many run. Asked again, it does nothing more; but
+    /// of a route that a reload has removed it tells again those that are still there.
     pub fn drain(&self, route: Option<&str>) -> Result<usize, NoSuchRoute> {
         let generation = self.current.load();
         // First, so that a session is either refused, or listed and found, or finds this itself when it is listed.
         let begun = self.switch(&generation, route).map(Switch::turn_on);
         let only = route.map(str::to_owned);
         let chosen = move |session: &Session| only.as_ref().is_none_or(|only| *only == session.route.name);
-        let mut all = self.sessions.all();
-        all.retain(|session| chosen(session));
+        let all = self.sessions.those(&chosen);
         let until = match begun {
             Ok(Some(until)) => until,
             Ok(None) => return Ok(all.len()),

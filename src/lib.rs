@@ -55,6 +55,7 @@ pub mod telemetry;
 
 // Shared by all.
 pub mod addr;
+pub(crate) mod alike;
 pub mod charset;
 pub mod escape;
 pub(crate) mod files;

@@ -160,50 +160,42 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
         };
         upgrade::serve(stream, begin, port.bounds, visit).await
     };
-    let refused = match visit.service.stop.run_until_cancelled(opening).await {
+    let (refused, ended) = match visit.service.stop.run_until_cancelled(opening).await {
         Some(Ok(Upgraded {
             stream,
             early,
             opened: Opened { destination, way },
             subprotocol,
-        })) => {
-            match way {
-                Way::Backend { backend, place } => {
-                    return Some(Ready {
-                        stream,
-                        early,
-                        client: visit.client(),
-                        subprotocol,
-                        destination,
-                        backend,
-                        place,
-                    });
-                }
-                Way::Refuse { reason, detail } => {
-                    let route = &destination.route;
-                    let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
-                    let ended = bridge::refuse(stream, early, reason, settings, Arc::default()).await;
-                    let end = SessionEnd {
-                        ended,
-                        peer,
-                        client: visit.client(),
-                        route: &route.name,
-                        backend: None,
-                        detail: &detail,
-                        subprotocol: subprotocol.as_deref(),
-                        duration: start.elapsed(),
-                    };
-                    log_session(&end);
-                    return None;
-                }
-            };
-        }
-        Some(Err(refused)) => refused,
-        None => CloseReason::Shutdown.into(),
+        })) => match way {
+            Way::Backend { backend, place } => {
+                return Some(Ready {
+                    stream,
+                    early,
+                    client: visit.client(),
+                    subprotocol,
+                    destination,
+                    backend,
+                    place,
+                });
+            }
+            Way::Refuse { reason, detail } => {
+                let route = &destination.route;
+                let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
+                let ended = bridge::refuse(stream, early, reason, settings, Arc::default()).await;
+                let counters = &ended.counters;
+                visit.service.sessions.add(visit.id, &route.name, counters);
+                let reason = ended.reason;
+                (upgrade::Refused { reason, detail }, Some(ended))
+            }
+        },
+        Some(Err(refused)) => (refused, None),
+        None => (CloseReason::Shutdown.into(), None),
     };
     log_refusal(&Refusal {
         reason: refused.reason,
-        told: visit.told.load(Ordering::Relaxed),
+        told: ended.is_none() && visit.told.load(Ordering::Relaxed),
+        code: ended.as_ref().and_then(|ended| ended.code),
+        lost_up: ended.as_ref().map_or(0, |ended| ended.counters.lost_up),
         peer,
         client: visit.client(),
         route: visit.route.get().map(|route| route.name.as_str()),
@@ -279,7 +271,7 @@ fn bridge(
             peer: session.peer,
             client: session.client(),
             route: &session.route.name,
-            backend: Some(shown(&session.backend, &session.target)),
+            backend: shown(&session.backend, &session.target),
             detail: "",
             subprotocol: session.subprotocol.as_deref(),
             duration: session.start.elapsed(),

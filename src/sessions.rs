@@ -1,6 +1,6 @@
 //! All sessions of the process, and what those have done that are over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,8 +53,6 @@ pub struct Done {
     pub counters: Counters,
     /// How many of them ended, by the label of the cause.
     pub ends: HashMap<&'static str, u64>,
-    /// How long they lasted together.
-    pub lasted: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +93,14 @@ impl Sessions {
         Listed(session)
     }
 
+    /// Counts what came of a connection that never was a session, but had found its route.
+    pub fn add(&self, id: u64, route: &str, counters: &Counters) {
+        if *counters != Counters::default() {
+            let mut shard = self.shard(id);
+            shard.done.entry(route.to_owned()).or_default().counters += counters;
+        }
+    }
+
     /// One session, if it runs.
     pub fn get(&self, id: u64) -> Option<Arc<Session>> {
         self.shard(id).live.get(&id).cloned()
@@ -102,12 +108,18 @@ impl Sessions {
 
     /// All that run, in the order of their beginning.
     pub fn all(&self) -> Vec<Arc<Session>> {
-        let shards = self.shards.iter().map(lock);
-        let mut all: Vec<Arc<Session>> = shards
-            .flat_map(|shard| shard.live.values().cloned().collect::<Vec<_>>())
-            .collect();
-        all.sort_unstable_by_key(|session| session.id);
-        all
+        self.those(|_| true)
+    }
+
+    /// These of all that run, in the order of their beginning.
+    pub fn those(&self, which: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
+        let mut those: Vec<Arc<Session>> = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            those.extend(shard.live.values().filter(|session| which(session)).cloned());
+        }
+        those.sort_unstable_by_key(|session| session.id);
+        those
     }
 
     /// How many run.
@@ -138,6 +150,17 @@ impl Sessions {
             }
         }
         totals
+    }
+
+    /// How many have ended by each cause, on whatever route: those of routes that are no more count too.
+    pub fn ended(&self) -> BTreeMap<&'static str, u64> {
+        let mut ended = BTreeMap::new();
+        for shard in &self.shards {
+            for (label, count) in lock(shard).done.values().flat_map(|done| &done.ends) {
+                *ended.entry(*label).or_default() += count;
+            }
+        }
+        ended
     }
 
     /// Counts routes together that are not `known` and have no sessions.
@@ -171,7 +194,7 @@ impl Sessions {
     /// Asks these sessions to end at their next good moment, one after another within `window`, in an order that has nothing to do
     /// with their age: their clients come back, and should not come together.
     pub async fn drain(&self, stop: Stop, window: Duration, which: impl Fn(&Session) -> bool) {
-        let mut chosen: Vec<_> = self.all().into_iter().filter(|session| which(session)).collect();
+        let mut chosen = self.those(which);
         fastrand::shuffle(&mut chosen);
         let pace = window / u32::try_from(chosen.len().max(1)).unwrap_or(u32::MAX);
         let start = Instant::now();
@@ -230,7 +253,6 @@ impl Listed {
         }
         if let Some(done) = shard.done.get_mut(route) {
             done.counters += counters;
-            done.lasted += session.start.elapsed();
             if let Some(label) = label {
                 *done.ends.entry(label).or_default() += 1;
             }
@@ -248,7 +270,6 @@ impl Drop for Listed {
 impl Done {
     fn add(&mut self, other: &Self) {
         self.counters += &other.counters;
-        self.lasted += other.lasted;
         for (label, count) in &other.ends {
             *self.ends.entry(label).or_default() += count;
         }

@@ -132,7 +132,7 @@ fn target(status: &TargetStatus) -> Value {
         "addresses": status.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "condition": condition(status.condition),
         "sessions": status.sessions,
-        "last_failure": failure.map(|(what, ago)| json!({ "error": what, "seconds_ago": ago.as_secs() })),
+        "last_failure": failure.map(|(what, ago)| json!({ "error": what, "seconds_ago": ago.as_secs_f64() })),
     })
 }
 
@@ -185,8 +185,7 @@ pub(super) fn sessions(
         return bad(&format!("`limit` is a number from 1 to {MOST_SESSIONS}"));
     };
     let filter = Filter { route, client, after };
-    let mut found = sessions.all();
-    found.retain(|session| filter.fits(session));
+    let found = sessions.those(|session| filter.fits(session));
     let listed: Vec<Value> = found.iter().take(limit).map(session).collect();
     Answer::json(
         StatusCode::OK,

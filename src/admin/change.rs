@@ -56,17 +56,18 @@ pub(super) fn log_level(level: Option<&str>, peer: SocketAddr) -> Answer {
             "level is missing: ?level=info, or a list such as info,sealock::session=debug",
         );
     };
-    if let Err(problem) = telemetry::check_level(level) {
-        return Answer::error(StatusCode::BAD_REQUEST, &format!("level: {problem}"));
-    }
+    let level = match telemetry::check_level(level) {
+        Ok(level) => level,
+        Err(problem) => return Answer::error(StatusCode::BAD_REQUEST, &format!("level: {problem}")),
+    };
     let before = telemetry::level();
-    let tell = || tracing::info!(%peer, log_level = level, before = before.as_deref(), "admin: the log level is another");
+    let tell = || tracing::info!(%peer, log_level = level.as_str(), before = before.as_deref(), "admin: the log level is another");
     // Told by the old level, or else by the new one: a log that becomes quiet says why.
     let told = tracing::enabled!(tracing::Level::INFO);
     if told {
         tell();
     }
-    if let Err(problem) = telemetry::set_level(level) {
+    if let Err(problem) = telemetry::set_level(&level) {
         return Answer::error(StatusCode::SERVICE_UNAVAILABLE, &problem);
     }
     if !told {

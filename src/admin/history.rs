@@ -140,6 +140,10 @@ impl History {
 }
 
 fn push<T>(ring: &mut VecDeque<T>, new: T) {
+    // All at once: a ring that grows by doubling would take more than it keeps.
+    if ring.is_empty() {
+        ring.reserve_exact(KEPT);
+    }
     if ring.len() == KEPT {
         ring.pop_front();
     }
@@ -197,6 +201,9 @@ mod tests {
         assert_eq!(history.samples()[0].sessions, 6);
         let (_, samples) = history.routes().next().unwrap();
         assert_eq!((samples.len(), samples[0].sessions), (KEPT, 6));
+        // What the documentation says of its memory.
+        assert!(history.samples().capacity() * size_of::<Sample>() <= 40 << 10);
+        assert!(samples.capacity() * size_of::<RouteSample>() <= 9 << 10);
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl Metrics {
                 Some(flag(failed)),
             ),
             (
+                "sealock_reload_blind",
+                "Whether the files cannot be looked at: nobody knows whether they have changed.",
+                Some(flag(reloads.blind.is_some())),
+            ),
+            (
                 "sealock_reload_waiting",
                 "Settings of the configuration in force that wait for a restart.",
                 Some(reloads.waiting.len() as f64),

@@ -159,7 +159,7 @@ pub(super) fn ends(
     let told = json!({
         "sessions": list(ends::sessions(sessions)),
         "refusals": list(ends::refusals(refusals)),
-        "ended": ended(service),
+        "ended": service.sessions.ended(),
         "causes": causes(),
     });
     Answer::json(StatusCode::OK, &told)
@@ -177,22 +177,11 @@ fn end(number: u64, end: &End) -> Value {
         "cause": row.label,
         "text": row.text,
         "code": end.code,
-        "status": row.status.filter(|_| end.id.is_none() && end.code.is_none()),
+        "status": end.status,
         "seconds": end.lasted.as_secs_f64(),
         "bytes_up": end.bytes_up,
         "bytes_down": end.bytes_down,
     })
-}
-
-/// How many sessions have ended by each cause, on whatever route: those of routes that are no more count too.
-fn ended(service: &Service) -> BTreeMap<&'static str, u64> {
-    let mut ended = BTreeMap::new();
-    for (_, done) in service.totals().into_values() {
-        for (label, count) in done.ends {
-            *ended.entry(label).or_default() += count;
-        }
-    }
-    ended
 }
 
 /// Every cause, by its label.

@@ -1,15 +1,19 @@
 //! Who is connected to the admin listener, and who goes where there are too many: never one whose request is being answered, so that
 //! connections on which nothing is asked keep nobody away.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+
+use crate::addr::{Prefix, is_loopback};
 
 /// Connections at once.
 pub(super) const MOST: usize = 256;
 /// Those of one peer, unless it is this machine.
 const MOST_OF_PEER: usize = 64;
+/// Who a peer is: whoever has an IPv6 address has a network of them.
+const PEER: Prefix = Prefix { v4: 32, v6: 64 };
 
 /// The connections.
 #[derive(Default)]
@@ -41,7 +45,7 @@ impl Places {
     /// Takes a place. Where that is one too many, the oldest has to leave that is not being answered: of this peer, if those are too
     /// many, or of all.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Place {
-        let peer = network(peer);
+        let peer = (!is_loopback(peer)).then(|| PEER.of(peer));
         let left = CancellationToken::new();
         let mut state = self.state();
         state.last += 1;
@@ -100,15 +104,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.state().held.retain(|held| held.id != self.id);
-    }
-}
-
-/// Who a peer is: whoever has an IPv6 address has a network of them.
-fn network(peer: IpAddr) -> Option<IpAddr> {
-    match peer.to_canonical() {
-        near if near.is_loopback() => None,
-        IpAddr::V6(far) => Some(Ipv6Addr::from_bits(far.to_bits() >> 64 << 64).into()),
-        far => Some(far),
     }
 }
 

@@ -35,17 +35,13 @@ mod tests {
 
     #[test]
     fn a_file_that_is_opened_counts() {
-        let before = usage();
-        let files: Vec<_> = (0..50)
+        let files: Vec<_> = (0..300)
             .map(|_| std::fs::File::open("/proc/self/status").unwrap())
             .collect();
-        // Other tests open and close some at the same time, but not so many.
-        assert!(usage().open_files.unwrap() > before.open_files.unwrap() + 10);
-        assert!(before.resident.unwrap() > 1 << 20);
-        assert!(
-            before
-                .most_open_files
-                .is_none_or(|most| most > files.len() as u64)
-        );
+        let usage = usage();
+        // Other tests, which open and close some at the same time, can only add to these.
+        assert!(usage.open_files.unwrap() >= files.len() as u64);
+        assert!(usage.resident.unwrap() > 1 << 20);
+        assert!(usage.most_open_files.is_none_or(|most| most > files.len() as u64));
     }
 }

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 
 use super::access::{Denied, check_site};
 use super::places::{self, Place, Places};
@@ -27,6 +28,7 @@ use super::query::Query;
 use super::{Admin, api, change, console, metrics, past};
 use crate::accept::{Listener, Pace, Room};
 use crate::drain::State;
+use crate::escape::Printable;
 use crate::io::{BRIEF_LINGER, LINGER, linger};
 
 /// Connections at once, with as many that have to leave for others.
@@ -134,7 +136,8 @@ async fn answer_one(tcp: TcpStream, peer: SocketAddr, place: &Place, admin: &Arc
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .keep_alive(false)
-        .half_close(false)
+        // Who sends no more may still read, and who has left has asked all the same: a change is done to its end, and logged.
+        .half_close(true)
         .max_buf_size(MAX_HEAD)
         .max_header_size(MAX_HEAD)
         .serve_connection(TokioIo::new(tcp), service);
@@ -185,7 +188,10 @@ async fn respond(
             let answer = endpoint.answer(head, peer, admin).await;
             if changes {
                 let (path, status) = (head.uri.path(), answer.status.as_u16());
-                tracing::info!(%peer, path, status, "admin: asked for a change");
+                let query = Query::parse(head.uri.query().unwrap_or_default());
+                let route = query.and_then(|mut query| query.take("route"));
+                let route = route.as_deref().map(|route| display(Printable(route)));
+                tracing::info!(%peer, path, route, status, "admin: asked for a change");
             }
             answer
         }
@@ -247,10 +253,11 @@ fn admit(
     let access = generation.admin.as_ref().ok_or(Denied::NoToken)?;
     let open = endpoint.is_some_and(Endpoint::is_open);
     // Balancers that ask for health by HTTP/1.0 name no host. No browser does so.
+    let probe = matches!(endpoint, Some(Endpoint::Health | Endpoint::Ready));
     let nameless = head.version == Version::HTTP_10
         && !head.headers.contains_key(header::HOST)
         && head.uri.authority().is_none();
-    if !(open && nameless) {
+    if !(probe && nameless) {
         access.check_host(head, local)?;
     }
     if !open {

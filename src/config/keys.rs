@@ -1,6 +1,6 @@
 //! Names every key of the configuration file, once: what the reader knows, what it suggests, and what the documentation must hold.
 
-use super::suggest::closest;
+use crate::alike::closest;
 
 /// A table of the file, or one of the inline tables that a value may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{KEYS, SECRET};
-use super::suggest::closest;
+use crate::alike::closest;
 
 /// What stands for a value; the text stays TOML.
 const VALUE: &str = "\"<masked>\"";
@@ -58,7 +58,12 @@ pub(super) fn mask(source: &str, tree: &DeTable<'_>) -> String {
 pub(super) fn veil(source: &str, tree: &DeTable<'_>, broken: bool) -> String {
     let mut places = Places::default();
     places.walk_table(tree, false, is_meant);
+    places.taken.sort_unstable_by_key(|span| span.start);
     let mut hidden = places.secret;
+    hidden.extend(comments(source, &places.taken).into_iter().map(|(span, _)| span));
+    for word in places.words.iter().filter(|word| word.len() >= SHORTEST) {
+        hidden.extend(source.match_indices(word).map(|(at, word)| at..at + word.len()));
+    }
     if broken {
         hidden.extend(assigned(source));
     }
@@ -340,6 +345,19 @@ mod tests {
             (
                 "health = { send = \"AUTH ß\", x = 1 }",
                 "health = { send = \"*******\", x = 1 }",
+            ),
+            // What else speaks of one, or repeats it.
+            (
+                "bind = 7 # old password hunter2\n# token =\n# hunter2\n",
+                "bind = 7 # old password********\n# token**\n#********\n",
+            ),
+            (
+                "token = \"hunter2hunter2\"\nbind = \"hunter2hunter2\" # hunter2hunter2?\n",
+                "token = \"**************\"\nbind = \"**************\" # **************?\n",
+            ),
+            (
+                "x = \"#\" # the PASSWORD ß\ny = z\n",
+                "x = \"#\" # the PASSWORD***\ny = z\n",
             ),
             // Misspelt, which is what the message may be about.
             (

@@ -254,7 +254,7 @@ fn log_level(item: &Item<'_>) -> Option<String> {
         item.wrong(
             "this is not a log level",
             label,
-            "write \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list such as \"info,sealock::backend=debug\"",
+            "write \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list such as \"info,sealock::backend=debug\"",
         );
         return None;
     }

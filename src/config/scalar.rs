@@ -7,7 +7,8 @@ use toml::de::DeValue;
 
 use super::keys::Place;
 use super::reader::{Item, found};
-use super::suggest::{closest, either, quote};
+use super::suggest::{either, quote};
+use crate::alike::closest;
 use crate::units::{ByteSize, UnitError, parse_duration, show_duration};
 
 /// What a deadline may be.

@@ -4,7 +4,8 @@ use toml::Spanned;
 
 use super::diagnostic::Diagnostic;
 use super::reader::{Item, Section};
-use super::suggest::{closest, quote};
+use super::suggest::quote;
+use crate::alike::closest;
 use crate::bridge::{Accept, Deliver, InvalidText};
 use crate::charset::{Charset, NAMES, NameError, Unmappable};
 

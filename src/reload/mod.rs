@@ -56,12 +56,8 @@ pub enum Outcome {
 }
 
 /// What there is to know of reloads so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReloadState {
-    /// The number of the configuration in force; the first is 0.
-    pub generation: u64,
-    /// When it came into force.
-    pub since: SystemTime,
     /// Attempts that succeeded.
     pub succeeded: u64,
     /// Attempts that failed.
@@ -83,13 +79,6 @@ pub struct Attempt {
     pub cause: Cause,
     /// Why it failed: all that there is to say, of several lines. `None`: it succeeded.
     pub problem: Option<Arc<str>>,
-}
-
-impl Attempt {
-    /// The first line of the problem, where there is one.
-    pub fn first_problem(&self) -> Option<&str> {
-        self.problem.as_deref()?.lines().next()
-    }
 }
 
 /// What makes for a reload.
@@ -115,22 +104,13 @@ impl Cause {
 }
 
 impl Reloader {
-    /// For a configuration that comes into force now. `reloads`: somebody is going to answer requests.
-    pub fn new(since: SystemTime, reloads: bool) -> Self {
-        let state = ReloadState {
-            generation: 0,
-            since,
-            succeeded: 0,
-            failed: 0,
-            last: None,
-            waiting: Vec::new(),
-            blind: None,
-        };
+    /// `reloads`: somebody is going to answer requests.
+    pub fn new(reloads: bool) -> Self {
         let (asks, requests) = reloads.then(|| mpsc::channel(WAITING)).unzip();
         Self {
             asks,
             requests: Mutex::new(requests),
-            state: ArcSwap::from_pointee(state),
+            state: ArcSwap::default(),
         }
     }
 
@@ -159,13 +139,11 @@ impl Reloader {
             .take()
     }
 
-    /// Writes down how an attempt went; `since` is when it came into force.
-    pub(crate) fn record(&self, cause: Cause, outcome: &Outcome, since: SystemTime) {
+    /// Writes down how an attempt went.
+    pub(crate) fn record(&self, cause: Cause, outcome: &Outcome) {
         let mut state = (*self.state()).clone();
         let problem = match outcome {
-            Outcome::Done { generation, waiting } => {
-                state.generation = *generation;
-                state.since = since;
+            Outcome::Done { waiting, .. } => {
                 state.waiting.clone_from(waiting);
                 state.succeeded += 1;
                 None
@@ -202,9 +180,9 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_is_answered_or_told_that_nobody_is_there() {
-        let nobody = Reloader::new(SystemTime::UNIX_EPOCH, false);
+        let nobody = Reloader::new(false);
         assert_eq!(nobody.request().await, Outcome::Unavailable);
-        let reloader = Reloader::new(SystemTime::UNIX_EPOCH, true);
+        let reloader = Reloader::new(true);
         // Who asks early is answered as soon as somebody is there.
         let (outcome, ()) = tokio::join!(biased; reloader.request(), async {
             let ask = reloader.requests().unwrap().recv().await.unwrap();
@@ -212,7 +190,7 @@ mod tests {
         });
         assert_eq!(outcome, Outcome::ReadOnce);
 
-        let reloader = Reloader::new(SystemTime::UNIX_EPOCH, true);
+        let reloader = Reloader::new(true);
         let mut requests = reloader.requests().unwrap();
         assert!(reloader.requests().is_none());
         let refused = Outcome::Refused("error: no\n --> file\n".into());
@@ -223,31 +201,23 @@ mod tests {
     }
 
     #[test]
-    fn the_state_tells_of_the_last_attempt_and_of_what_is_in_force() {
-        let (start, later) = (SystemTime::UNIX_EPOCH, SystemTime::now());
-        let reloader = Reloader::new(start, true);
+    fn the_state_tells_of_the_last_attempt_and_of_what_waits() {
+        let reloader = Reloader::new(true);
         let done = |waiting: &[&str]| Outcome::Done {
             generation: 1,
             waiting: waiting.iter().map(|&one| one.to_owned()).collect(),
         };
-        reloader.record(Cause::Signal, &done(&["the listener"]), later);
-        reloader.record(
-            Cause::Change,
-            &Outcome::Refused("error: no\n --> file\n".into()),
-            later,
-        );
+        reloader.record(Cause::Signal, &done(&["the listener"]));
+        let problem: Arc<str> = "error: no\n --> file\n".into();
+        reloader.record(Cause::Change, &Outcome::Refused(Arc::clone(&problem)));
         let state = reloader.state();
-        assert_eq!((state.generation, state.since), (1, later));
         assert_eq!((state.succeeded, state.failed), (1, 1));
         assert_eq!(state.waiting, ["the listener"]);
         let last = state.last.as_ref().unwrap();
-        assert_eq!(
-            (last.cause, last.first_problem()),
-            (Cause::Change, Some("error: no"))
-        );
-        reloader.record(Cause::Request, &done(&[]), later);
+        assert_eq!((last.cause, &last.problem), (Cause::Change, &Some(problem)));
+        reloader.record(Cause::Request, &done(&[]));
         let state = reloader.state();
-        assert_eq!(state.last.as_ref().unwrap().first_problem(), None);
+        assert_eq!(state.last.as_ref().unwrap().problem, None);
         assert!(state.waiting.is_empty() && state.succeeded == 2);
     }
 }

@@ -124,9 +124,13 @@ impl Drop for Opening {
     }
 }
 
-/// Counts a connection that was accepted.
+/// Counts a connection that was accepted. Gives its number, which its log lines share.
+pub(crate) fn accepted() -> u64 {
+    CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Counts a connection that is on its way to be a session.
 pub(crate) fn opening() -> Opening {
-    CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     OPENING.fetch_add(1, Ordering::Relaxed);
     Opening(())
 }

@@ -31,6 +31,8 @@ pub struct End {
     pub reason: CloseReason,
     /// The close code, where there was one.
     pub code: Option<u16>,
+    /// The status of a refusal, where the client could be told one.
+    pub status: Option<u16>,
     /// How long it was.
     pub lasted: Duration,
     /// Payload from the client.
@@ -69,25 +71,22 @@ impl Recent {
     }
 }
 
-/// Keeps the end of a session; of one without a backend, the refusal that it was.
+/// Keeps the end of a session.
 pub(super) fn ended(end: &SessionEnd<'_>, id: Option<u64>) {
     let moved = &end.ended.counters;
-    let kept = End {
+    SESSIONS.push(End {
         at: SystemTime::now(),
         id,
         client: end.client,
         route: Some(end.route.into()),
-        backend: end.backend.map(|backend| backend.to_string().into()),
+        backend: Some(end.backend.to_string().into()),
         reason: end.ended.reason,
         code: end.ended.code.map(|code| code.0),
+        status: None,
         lasted: end.duration,
         bytes_up: moved.bytes_up,
         bytes_down: moved.bytes_down,
-    };
-    match end.backend {
-        Some(_) => SESSIONS.push(kept),
-        None => REFUSALS.push(kept),
-    }
+    });
 }
 
 /// Keeps a refusal, unless it is no more than the noise of the internet.
@@ -102,7 +101,8 @@ pub(super) fn refused(refusal: &Refusal<'_>) {
         route: refusal.route.map(Into::into),
         backend: None,
         reason: refusal.reason,
-        code: None,
+        code: refusal.code.map(|code| code.0),
+        status: refusal.status(),
         lasted: refusal.duration,
         bytes_up: 0,
         bytes_down: 0,
@@ -134,6 +134,7 @@ mod tests {
             backend: None,
             reason: CloseReason::ClientClosed,
             code: None,
+            status: None,
             lasted: Duration::ZERO,
             bytes_up: 0,
             bytes_down: 0,

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use crate::alike::closest;
+
 /// What is logged where nobody says.
 const USUAL: &str = "info";
 
@@ -32,10 +34,6 @@ const PARTS: &[&str] = &[
     "sealock::telemetry::log",
 ];
 
-/// Names less alike than this are not suggested; longer ones are not compared.
-const ALIKE: f64 = 0.8;
-const LONGEST: usize = 64;
-
 /// The filter of the process's log.
 static FILTER: OnceLock<Arc<Filter>> = OnceLock::new();
 
@@ -57,7 +55,8 @@ impl LogLevel {
     pub(super) fn new(level: Option<&str>) -> Result<(Self, reload::Layer<EnvFilter, Registry>), String> {
         let file = level.is_none().then(|| Mutex::new(USUAL.to_owned()));
         let level = level.unwrap_or(USUAL);
-        let (layer, filter) = Filter::new(parse(level)?, level);
+        let (parsed, level) = parse(level)?;
+        let (layer, filter) = Filter::new(parsed, level);
         Ok((Self { file, filter }, layer))
     }
 
@@ -69,7 +68,7 @@ impl LogLevel {
     /// The level of a log that nobody reads.
     #[cfg(test)]
     pub(crate) fn unheard() -> Self {
-        let (_, filter) = Filter::new(EnvFilter::default(), USUAL);
+        let (_, filter) = Filter::new(EnvFilter::default(), USUAL.to_owned());
         Self { file: None, filter }
     }
 
@@ -91,18 +90,18 @@ impl LogLevel {
 }
 
 impl Filter {
-    fn new(parsed: EnvFilter, level: &str) -> (reload::Layer<EnvFilter, Registry>, Arc<Self>) {
+    fn new(parsed: EnvFilter, level: String) -> (reload::Layer<EnvFilter, Registry>, Arc<Self>) {
         let (made, layer) = reload::Layer::new(parsed);
-        let level = Mutex::new(level.to_owned());
+        let level = Mutex::new(level);
         (made, Arc::new(Self { layer, level }))
     }
 
     fn change(&self, level: &str) -> Result<(), String> {
-        let parsed = parse(level)?;
+        let (parsed, level) = parse(level)?;
         // Kept until both are changed: what is told is what is let through.
         let mut told = lock(&self.level);
         self.layer.reload(parsed).map_err(|error| error.to_string())?;
-        level.clone_into(&mut told);
+        *told = level;
         Ok(())
     }
 }
@@ -124,18 +123,19 @@ pub fn level() -> Option<String> {
     FILTER.get().map(|filter| lock(&filter.level).clone())
 }
 
-/// Says what is wrong with a level. The filter would take much more: a slip of the pen for the name of a target, which logs nothing else
-/// from then on, or a target that nothing has, which does nothing.
-pub fn check_level(level: &str) -> Result<(), String> {
-    parse(level).map(drop)
+/// The level as it is told, without the blanks around its words, or what is wrong with it. The filter would take much more: a slip of
+/// the pen for the name of a target, which logs nothing else from then on, or a target that nothing has, which does nothing.
+pub fn check_level(level: &str) -> Result<String, String> {
+    parse(level).map(|(_, level)| level)
 }
 
-fn parse(level: &str) -> Result<EnvFilter, String> {
-    let words: Vec<&str> = level.split(',').map(str::trim).collect();
+fn parse(level: &str) -> Result<(EnvFilter, String), String> {
+    // Ends of lines are not for a word that is told and logged.
+    let words: Vec<&str> = level.split(',').map(|word| word.trim_matches(' ')).collect();
     words.iter().try_for_each(|word| check(word))?;
-    EnvFilter::try_new(words.join(","))
-        .map(pinned)
-        .map_err(|error| error.to_string())
+    let level = words.join(",");
+    let parsed = EnvFilter::try_new(&level).map_err(|error| error.to_string())?;
+    Ok((pinned(parsed), level))
 }
 
 fn check(word: &str) -> Result<(), String> {
@@ -156,17 +156,11 @@ fn check(word: &str) -> Result<(), String> {
 }
 
 fn unknown(part: &str) -> String {
-    let own = |part: &str| part.trim_start_matches(ROOT).to_ascii_lowercase();
-    let likeness = |known: &str| strsim::jaro_winkler(&own(known), &own(part));
-    let alike = PARTS
-        .iter()
-        .map(|known| (likeness(known), known))
-        .filter(|(likeness, _)| *likeness > ALIKE && part.len() < LONGEST)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let remedy = match alike {
-        Some((_, known)) => format!("did you mean {known}?"),
+    let names = || PARTS.iter().map(|known| &known[ROOT.len()..]);
+    let remedy = match closest(part.trim_start_matches(ROOT), names()) {
+        Some(known) => format!("did you mean {ROOT}{known}?"),
         None => {
-            let names: Vec<&str> = PARTS.iter().map(|known| &known[ROOT.len()..]).collect();
+            let names: Vec<&str> = names().collect();
             format!("behind {ROOT} stands one of {}", names.join(", "))
         }
     };
@@ -253,7 +247,7 @@ mod tests {
             "warn, sealock::backend::pool=trace",
             "sealock::ba=off",
         ] {
-            assert_eq!(check_level(good), Ok(()), "{good}");
+            assert_eq!(check_level(good), Ok(good.replace(' ', "")), "{good}");
         }
         for (bad, says) in [
             ("sealock::sesion=debug", "did you mean sealock::session?"),
@@ -268,6 +262,9 @@ mod tests {
             ("sealock=", "\"\" is not one"),
             ("3", "\"3\" is not one"),
             ("INFO", "\"INFO\" is not one"),
+            ("debug\n", "\"debug\\n\" is not one"),
+            ("info,\tsealock=debug", "called \"\\tsealock\""),
+            ("in fo", "\"in fo\" is not one"),
             ("info,[connection{id=1}]=debug", "is not one: they are "),
             ("sealock::session", "is not one"),
         ] {

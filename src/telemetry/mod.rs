@@ -130,7 +130,7 @@ pub enum InitError {
     Other(String),
 }
 
-/// Log lines that were lost because they came faster than they could be written.
+/// Log lines that were lost because they came faster than they could be written, or could not be.
 pub fn lost_lines() -> u64 {
     QUEUE.lost()
 }

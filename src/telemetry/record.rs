@@ -9,14 +9,19 @@ use crate::addr::Shown;
 use crate::bridge::{Edges, Ended};
 use crate::close::{CloseReason, Level};
 use crate::escape::Printable;
+use crate::websocket::CloseCode;
 
 /// A connection that did not become a session.
 #[derive(Debug)]
 pub struct Refusal<'a> {
     /// Why.
     pub reason: CloseReason,
-    /// It could be told so.
+    /// It could be told so in the answer to its request.
     pub told: bool,
+    /// The close code, where it was told over an open WebSocket.
+    pub code: Option<CloseCode>,
+    /// What it had sent there, and reached nobody.
+    pub lost_up: u64,
     /// The other end of the connection.
     pub peer: SocketAddr,
     /// Whom it speaks for: itself, unless it is a proxy that is trusted.
@@ -29,6 +34,13 @@ pub struct Refusal<'a> {
     pub duration: Duration,
 }
 
+impl Refusal<'_> {
+    /// The status that the client was told, if it was told one.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.reason.row().status.filter(|_| self.told)
+    }
+}
+
 /// A session.
 pub struct SessionEnd<'a> {
     /// How it ended.
@@ -39,8 +51,8 @@ pub struct SessionEnd<'a> {
     pub client: SocketAddr,
     /// The route's name.
     pub route: &'a str,
-    /// The backend's address, where it was reached.
-    pub backend: Option<&'a dyn Display>,
+    /// The backend's address.
+    pub backend: &'a dyn Display,
     /// What exactly went wrong, where the cause does not say it all.
     pub detail: &'a str,
     /// The chosen subprotocol.
@@ -73,24 +85,23 @@ pub fn log_refusal(refusal: &Refusal<'_>) {
         row.level,
         cause = row.label,
         state = row.state,
-        status = row.status.filter(|_| refusal.told),
+        status = refusal.status(),
+        code = refusal.code.map(|code| code.0),
         route = refusal.route,
         peer = %refusal.peer,
         client = %Shown(refusal.client),
         detail = shown(refusal.detail),
+        lost_up = met(refusal.lost_up),
         duration_ms = millis(refusal.duration),
         "refused: {}",
         row.text
     );
 }
 
-/// Writes the record of a session, and counts how long it was. One without a backend was a refusal.
+/// Writes the record of a session, and counts how long it was.
 pub fn log_session(end: &SessionEnd<'_>) {
     let row = end.ended.reason.row();
-    match end.backend {
-        Some(_) => counts::route(end.route).session.observe(end.duration),
-        None => counts::refused(row.label),
-    }
+    counts::route(end.route).session.observe(end.duration);
     ends::ended(end, super::current());
     let moved = &end.ended.counters;
     let Edges {
@@ -117,7 +128,7 @@ pub fn log_session(end: &SessionEnd<'_>) {
             route = end.route,
             peer = %end.peer,
             client = %Shown(end.client),
-            backend = end.backend.map(tracing::field::display),
+            backend = %end.backend,
             detail = shown(end.detail),
             subprotocol = end.subprotocol,
             messages_up = moved.messages_up,
@@ -152,7 +163,7 @@ fn shown(detail: &str) -> Option<tracing::field::DisplayValue<Printable<'_>>> {
     (!detail.is_empty()).then(|| tracing::field::display(Printable(detail)))
 }
 
-/// The count of an edge, if the session has met it.
+/// A count, if there is anything to tell.
 fn met(count: u64) -> Option<u64> {
     (count > 0).then_some(count)
 }
@@ -212,12 +223,37 @@ mod tests {
     }
 
     #[test]
+    fn a_status_that_nobody_was_told_is_in_no_list() {
+        let reason = CloseReason::OutOfDescriptors;
+        for (port, told, status) in [(1, true, reason.row().status), (2, false, None)] {
+            let client = SocketAddr::from(([192, 0, 2, 77], port));
+            log_refusal(&Refusal {
+                reason,
+                told,
+                code: None,
+                lost_up: 0,
+                peer: client,
+                client,
+                route: None,
+                detail: "",
+                duration: Duration::ZERO,
+            });
+            let kept = ends::refusals(0)
+                .into_iter()
+                .find(|(_, end)| end.client == client);
+            assert_eq!(kept.unwrap().1.status, status);
+        }
+    }
+
+    #[test]
     fn the_page_has_every_field_of_the_records() {
         let peer = "127.0.0.1:1".parse().unwrap();
         let refused = fields(|| {
             log_refusal(&Refusal {
                 reason: CloseReason::Shutdown,
                 told: false,
+                code: None,
+                lost_up: 0,
                 peer,
                 client: peer,
                 route: None,
@@ -236,7 +272,7 @@ mod tests {
                 peer,
                 client: peer,
                 route: "a",
-                backend: None,
+                backend: &peer,
                 detail: "",
                 subprotocol: None,
                 duration: Duration::ZERO,

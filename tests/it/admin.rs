@@ -8,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::support::{
-    BINARY, Backend, Client, Program, Refusal, Request, Scene, answer, certificate, connect, frame, missing,
-    soon, write,
+    BINARY, Backend, Client, Program, Refusal, Request, Scene, TEXT, answer, certificate, connect, frame,
+    free_address, missing, soon, write,
 };
 
 const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
@@ -41,6 +41,19 @@ pub(crate) async fn json(sealock: &Program, line: &str, status: u16) -> Value {
 async fn scene() -> Scene {
     // The backends of these tests do not end their streams.
     Scene::start_with(ADMIN, "framing = \"u32be\"\nlinger = \"10ms\"").await
+}
+
+/// The sessions, once there are so many: each is listed a moment after its client has been answered.
+async fn sessions(sealock: &Program, query: &str, count: u64) -> Value {
+    let listed = async {
+        loop {
+            let listed = json(sealock, &format!("GET /api/v1/sessions{query}"), 200).await;
+            if listed["found"] == count {
+                return listed;
+            }
+        }
+    };
+    soon("the sessions", listed).await
 }
 
 /// The value of a sample, by its whole name with labels.
@@ -110,6 +123,8 @@ async fn only_requests_for_a_host_of_ours_are_answered() {
         ("GET /readyz HTTP/1.0\r\n", "200"),
         ("GET /readyz HTTP/1.0\r\nHost: rebound.example\r\n", "421"),
         ("GET /metrics HTTP/1.0\r\n", "400"),
+        ("GET / HTTP/1.0\r\n", "400"),
+        ("GET /console/ HTTP/1.0\r\n", "400"),
         ("POST /-/drain HTTP/1.0\r\n", "400"),
     ] {
         let mut stream = connect(scene.program.admin.unwrap()).await;
@@ -241,7 +256,7 @@ async fn a_token_that_cannot_be_used_is_told_before_anything_starts() {
 async fn get_changes_nothing_and_pages_of_other_sites_neither() {
     let mut scene = scene().await;
     let (mut client, _service) = scene.open().await;
-    let sessions = json(&scene.program, "GET /api/v1/sessions?route=test", 200).await;
+    let sessions = sessions(&scene.program, "?route=test", 1).await;
     let close = format!("/api/v1/sessions/{}/close", sessions["sessions"][0]["id"]);
     let changes = [
         close.as_str(),
@@ -293,12 +308,41 @@ async fn get_changes_nothing_and_pages_of_other_sites_neither() {
 }
 
 #[tokio::test]
+async fn who_sends_no_more_is_answered_and_whoever_leaves_has_asked() {
+    let mut scene = scene().await;
+    let asks = async |line: &str| {
+        let mut stream = connect(scene.program.admin.unwrap()).await;
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        stream
+    };
+    for (line, status) in [
+        ("GET /healthz", 200),
+        ("GET /api/v1/status", 200),
+        ("POST /-/undrain", 202),
+        ("POST /-/reload", 200),
+    ] {
+        let told = answer(Box::new(asks(line).await)).await.err().unwrap();
+        assert_eq!(told.status, status, "{line}: {told:?}");
+    }
+    drop(asks("POST /-/reload").await);
+    scene
+        .program
+        .logged_times("\"path\":\"/-/reload\",\"status\":200", 2)
+        .await;
+    scene
+        .program
+        .logged("\"path\":\"/-/undrain\",\"status\":202")
+        .await;
+}
+
+#[tokio::test]
 async fn closing_one_session_ends_that_session_only() {
     let mut scene = scene().await;
     let (mut first, _first) = scene.open().await;
     let (mut second, _second) = scene.open().await;
-    let listed = json(&scene.program, "GET /api/v1/sessions?route=test", 200).await;
-    assert_eq!(listed["found"], 2);
+    let listed = sessions(&scene.program, "?route=test", 2).await;
     let id = &listed["sessions"][1]["id"];
     for bad in ["0", "none", "-1", "99999999999999999999"] {
         json(&scene.program, &format!("POST /api/v1/sessions/{bad}/close"), 404).await;
@@ -354,6 +398,7 @@ async fn a_drained_route_sends_its_sessions_away_and_the_others_go_on() {
     assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
     let empty = "Host: localhost\r\nContent-Length: 0\r\n";
     assert_eq!(ask(&scene.program, "POST /-/undrain", empty).await.status, 202);
+    sessions(&scene.program, "?route=test", 1).await;
     let drained = json(&scene.program, "POST /-/drain?route=%74est", 202).await;
     assert_eq!(
         drained,
@@ -372,7 +417,12 @@ async fn a_drained_route_sends_its_sessions_away_and_the_others_go_on() {
     scene
         .ended("drain", serde_json::json!({ "route": "test", "status": 503 }))
         .await;
-    // One route is not the process.
+    // One route is not the process. Which it was, the log says.
+    let log = scene.program.logged("\"route\":\"test\",\"status\":202").await;
+    assert!(
+        log.contains("\"path\":\"/-/drain\",\"route\":\"test\",\"status\":202"),
+        "{log}"
+    );
     assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
     let routes = json(&scene.program, "GET /api/v1/routes", 200).await;
     let draining = |at: usize| (&routes["routes"][at]["name"], &routes["routes"][at]["draining"]);
@@ -395,6 +445,7 @@ async fn a_drained_process_takes_no_sessions_until_it_is_told_to() {
     let (mut client, mut service) = scene.open().await;
     // Inside a record, which never ends: the deadline decides.
     write(&mut service, b"\0\0\0\x04ab").await;
+    sessions(&scene.program, "", 2).await;
     assert_eq!(json(&scene.program, "POST /-/drain", 202).await["sessions"], 2);
     assert_eq!(text(&scene.program, "GET /readyz", 503).await, "draining\n");
     client
@@ -431,11 +482,11 @@ async fn sessions_are_listed_as_they_are_asked_for() {
         clients.push(scene.open().await);
     }
     let listed = async |query: &str| json(&scene.program, &format!("GET /api/v1/sessions{query}"), 200).await;
-    let all = listed("").await;
+    let all = sessions(&scene.program, "", 4).await;
     let ids: Vec<u64> = (0..4)
         .map(|at| all["sessions"][at]["id"].as_u64().unwrap())
         .collect();
-    assert!(ids.is_sorted() && all["found"] == 4, "{all}");
+    assert!(ids.is_sorted(), "{all}");
     for (query, found, shown) in [
         ("?route=test".to_owned(), 3, 3),
         ("?route=test&limit=2".to_owned(), 3, 2),
@@ -615,6 +666,7 @@ async fn what_is_logged_is_changed_until_the_file_says_something_else() {
         ("?level=debgu", "level: \"debgu\" is not one"),
         ("?level=info,sealock=loud", "level: \"loud\" is not one"),
         ("?level=sealock=5", "level: \"5\" is not one"),
+        ("?level=debug%0a", "level: \"debug\\n\" is not one"),
         (
             "?level=info,sealock::sesion=debug",
             "called \"sealock::sesion\": did you mean sealock::session?",
@@ -659,6 +711,12 @@ async fn what_is_logged_is_changed_until_the_file_says_something_else() {
     std::fs::write(&path, file("error")).unwrap();
     json(&sealock, "POST /-/reload", 200).await;
     assert_eq!(level(&sealock).await, "error");
+    // Blanks between words are as good as none.
+    for (next, told) in [("off,%20sealock=off", "off,sealock=off"), ("error+", "error")] {
+        let changed = json(&sealock, &format!("POST /-/log-level?level={next}"), 200).await;
+        assert_eq!(changed["log_level"], told);
+        assert_eq!(level(&sealock).await, told);
+    }
 
     // Whichever of both levels lets it through, it is told once.
     for next in ["warn", "info", "off"] {
@@ -735,6 +793,7 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
         ("sealock_reloads_total{outcome=\"success\"}", 1.0),
         ("sealock_reloads_total{outcome=\"failure\"}", 1.0),
         ("sealock_reload_failed", 1.0),
+        ("sealock_reload_blind", 0.0),
         (
             "sealock_message_size_bytes_count{route=\"test\",direction=\"up\"}",
             1.0,
@@ -795,6 +854,41 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
     named.sort_unstable();
     real.sort_unstable();
     assert_eq!(named, real);
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_by_a_close_frame_is_a_refusal_wherever_one_looks() {
+    let nobody = free_address();
+    let route = format!("backend = \"tcp://{nobody}\"\nframing = \"lines\"\non_dial_failure = \"close\"");
+    let mut scene = Scene::start_with(ADMIN, &route).await;
+    let mut client = Client::plain(scene.program.plain, "/test").await;
+    client.send(TEXT, b"for nobody").await;
+    client.expect_close(1014, "backend unreachable").await;
+    client.expect_end().await;
+    let fields = serde_json::json!({
+        "message": "refused: backend unreachable", "code": 1014, "status": null, "lost_up": 10, "messages_up": null,
+    });
+    scene.ended("dial_failed", fields).await;
+    let metrics = text(&scene.program, "GET /metrics", 200).await;
+    for (name, value) in [
+        ("sealock_refusals_total{cause=\"dial_failed\"}", 1.0),
+        ("sealock_lost_bytes_total{route=\"test\",direction=\"up\"}", 10.0),
+    ] {
+        assert!((sample(&metrics, name) - value).abs() < 0.5, "{name}:\n{metrics}");
+    }
+    assert!(
+        !metrics.contains("sealock_session_ends_total{route=\"test\""),
+        "{metrics}"
+    );
+    let ends = json(&scene.program, "GET /api/v1/ends", 200).await;
+    assert_eq!(ends["refusals"][0]["code"], 1014, "{ends}");
+    assert_eq!(ends["sessions"], serde_json::json!([]), "{ends}");
+    let routes = json(&scene.program, "GET /api/v1/routes", 200).await;
+    assert_eq!(routes["routes"][1]["moved"]["lost_up"], 10, "{routes}");
+    // However short ago it was, it was not at this moment.
+    let failure = &routes["routes"][1]["targets"][0]["last_failure"];
+    assert!(failure["seconds_ago"].as_f64().unwrap() > 0.0, "{failure}");
     scene.done().await;
 }
 

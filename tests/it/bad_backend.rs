@@ -90,7 +90,7 @@ async fn a_backend_that_cannot_be_reached_is_told_before_or_after_the_upgrade() 
         client.expect_end().await;
         let fields = json!({
             "state": state, "code": 1014, "level": "WARN", "backend": null,
-            "messages_up": 0, "bytes_up": 0, "lost_up": 10,
+            "message": format!("refused: {text}"), "lost_up": 10,
         });
         let record = scene.ended(cause, fields).await;
         assert!(

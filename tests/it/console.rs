@@ -209,6 +209,8 @@ async fn the_history_grows_and_names_the_routes() {
             if history["at"].as_array().unwrap().len() > 1 {
                 return history;
             }
+            // It is ten seconds away.
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })
     .await;
@@ -463,8 +465,82 @@ async fn rows_stay_the_same_elements_and_sort_by_what_is_pressed() {
                 .await,
             1
         );
+        // The arrow is for the eye only.
+        let names = tab.names("button").await;
+        for name in ["Client", "Down"] {
+            assert!(names.iter().any(|one| one == name), "{name}: {names:?}");
+        }
     }
     console.sound().await;
+}
+
+#[tokio::test]
+async fn what_has_ended_keeps_its_place_under_a_pointer() {
+    let browser = Chromium::start().await;
+    let scene = Scene::start_with(ADMIN, ROUTE).await;
+    let (mut first, _service) = scene.open().await;
+    let (_second, _service) = scene.open().await;
+    let console = Console::open(browser, &scene).await;
+    console.live().await;
+    let tab = &console.tab;
+    let count = "document.querySelectorAll('#sessions-table tbody tr').length";
+    tab.until(&format!("{count} === 3")).await;
+    tab.point("#sessions-table tbody tr:last-child button").await;
+    tab.until("document.querySelector('#sessions-table tbody tr:last-child button:hover')")
+        .await;
+    first.close(1000, "").await;
+    first.expect_close(1000, "").await;
+    tab.until("document.querySelector('#sessions-table tbody tr:nth-child(2).gone button:disabled')")
+        .await;
+    let there =
+        "document.querySelector('#sessions-table tbody tr:nth-child(3) button:enabled:hover') !== null";
+    assert_eq!(tab.evaluate(there).await, true);
+    console.sound().await;
+    // It goes with the pointer, or with a search.
+    tab.point("h1").await;
+    tab.until(&format!("{count} === 2")).await;
+    tab.point("#sessions-table tbody tr:last-child").await;
+    console.focus("#search").await;
+    tab.write("neighbour").await;
+    tab.until(&format!("{count} === 1")).await;
+    assert_eq!(tab.evaluate("document.querySelectorAll('.gone').length").await, 0);
+}
+
+/// As if sealock were started anew between two looks.
+const RESTARTS: &str = r##"(() => {
+    const real = globalThis.fetch;
+    globalThis.looks = 0;
+    globalThis.fetch = async (url, options) => {
+      const answer = await real(url, options);
+      if (!url.startsWith("/api/v1/status")) return answer;
+      globalThis.looks += 1;
+      const body = { ...(await answer.json()), started: new Date(1e12 + 1e6 * looks).toISOString() };
+      return new Response(JSON.stringify(body));
+    };
+})()"##;
+
+#[tokio::test]
+async fn another_process_has_no_rates_yet() {
+    let browser = Chromium::start().await;
+    let scene = Scene::start_with(ADMIN, ROUTE).await;
+    let tab = browser.tab("about:blank").await;
+    tab.before_scripts(RESTARTS).await;
+    tab.go(&format!("http://{}/console/", scene.program.admin.unwrap()))
+        .await;
+    tab.until("looks > 2 && document.querySelector('#routes-table tbody tr')")
+        .await;
+    for cells in [
+        "#sessions-table td:nth-child(5) .first",
+        "#routes-table td:nth-child(6) .first",
+    ] {
+        let rates = format!(
+            "[...document.querySelectorAll({cells:?})].map((one) => one.textContent.at(-1)).join('')"
+        );
+        let rates = tab.evaluate(&rates).await;
+        let rates = rates.as_str().unwrap();
+        assert_eq!(rates.trim_matches('–'), "", "{cells}");
+        assert_ne!(rates, "", "{cells}");
+    }
 }
 
 #[tokio::test]
@@ -509,6 +585,16 @@ async fn routes_are_drained_and_a_reload_is_answered() {
         .await;
     tab.until("document.querySelector('#config-text').textContent.startsWith('# once more')")
         .await;
+    // What is taken back of a route does not take effect while the process is drained.
+    let drained = ask(&scene, "POST /-/drain", "Host: localhost\r\n").await;
+    assert_eq!(drained.status, 202, "{drained:?}");
+    tab.until("document.querySelector('[aria-label=\"Undrain route test\"]')")
+        .await;
+    agree(
+        "[aria-label='Undrain route test']",
+        "taken again once the whole process is undrained: route test",
+    )
+    .await;
     tab.click("#dismiss").await;
     assert_eq!(
         tab.evaluate("document.querySelector('#notice-text').textContent")
@@ -666,6 +752,7 @@ const ODD: &str = r##"(() => {
         body.listeners = days.map((n) => ({ address: `10.0.0.1:${2000 + n}`, tls: true, certificate_expires: new Date(Date.parse(body.now) + n * 864e5 + 6e4).toISOString() }));
         body.sessions = 9000;
         body.accept_errors = 2;
+        body.reloads.cannot_look = "no answer within 20s\nmore";
       },
       routes: (body) => {
         const target = { target: "tcp://<b>x</b>:1", condition: "down", sessions: 0, last_failure: { error: "<img src=x onerror=problems.push(1)>", seconds_ago: 5 } };
@@ -740,6 +827,7 @@ async fn what_it_is_told_stays_text_and_what_is_near_its_end_stands_out() {
         "10.0.0.1:2020: 20 days left",
         "<script>problems.push(2)</script>: 1 of 1",
         "2 since the start",
+        "is not known: no answer within 20s",
     ] {
         assert!(attention.as_str().unwrap().contains(text), "{attention}");
     }

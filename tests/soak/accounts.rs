@@ -276,6 +276,10 @@ impl Ledger {
         let mut add = |name: String, value| *self.sums.entry(counted_as(&name)).or_default() += value;
         add("sealock_connections_total".into(), 1);
         if !record.session {
+            if record.lost[0] > 0 {
+                let name = format!("sealock_lost_bytes_total{{route=\"{route}\",direction=\"up\"}}");
+                add(name, record.lost[0]);
+            }
             return add(format!("sealock_refusals_total{{cause=\"{}\"}}", record.cause), 1);
         }
         let cause = &record.cause;

@@ -25,6 +25,7 @@ const state = {
   history: undefined,
   historyAt: -Infinity,
   sessions: [],
+  filter: undefined,
   found: 0,
   sessionEnds: [],
   refusals: [],
@@ -77,7 +78,11 @@ async function refresh() {
     old ? api.get("history") : undefined,
     changed ? api.get("config") : undefined,
   ]);
-  if (restarted) Object.assign(state, { sessionEnds: [], refusals: [], started: status.started });
+  if (restarted) {
+    Object.assign(state, { sessionEnds: [], refusals: [], started: status.started });
+    // Another process counts from the beginning, and so do the numbers of its sessions.
+    Object.assign(rates, { routes: new views.Rates(), sessions: new views.Rates() });
+  }
   state.status = status;
   state.about = ended.causes;
   state.sessionEnds = [...ended.sessions, ...state.sessionEnds].slice(0, KEPT_ENDS);
@@ -97,7 +102,8 @@ async function refresh() {
     state.sessions = views.withRates(listed.sessions, rates.sessions);
     state.found = listed.found;
   }
-  showSessions();
+  showSessions(listed && listed.filter !== state.filter);
+  if (listed) state.filter = listed.filter;
   const found = views.causes(ended.ended, status.refusals, [...state.sessionEnds, ...state.refusals], state.about);
   causes.update(found);
   $("no-causes").hidden = found.length > 0;
@@ -115,7 +121,7 @@ async function askSessions() {
     const listed = await api.get("sessions", filter);
     write($("client-problem"), "");
     $("by-client").removeAttribute("aria-invalid");
-    return listed;
+    return { ...listed, filter: JSON.stringify(filter) };
   } catch (error) {
     if (!(error instanceof api.Refused) || error.status !== 400) throw error;
     write($("client-problem"), error.message);
@@ -210,10 +216,11 @@ function fillRoutes(all) {
   select.value = names.includes(chosen) ? chosen : "";
 }
 
-function showSessions() {
+/** `asked`: the filter is another. */
+function showSessions(asked = false) {
   const search = $("search").value.trim();
   const shown = state.sessions.filter((one) => views.holds(one, search));
-  sessions.update(shown);
+  sessions.update(shown, asked);
   const listed = state.sessions.length;
   const cut = listed < state.found ? ` of ${words.number(state.found)}, the oldest` : "";
   const told = search ? `${words.number(shown.length)} of ${words.number(listed)} listed` : words.plural(listed, "session");
@@ -222,20 +229,20 @@ function showSessions() {
   write($("no-sessions"), listed ? "None of those listed holds this text." : "There is none.");
 }
 
-function showEnds() {
+function showEnds(asked = false) {
   const which = $("which").value;
   const kind = (list, name) => list.map((end) => ({ ...end, kind: name, key: `${name} ${end.number}` }));
   const all = [...kind(state.sessionEnds, "session"), ...kind(state.refusals, "refused")];
   for (const end of all) end.order = Date.parse(end.time);
   const fits = (end) => which === "all" || which === end.kind || (which === "fault" && !state.about[end.cause]?.orderly);
   const shown = all.filter(fits);
-  ends.update(shown);
+  ends.update(shown, asked);
   $("no-ends").hidden = shown.length > 0;
 }
 
 $("filter").addEventListener("submit", (event) => event.preventDefault());
-$("search").addEventListener("input", showSessions);
-$("which").addEventListener("change", showEnds);
+$("search").addEventListener("input", () => showSessions(true));
+$("which").addEventListener("change", () => showEnds(true));
 for (const id of ["by-route", "by-client", "limit"]) $(id).addEventListener("change", look);
 
 // ---- The configuration.
@@ -320,10 +327,15 @@ async function askToDrain(route, draining, removed = false) {
   const title = `${draining ? "Undrain" : "Drain"} ${what}?`;
   const goes = "those that run are told 1012, one after another, each between two records.";
   let text = `New sessions are refused with 503, and ${goes}`;
-  if (draining) text = "New sessions are taken again. Those that were told to go will go all the same.";
+  // Of the whole process: its routes are drained with it.
+  const all = draining && route !== undefined && state.status.state === "draining";
+  if (draining) text = `New sessions are taken again${all ? " once the whole process is undrained" : ""}. Those that were told to go will go all the same.`;
   if (removed) text = `A reload has removed this route: no session begins on it, and ${goes}`;
   if (!(await confirmed(title, text, title.slice(0, -1)))) return;
-  const told = ({ sessions }) => (draining ? `Sessions are taken again: ${what}.` : `Draining ${what}: ${words.plural(sessions, "session")} will be told.`);
+  const told = ({ draining: still, sessions }) => {
+    if (!draining) return `Draining ${what}: ${words.plural(sessions, "session")} will be told.`;
+    return `Sessions are taken again${still ? " once the whole process is undrained" : ""}: ${what}.`;
+  };
   await change(draining ? "/-/undrain" : "/-/drain", route === undefined ? {} : { route }, told);
 }
 

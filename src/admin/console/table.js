@@ -2,6 +2,9 @@
 
 import { element, write } from "./dom.js";
 
+/** So many rows that have ended keep their places; a pointer that was left on the page for the night does not gather more. */
+const MOST_GONE = 100;
+
 /**
  * A column: `label`; `cell(td, row)` fills a cell, or `text(row)` gives its text; `by(row)` makes it sortable; `number` aligns it;
  * `first` is the direction that the first press sorts in.
@@ -71,6 +74,7 @@ export class Table {
   }
 
   #sortTo(column, descending) {
+    this.#clear();
     this.#sort = { label: column.label, descending };
     this.#showSort();
     this.#order(this.#sorted(this.#items));
@@ -94,32 +98,43 @@ export class Table {
     return keyed.map(([, item]) => item);
   }
 
-  /** Shows these rows, and no others. */
-  update(items) {
+  /** Shows these rows, and no others; but under a pointer those that have ended stay where they were. `asked`: somebody wants other rows. */
+  update(items, asked = false) {
     this.#items = items;
+    const pointed = this.#body.matches(":hover");
     const keys = new Set(items.map(this.#key));
-    for (const [key, row] of this.#rows) if (!keys.has(key)) this.#remove(key, row);
+    for (const [key, row] of this.#rows) if (!keys.has(key)) this.#retire(row);
     for (const item of items) this.#fill(item);
+    if (asked || !pointed || this.#rows.size > items.length + MOST_GONE) this.#clear();
     // Nothing moves away under a pointer or a focus.
-    const held = this.#body.matches(":hover") || this.#body.contains(document.activeElement);
+    const held = pointed || this.#body.contains(document.activeElement);
     if (held && this.#body.isConnected) this.#append();
     else this.#order(this.#sorted(items));
-    this.#table.hidden = !items.length;
+    this.#table.hidden = !this.#rows.size;
   }
 
-  /** The element of a row. */
-  row(key) {
-    return this.#rows.get(key);
-  }
-
-  #remove(key, row) {
+  /** It has ended: it is still to be read, and no longer to be pressed. */
+  #retire(row) {
     if (row.contains(document.activeElement)) {
       const near = row.nextElementSibling ?? row.previousElementSibling;
-      const next = near?.querySelector("button, [tabindex]") ?? this.#table.closest("[tabindex]");
+      const next = near?.querySelector("button:enabled, [tabindex]") ?? this.#table.closest("[tabindex]");
       next?.focus({ preventScroll: true });
     }
-    row.remove();
-    this.#rows.delete(key);
+    this.#enable(row, false);
+  }
+
+  #enable(row, there) {
+    row.classList.toggle("gone", !there);
+    for (const button of row.querySelectorAll("button")) button.disabled = !there;
+  }
+
+  /** Takes those away that have ended. */
+  #clear() {
+    for (const [key, row] of this.#rows) {
+      if (!row.classList.contains("gone")) continue;
+      row.remove();
+      this.#rows.delete(key);
+    }
   }
 
   #fill(item) {
@@ -136,6 +151,7 @@ export class Table {
       if (column.cell) column.cell(node, item);
       else write(node, column.text(item));
     });
+    if (row.classList.contains("gone")) this.#enable(row, true);
   }
 
   #append() {

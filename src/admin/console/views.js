@@ -87,9 +87,10 @@ const MOST_WARNINGS = 12;
 /** `[tone, what, detail]` of everything that somebody should look at. */
 function warnings(status, routes) {
   const found = [];
-  const { last, waits_for_restart: waits } = status.reloads;
+  const { last, waits_for_restart: waits, cannot_look: blind } = status.reloads;
   if (last?.problem) found.push(["bad", "reload failed", `The configuration in force is the one before it. See below: ${last.problem.split("\n")[0]}`]);
   if (waits.length) found.push(["warn", "restart", `${words.plural(waits.length, "setting")} of the file in force will be so after a restart: ${waits.join("; ")}`]);
+  if (blind) found.push(["warn", "files do not answer", `Whether they have changed is not known: ${blind.split("\n")[0]}`]);
   for (const { address, expires } of listeners(status)) {
     const [tone, left] = expires ? life(expires, new Date(status.now)) : [];
     if (tone === "bad" || tone === "warn") found.push([tone, "certificate", `${address}: ${left}`]);
@@ -99,7 +100,7 @@ function warnings(status, routes) {
     if (down) found.push([down === targets.length ? "bad" : "warn", "targets down", `${name}: ${words.number(down)} of ${words.number(targets.length)}`]);
   }
   if (status.accept_errors) found.push(["warn", "accept errors", `${words.number(status.accept_errors)} since the start: out of descriptors, mostly`]);
-  if (status.log_lines_lost) found.push(["warn", "log lines lost", `${words.number(status.log_lines_lost)} since the start: they came faster than they could be written`]);
+  if (status.log_lines_lost) found.push(["warn", "log lines lost", `${words.number(status.log_lines_lost)} since the start: they came faster than they could be written, or could not be: the disk is full, perhaps`]);
   const more = found.length - MOST_WARNINGS;
   if (more > 0) found.splice(MOST_WARNINGS, more, ["warn", "more", `${words.number(more)} not listed here`]);
   return found;

@@ -12,7 +12,8 @@ use toml::de::DeValue;
 use super::diagnostic::{Basis, Diagnostic};
 use super::keys::Place;
 use super::reader::Item;
-use super::suggest::{closest, quote};
+use super::suggest::quote;
+use crate::alike::closest;
 use crate::framing::{Framing, Preset, preset, preset_names};
 use crate::message::Kind;
 

@@ -223,6 +223,17 @@ impl Tab {
         .await
     }
 
+    /// What those of a role are called to people who do not see them.
+    pub async fn names(&self, role: &str) -> Vec<String> {
+        let mut tree = self.call("Accessibility.getFullAXTree", json!({})).await;
+        let nodes = tree["nodes"].take();
+        let nodes = nodes.as_array().unwrap().iter();
+        let named = nodes.filter(|node| node["role"]["value"] == role);
+        named
+            .map(|node| node["name"]["value"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     /// Presses a key, given by its name in `KeyboardEvent.key`; `Shift+` may stand in front.
     pub async fn press(&self, key: &str) {
         let (shift, key) = key.strip_prefix("Shift+").map_or((false, key), |key| (true, key));
@@ -256,21 +267,32 @@ impl Tab {
 
     /// Clicks in the middle of the element that a selector finds.
     pub async fn click(&self, selector: &str) {
-        let place = self
-            .evaluate(&format!(
-                "(() => {{
-                    const element = document.querySelector({selector:?});
-                    element.scrollIntoView({{ block: 'center', behavior: 'instant' }});
-                    const box = element.getBoundingClientRect();
-                    return [box.x + box.width / 2, box.y + box.height / 2];
-                }})()"
-            ))
-            .await;
+        let place = self.place(selector).await;
         for kind in ["mousePressed", "mouseReleased"] {
             let params =
                 json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
             self.call("Input.dispatchMouseEvent", params).await;
         }
+    }
+
+    /// Moves the pointer to an element.
+    pub async fn point(&self, selector: &str) {
+        let place = self.place(selector).await;
+        let params = json!({ "type": "mouseMoved", "x": place[0], "y": place[1] });
+        self.call("Input.dispatchMouseEvent", params).await;
+    }
+
+    /// Scrolls to an element, and gives its middle.
+    async fn place(&self, selector: &str) -> Value {
+        self.evaluate(&format!(
+            "(() => {{
+                    const element = document.querySelector({selector:?});
+                    element.scrollIntoView({{ block: 'center', behavior: 'instant' }});
+                    const box = element.getBoundingClientRect();
+                    return [box.x + box.width / 2, box.y + box.height / 2];
+                }})()"
+        ))
+        .await
     }
 
     /// Shows the page in light or dark colours, in a window of this size in CSS pixels.
