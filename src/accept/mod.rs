@@ -117,9 +117,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// So many from now on, or as many as come.
+    /// So many from now on, or as many as come. What is spent of the same rate stays spent.
     pub fn set(&self, rate: Option<NonZeroU64>) {
-        *self.bucket() = rate.map(|rate| Bucket::new(rate, now()));
+        let mut bucket = self.bucket();
+        if bucket.as_ref().map(Bucket::rate) != rate {
+            *bucket = rate.map(|rate| Bucket::new(rate, now()));
+        }
     }
 
     /// Returns when another one may be accepted.
@@ -227,7 +230,7 @@ impl Listener {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
                     spare.regain(&self.socket);
-                    if !(pace.is_set() && has_left(&stream)) {
+                    if pace.is_set() && !has_left(&stream) {
                         pace.spend();
                     }
                     on_connection(stream, peer, permit);
@@ -415,6 +418,22 @@ mod tests {
             new.socket.accept().await.unwrap();
         }
         assert!(clients.join_all().await.iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn a_pace_that_is_set_again_gives_nothing_back_of_what_is_spent() {
+        let pace = Pace::default();
+        let set = |rate| pace.set(NonZeroU64::new(rate));
+        let owes = || pace.bucket().as_ref().is_some_and(|bucket| bucket.owes(now()));
+        set(1);
+        // Two hours of it.
+        pace.bucket().as_mut().unwrap().spend(now(), 7200);
+        set(1);
+        assert!(owes());
+        set(2);
+        assert!(pace.is_set() && !owes());
+        set(0);
+        assert!(!pace.is_set());
     }
 
     /// Linux does so, and says nowhere that it must.
