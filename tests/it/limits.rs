@@ -497,6 +497,7 @@ async fn turned_away(scene: &Scene) {
         (503, "too many open files, try again later\n")
     );
     assert_eq!(refusal.header("connection"), Some("close"));
+    assert_eq!(refusal.header("retry-after"), Some("1"));
     let mut secret = connect(scene.program.tls).await;
     // Whether as a reset is the system's choice.
     assert!(matches!(
