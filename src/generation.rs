@@ -126,8 +126,7 @@ pub struct Next {
 }
 
 impl Next {
-    /// Makes what the configuration needs, from the files that it names. Nothing is changed by that. Blocks, and belongs inside the
-    /// runtime.
+    /// Makes what the configuration needs, from the files that it names. Nothing is changed by that, and nobody asked. Blocks.
     pub fn make(service: &Service, config: Config) -> Result<Self, MakeError> {
         let old = service.current.load();
         let (generation, waiting) =
@@ -138,7 +137,9 @@ impl Next {
     /// Puts it in force for the connections to come; sessions go on as they began. Gives what of it has to wait for a restart.
     pub fn put(self, service: &Service) -> Vec<String> {
         put_in_force(&self.generation.config.limits, &service.pace);
-        service.current.store(Arc::new(self.generation));
+        let generation = Arc::new(self.generation);
+        service.current.store(Arc::clone(&generation));
+        generation.begin_checks();
         service.totals();
         self.waiting
     }
@@ -220,6 +221,13 @@ impl Generation {
             ports,
             config,
         })
+    }
+
+    /// Has the targets of its routes checked, from the moment on that it is in force: what comes to nothing must not have asked anybody.
+    pub(crate) fn begin_checks(&self) {
+        for destination in &self.destinations {
+            destination.pool.begin_checks();
+        }
     }
 
     /// The route of this name.
