@@ -246,12 +246,15 @@ impl Generation {
         let mut fixed = Vec::new();
         let mut kept = Kept::default();
         let mut wanted = std::mem::take(&mut config.listeners);
-        for (running, port) in old.config.listeners.iter().zip(&old.ports) {
-            let same = |other: &config::Listener| {
-                other.bind == running.bind
-                    && matches!(other.tls, Tls::On(_)) == matches!(running.tls, Tls::On(_))
-            };
-            let mut found = wanted.iter().position(same).map(|at| wanted.remove(at));
+        let has_tls = |one: &config::Listener| matches!(one.tls, Tls::On(_));
+        let same = |running: &config::Listener| {
+            let same =
+                |other: &config::Listener| other.bind == running.bind && has_tls(other) == has_tls(running);
+            wanted.iter().position(same).map(|at| wanted.remove(at))
+        };
+        // All of them first: several may have the same address where the port is 0.
+        let found: Vec<_> = old.config.listeners.iter().map(same).collect();
+        for ((running, port), mut found) in old.config.listeners.iter().zip(&old.ports).zip(found) {
             if let Some(found) = found
                 .as_mut()
                 .filter(|found| found.reuse_port != running.reuse_port)
@@ -260,10 +263,13 @@ impl Generation {
                 found.reuse_port = running.reuse_port;
             }
             if found.is_none() {
-                fixed.push(format!(
-                    "the listener {} is no longer in the file, or has TLS no longer",
-                    running.bind
-                ));
+                let other = wanted.iter().position(|other| other.bind == running.bind);
+                let what = match other.map(|at| wanted.remove(at)) {
+                    None => "is no longer in the file",
+                    Some(_) if has_tls(running) => "has TLS no longer",
+                    Some(_) => "has TLS now",
+                };
+                fixed.push(format!("the listener {} {what}", running.bind));
             }
             kept.ports.push(found.is_none().then(|| Arc::clone(port)));
             config.listeners.push(found.unwrap_or_else(|| running.clone()));
