@@ -1,5 +1,6 @@
 //! Drives the view: keys, looks and the size of the terminal go in, a screen comes out.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::Client;
-use super::keys::{Decoder, action};
+use super::keys::{Decoder, Key, action};
 use super::model::{Look, Picture};
 use super::screen::{self, About};
 use super::terminal::Terminal;
@@ -69,6 +70,33 @@ impl Scene {
     }
 }
 
+/// Keys, of what is typed and of what does not follow.
+#[derive(Default)]
+struct Keyboard {
+    decoder: Decoder,
+    /// When a key that has begun is taken for what there is of it.
+    whole: Option<Instant>,
+}
+
+impl Keyboard {
+    fn feed(&mut self, bytes: &[u8]) -> Vec<Key> {
+        let keys = self.decoder.feed(bytes);
+        let begun = self.decoder.is_inside();
+        self.whole = begun.then(|| Instant::now() + REST_OF_A_KEY);
+        keys
+    }
+
+    /// Waits for that moment, which does not move where the wait is begun anew.
+    async fn rest(&mut self) -> Option<Key> {
+        match self.whole {
+            Some(whole) => sleep_until(whole).await,
+            None => pending().await,
+        }
+        self.whole = None;
+        self.decoder.flush()
+    }
+}
+
 /// One picture as text: two looks, for rates need two.
 pub(super) async fn once(client: &Client, view: &View, interval: Duration) -> Result<String, String> {
     let mut scene = Scene::new(Instant::now(), client.look().await?);
@@ -101,7 +129,7 @@ pub(super) async fn watch(
     let mut signals = Signals::new().map_err(failed)?;
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut keyboard = Decoder::default();
+    let mut keyboard = Keyboard::default();
     let mut terminal = Terminal::enter(colour).map_err(failed)?;
     loop {
         let (about, size) = (scene.about(&client, every), terminal.size());
@@ -117,13 +145,15 @@ pub(super) async fn watch(
             Some(Told::Resized) => continue,
         }
         let keys = tokio::select! {
-            bytes = terminal.read() => keyboard.feed(&bytes.map_err(failed)?),
-            () = sleep(REST_OF_A_KEY), if keyboard.is_inside() => keyboard.flush().into_iter().collect(),
+            // The rest of a key that is here has come in time, however long the turn before took.
+            biased;
             told = signals.next() => match told {
                 Told::End => return Ok(()),
                 // It is drawn anew at the top of the loop.
                 Told::Resized => continue,
             },
+            bytes = terminal.read() => keyboard.feed(&bytes.map_err(failed)?),
+            key = keyboard.rest() => key.into_iter().collect(),
             _ = seconds.tick() => continue,
             look = looks.recv() => {
                 let (at, look) = look.ok_or("nobody looks any more")?;
@@ -206,5 +236,32 @@ impl Signals {
             _ = d.recv() => Told::End,
             _ = self.resized.recv() => Told::Resized,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn escape_alone_is_a_key_however_often_the_screen_is_drawn() {
+        let mut keyboard = Keyboard::default();
+        let mut looks = interval(REST_OF_A_KEY * 2 / 3);
+        looks.tick().await;
+        assert_eq!(keyboard.feed(b"\x1b"), []);
+        let mut drawn = 0;
+        let key = loop {
+            tokio::select! {
+                key = keyboard.rest() => break key,
+                _ = looks.tick() => drawn += 1,
+            }
+            assert!(drawn < 3, "it is waited for anew each time");
+        };
+        assert_eq!((key, drawn), (Some(Key::Escape), 1));
+        // What comes in time belongs to it.
+        assert_eq!(keyboard.feed(b"\x1b"), []);
+        looks.tick().await;
+        assert_eq!(keyboard.feed(b"[A"), [Key::Up]);
+        assert_eq!(keyboard.whole, None);
     }
 }
