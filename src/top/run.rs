@@ -21,12 +21,9 @@ use super::view::{Order, View};
 /// The rest of a key comes as fast as this, or it was Escape alone.
 const REST_OF_A_KEY: Duration = Duration::from_millis(100);
 
-/// A look, and when it was.
-type Seen = (Instant, Look);
-
-/// What was seen, and what of it is known.
+/// What was seen last.
 struct Scene {
-    last: Seen,
+    at: Instant,
     picture: Picture,
     /// Why there is no answer any more.
     away: Option<String>,
@@ -35,8 +32,8 @@ struct Scene {
 impl Scene {
     fn new(at: Instant, look: Look) -> Self {
         Self {
-            picture: Picture::new(look.clone(), None),
-            last: (at, look),
+            at,
+            picture: Picture::new(look, None),
             away: None,
         }
     }
@@ -44,10 +41,9 @@ impl Scene {
     fn see(&mut self, at: Instant, look: Result<Look, String>) {
         match look {
             Ok(look) => {
-                let (before, old) = &self.last;
-                self.picture = Picture::new(look.clone(), Some((old, at.duration_since(*before))));
-                self.last = (at, look);
-                self.away = None;
+                let before = (&self.picture, at.duration_since(self.at));
+                self.picture = Picture::new(look, Some(before));
+                (self.at, self.away) = (at, None);
             }
             Err(why) => self.away = Some(why),
         }
@@ -59,7 +55,7 @@ impl Scene {
             // Where, stands beside it; what to do about it, in the lines behind the first, is for a start.
             let why = why.lines().next().unwrap_or_default();
             let why = why.strip_prefix(&format!("{url}: ")).unwrap_or(why);
-            (self.last.0.elapsed(), why.to_owned())
+            (self.at.elapsed(), why.to_owned())
         });
         About {
             url,

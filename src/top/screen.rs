@@ -355,7 +355,7 @@ mod tests {
     }
 
     fn picture(routes: usize, sessions: usize) -> Picture {
-        let before = look(routes, sessions, 1000);
+        let before = Picture::new(look(routes, sessions, 1000), None);
         Picture::new(
             look(routes, sessions, 2000),
             Some((&before, Duration::from_secs(2))),
