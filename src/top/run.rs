@@ -129,8 +129,9 @@ pub(super) async fn watch(
     let mut terminal = Terminal::enter(colour).map_err(failed)?;
     loop {
         let (about, size) = (scene.about(&client, every), terminal.size());
-        let mut page = screen::settle(&mut view, &scene.picture, &about, size);
-        let lines = screen::draw(&scene.picture, &view, &about, size);
+        let (mut page, tables) = screen::settle(&mut view, &scene.picture, &about, size);
+        let lines = screen::draw(&scene.picture, &tables, &view, &about, size);
+        drop(tables);
         let told = tokio::select! {
             painted = terminal.paint(&lines, size) => painted.map(|()| None).map_err(failed)?,
             told = signals.next() => Some(told),
@@ -168,7 +169,7 @@ pub(super) async fn watch(
                 Some(Order::Nothing) | None => {}
             }
             // The next key means what stands there now, drawn or not.
-            page = screen::settle(&mut view, &scene.picture, &about, size);
+            (page, _) = screen::settle(&mut view, &scene.picture, &about, size);
         }
         paused.send_if_modified(|paused| std::mem::replace(paused, view.paused) != view.paused);
     }
