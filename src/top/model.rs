@@ -164,11 +164,9 @@ impl Head {
 fn head(status: &Value) -> Head {
     let number = |pointer| number(status, pointer);
     let listeners = status["listeners"].as_array().into_iter().flatten();
-    let certificates = listeners.flat_map(|listener| {
-        let address = text(listener, "address").to_owned();
-        let mut ends = Vec::new();
-        ends_of_certificates(listener, &mut ends);
-        ends.into_iter().map(move |end| (address.clone(), end))
+    let certificates = listeners.filter_map(|listener| {
+        let end = text(listener, "certificate_expires").parse().ok()?;
+        Some((text(listener, "address").to_owned(), end))
     });
     let refusals = status["refusals"].as_object();
     Head {
@@ -187,24 +185,6 @@ fn head(status: &Value) -> Head {
         refused: refusals.map_or(0, |causes| causes.values().filter_map(Value::as_u64).sum()),
         rates: Rates::default(),
         certificate: certificates.min_by_key(|(_, end)| *end),
-    }
-}
-
-/// Every `certificate_expires` or `expires`: a listener may have several certificates.
-fn ends_of_certificates(value: &Value, ends: &mut Vec<Timestamp>) {
-    match value {
-        Value::Array(values) => values.iter().for_each(|value| ends_of_certificates(value, ends)),
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    Value::String(end) if matches!(name.as_str(), "certificate_expires" | "expires") => {
-                        ends.extend(end.parse::<Timestamp>());
-                    }
-                    value => ends_of_certificates(value, ends),
-                }
-            }
-        }
-        _ => {}
     }
 }
 
@@ -417,7 +397,9 @@ mod tests {
             "listeners": [
                 { "address": "[::]:1", "certificate_expires": "2027-01-01T00:00:00Z" },
                 { "address": "[::]:2", "certificate_expires": null },
-                { "address": "[::]:3", "certificates": [{ "expires": "2026-12-01T00:00:00Z" }, { "expires": "nonsense" }] },
+                { "address": "[::]:3", "certificate_expires": "2026-12-01T00:00:00Z" },
+                { "address": "[::]:4", "certificate_expires": "nonsense" },
+                { "address": "[::]:5" },
             ],
         });
         let head = head(&status);
