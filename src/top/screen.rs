@@ -534,8 +534,10 @@ q quit  Tab table  / search  Enter deta…";
     fn words_say_what_the_head_says() {
         let mut picture = picture(1, 1);
         for (end, says, style) in [
-            ("2026-12-04T12:00:00Z", "ends in 14d00h", Style::Plain),
-            ("2026-12-04T11:59:59Z", "ends SOON, in 13d23h", Style::Warn),
+            ("2026-12-20T12:00:00Z", "ends in 30d00h", Style::Plain),
+            ("2026-12-20T11:59:59Z", "ends soon, in 29d23h", Style::Warn),
+            ("2026-11-27T12:00:00Z", "ends soon, in 7d00h", Style::Warn),
+            ("2026-11-27T11:59:59Z", "ends SOON, in 6d23h", Style::Bad),
             ("2026-11-20T11:00:00Z", "ENDED 1h00m ago", Style::Bad),
         ] {
             picture.head.certificate = Some(("[::]:8443".into(), end.parse().unwrap()));
