@@ -17,7 +17,6 @@ use crate::backend::{Pool, Secure};
 use crate::bridge;
 use crate::config::{self, BackendTls, Certificate, Config, OtherCertificate, Route, Tls};
 use crate::drain::Switch;
-use crate::files::regular;
 use crate::io::Connection;
 use crate::route::RouteTable;
 use crate::session::Service;
@@ -408,12 +407,6 @@ fn secure(tls: &BackendTls, system: &SystemRoots) -> Result<(Secure, u64), Ident
 
 /// What connects to the targets of a route, and the certificate that it shows them.
 fn connector(tls: &BackendTls, system: &SystemRoots) -> Result<(Connector, Option<Identity>), IdentityError> {
-    if let Some(file) = &tls.ca_file {
-        regular(file).map_err(|error| IdentityError::File {
-            file: file.clone(),
-            problem: error.to_string(),
-        })?;
-    }
     let certificate = tls.certificate.as_ref();
     let identity = certificate
         .map(|(cert, key)| Identity::load(cert, key))

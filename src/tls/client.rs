@@ -1,6 +1,7 @@
 //! The client's side of TLS, for the command line's own connections.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -10,9 +11,10 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::identity::authorities;
 
 /// Whom a client trusts.
 #[derive(Clone, Debug)]
@@ -41,7 +43,8 @@ pub async fn connect(tcp: TcpStream, host: &str, trust: &Trust) -> Result<TlsStr
             .with_root_certificates(system_roots()?)
             .with_no_client_auth(),
         Trust::File(file) => builder
-            .with_root_certificates(file_roots(file)?)
+            // Whoever names it on the command line may give a pipe.
+            .with_root_certificates(authorities(file, File::open(file)).map_err(|error| error.to_string())?)
             .with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -72,21 +75,6 @@ pub(super) fn system_roots() -> Result<RootCertStore, String> {
     let (good, _bad) = roots.add_parsable_certificates(found.certs);
     if good == 0 {
         Err("the system has no trusted authorities: name a file with some".into())
-    } else {
-        Ok(roots)
-    }
-}
-
-pub(super) fn file_roots(file: &Path) -> Result<RootCertStore, String> {
-    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| told(&error))? {
-        roots
-            .add(certificate.map_err(|error| told(&error))?)
-            .map_err(|error| told(&error))?;
-    }
-    if roots.is_empty() {
-        Err(told(&"there is no certificate in this file"))
     } else {
         Ok(roots)
     }

@@ -18,8 +18,10 @@ use tokio_rustls::rustls::pki_types::{ServerName, TrustAnchor};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::client::{file_roots, system_roots};
+use super::client::system_roots;
+use super::identity::authorities;
 use super::{Identity, IdentityError};
+use crate::files::regular;
 use crate::io::Connection;
 
 /// Makes TLS 1.2 or 1.3 of connections to a backend, whose certificate is verified.
@@ -57,8 +59,10 @@ impl Connector {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| setup(&error))?;
-        let roots = ca_file.map_or_else(|| system.get(), |file| file_roots(file).map(Arc::new));
-        let roots = roots.map_err(|problem| setup(&problem))?;
+        let roots = match ca_file {
+            Some(file) => Arc::new(authorities(file, regular(file))?),
+            None => system.get().map_err(|problem| setup(&problem))?,
+        };
         let mut hasher = KEY.build_hasher();
         server_name.hash(&mut hasher);
         // The system's store has no order.
@@ -248,9 +252,17 @@ mod tests {
 
     #[test]
     fn names_and_files_are_checked_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let endless = dir.path().join("endless.pem");
+        std::fs::File::create(&endless)
+            .unwrap()
+            .set_len(17 << 20)
+            .unwrap();
         for (ca_file, name, says) in [
             (None, Some("a b"), "not a name that a certificate can have"),
             (Some("/nonexistent.pem"), None, "/nonexistent.pem"),
+            (Some("/dev/null"), None, "/dev/null: this is no regular file"),
+            (endless.to_str(), None, "the file has more than 16 MiB"),
         ] {
             let ca_file = ca_file.map(Path::new);
             let Err(error) = Connector::new(ca_file, &SystemRoots::default(), name, None) else {
