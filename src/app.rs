@@ -129,6 +129,7 @@ impl App {
             pages,
             draining: Switch::default(),
         });
+        service.current.load().begin_checks();
         let listening = TaskTracker::new();
         for (at, listener) in listeners {
             listening.spawn(serve(listener, at, Arc::clone(&service)));

@@ -17,14 +17,14 @@ use crate::backend::{Pool, Secure};
 use crate::bridge;
 use crate::config::{self, BackendTls, Certificate, Config, OtherCertificate, Route, Tls};
 use crate::drain::Switch;
-use crate::files::regular;
 use crate::io::Connection;
 use crate::route::RouteTable;
 use crate::session::Service;
 use crate::sessions::{Done, REMOVED};
 use crate::telemetry::counts;
-use crate::tls::client::Trust;
-use crate::tls::{self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig};
+use crate::tls::{
+    self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig, SystemRoots,
+};
 use crate::upgrade::{Bounds, Forwarding};
 
 /// A route, and the way to its backend. Sessions keep the route alone, so that the pool can be replaced under them.
@@ -126,8 +126,7 @@ pub struct Next {
 }
 
 impl Next {
-    /// Makes what the configuration needs, from the files that it names. Nothing is changed by that. Blocks, and belongs inside the
-    /// runtime.
+    /// Makes what the configuration needs, from the files that it names. Nothing is changed by that, and nobody asked. Blocks.
     pub fn make(service: &Service, config: Config) -> Result<Self, MakeError> {
         let old = service.current.load();
         let (generation, waiting) =
@@ -138,7 +137,9 @@ impl Next {
     /// Puts it in force for the connections to come; sessions go on as they began. Gives what of it has to wait for a restart.
     pub fn put(self, service: &Service) -> Vec<String> {
         put_in_force(&self.generation.config.limits, &service.pace);
-        service.current.store(Arc::new(self.generation));
+        let generation = Arc::new(self.generation);
+        service.current.store(Arc::clone(&generation));
+        generation.begin_checks();
         service.totals();
         self.waiting
     }
@@ -177,8 +178,10 @@ impl Generation {
             })
             .collect::<Result<_, _>>()?;
         let (mut routes, mut destinations) = (Vec::new(), Vec::new());
+        let system = SystemRoots::default();
         for route in config.routes.iter().cloned() {
-            let (secure, print) = route.backend_tls.as_ref().map(secure).transpose()?.unzip();
+            let tls = route.backend_tls.as_ref();
+            let (secure, print) = tls.map(|tls| secure(tls, &system)).transpose()?.unzip();
             let before = old.and_then(|old| old.destination(&route.name));
             let same =
                 |other: &&Arc<Destination>| other.print == print && other.route.backend == route.backend;
@@ -222,6 +225,13 @@ impl Generation {
         })
     }
 
+    /// Has the targets of its routes checked, from the moment on that it is in force: what comes to nothing must not have asked anybody.
+    pub(crate) fn begin_checks(&self) {
+        for destination in &self.destinations {
+            destination.pool.begin_checks();
+        }
+    }
+
     /// The route of this name.
     pub fn destination(&self, name: &str) -> Option<&Arc<Destination>> {
         self.destinations.iter().find(|one| one.route.name == name)
@@ -238,12 +248,15 @@ impl Generation {
         let mut fixed = Vec::new();
         let mut kept = Kept::default();
         let mut wanted = std::mem::take(&mut config.listeners);
-        for (running, port) in old.config.listeners.iter().zip(&old.ports) {
-            let same = |other: &config::Listener| {
-                other.bind == running.bind
-                    && matches!(other.tls, Tls::On(_)) == matches!(running.tls, Tls::On(_))
-            };
-            let mut found = wanted.iter().position(same).map(|at| wanted.remove(at));
+        let has_tls = |one: &config::Listener| matches!(one.tls, Tls::On(_));
+        let same = |running: &config::Listener| {
+            let same =
+                |other: &config::Listener| other.bind == running.bind && has_tls(other) == has_tls(running);
+            wanted.iter().position(same).map(|at| wanted.remove(at))
+        };
+        // All of them first: several may have the same address where the port is 0.
+        let found: Vec<_> = old.config.listeners.iter().map(same).collect();
+        for ((running, port), mut found) in old.config.listeners.iter().zip(&old.ports).zip(found) {
             if let Some(found) = found
                 .as_mut()
                 .filter(|found| found.reuse_port != running.reuse_port)
@@ -252,10 +265,13 @@ impl Generation {
                 found.reuse_port = running.reuse_port;
             }
             if found.is_none() {
-                fixed.push(format!(
-                    "the listener {} is no longer in the file, or has TLS no longer",
-                    running.bind
-                ));
+                let other = wanted.iter().position(|other| other.bind == running.bind);
+                let what = match other.map(|at| wanted.remove(at)) {
+                    None => "is no longer in the file",
+                    Some(_) if has_tls(running) => "has TLS no longer",
+                    Some(_) => "has TLS now",
+                };
+                fixed.push(format!("the listener {} {what}", running.bind));
             }
             kept.ports.push(found.is_none().then(|| Arc::clone(port)));
             config.listeners.push(found.unwrap_or_else(|| running.clone()));
@@ -376,19 +392,8 @@ fn load_other(other: &OtherCertificate) -> Result<(Identity, Vec<String>), Ident
 }
 
 /// TLS to the targets of a route, and a number for what it is made of.
-fn secure(tls: &BackendTls) -> Result<(Secure, u64), IdentityError> {
-    if let Some(file) = &tls.ca_file {
-        regular(file).map_err(|error| IdentityError::File {
-            file: file.clone(),
-            problem: error.to_string(),
-        })?;
-    }
-    let trust = tls.ca_file.clone().map_or(Trust::System, Trust::File);
-    let certificate = tls.certificate.as_ref();
-    let identity = certificate
-        .map(|(cert, key)| Identity::load(cert, key))
-        .transpose()?;
-    let connector = Connector::new(&trust, tls.server_name.as_deref(), identity.as_ref())?;
+fn secure(tls: &BackendTls, system: &SystemRoots) -> Result<(Secure, u64), IdentityError> {
+    let (connector, _) = connector(tls, system)?;
     let print = connector.print();
     let secure: Secure = Arc::new(move |tcp, host| {
         let (connector, host) = (connector.clone(), host.to_owned());
@@ -398,6 +403,17 @@ fn secure(tls: &BackendTls) -> Result<(Secure, u64), IdentityError> {
         })
     });
     Ok((secure, print))
+}
+
+/// What connects to the targets of a route, and the certificate that it shows them.
+fn connector(tls: &BackendTls, system: &SystemRoots) -> Result<(Connector, Option<Identity>), IdentityError> {
+    let certificate = tls.certificate.as_ref();
+    let identity = certificate
+        .map(|(cert, key)| Identity::load(cert, key))
+        .transpose()?;
+    let (ca_file, name) = (tls.ca_file.as_deref(), tls.server_name.as_deref());
+    let connector = Connector::new(ca_file, system, name, identity.as_ref())?;
+    Ok((connector, identity))
 }
 
 /// Sets those limits that are no affair of a single connection.
@@ -436,13 +452,14 @@ pub fn check(config: &Config) -> Checked {
         let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
         checked.problem(client_ca.and_then(Result::err));
     }
+    let system = SystemRoots::default();
     for tls in config
         .routes
         .iter()
         .filter_map(|route| route.backend_tls.as_ref())
     {
-        match (secure(tls), &tls.certificate) {
-            (Ok(_), Some((cert, key))) => checked.identity(cert, Identity::load(cert, key)),
+        match (connector(tls, &system), &tls.certificate) {
+            (Ok((_, Some(identity))), Some((cert, _))) => checked.identity(cert, Ok(identity)),
             (made, _) => checked.problem(made.err()),
         }
     }

@@ -44,8 +44,8 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-/// Ends a connection so that the last answer arrives: sends the end of the stream, then reads what still comes, for as long, and drops it. Without
-/// this, unread input would turn the close into a reset, which can overtake the answer and destroy it.
+/// Ends a connection so that the last answer arrives: sends the end of the stream, then reads what still comes and drops it: for
+/// `patience` at most, that end included, and 4 MiB at most. Without this, unread input would turn the close into a reset, which can overtake the answer and destroy it.
 pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, patience: Duration) {
     let drain = async {
         if stream.shutdown().await.is_err() {

@@ -26,6 +26,11 @@ impl Bucket {
         }
     }
 
+    /// How many tokens come in a second.
+    pub fn rate(&self) -> NonZeroU64 {
+        self.rate
+    }
+
     /// How many tokens there are.
     pub fn tokens(&self, now: Instant) -> u64 {
         let saved = now.saturating_duration_since(self.spent).min(FULL);

@@ -61,6 +61,18 @@ struct Shard {
     done: HashMap<String, Done>,
 }
 
+impl Shard {
+    /// Takes the names of routes away that have sessions here.
+    fn keep_running(&self, gone: &mut HashSet<String>) {
+        for session in self.live.values() {
+            if gone.is_empty() {
+                return;
+            }
+            gone.remove(&session.route.name);
+        }
+    }
+}
+
 /// See the module's documentation.
 #[derive(Default)]
 pub struct Sessions {
@@ -167,20 +179,28 @@ impl Sessions {
     pub fn fold(&self, known: impl Fn(&str) -> bool) {
         let stays = |name: &str| name == REMOVED || known(name);
         let _adding = lock(&self.adding);
-        let settled = |shard: &Mutex<Shard>| lock(shard).done.keys().all(|name| stays(name));
-        if self.shards.iter().all(settled) {
+        let mut gone = HashSet::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            gone.extend(shard.done.keys().filter(|name| !stays(name)).cloned());
+        }
+        // Those that run stay. They are looked for in one shard after another first: while there are some, nobody waits for all shards.
+        for shard in &self.shards {
+            lock(shard).keep_running(&mut gone);
+        }
+        if gone.is_empty() {
             return;
         }
         // All at once: a session that begins in one of them meanwhile would have a part of its route's sums only.
         let mut shards: Vec<_> = self.shards.iter().map(lock).collect();
-        let live = shards.iter().flat_map(|shard| shard.live.values());
-        let running: HashSet<String> = live.map(|session| session.route.name.clone()).collect();
+        for shard in &shards {
+            shard.keep_running(&mut gone);
+        }
         for shard in &mut shards {
-            let done = std::mem::take(&mut shard.done);
-            for (name, done) in done {
-                let gone = !stays(&name) && !running.contains(&name);
-                let name = if gone { REMOVED.to_owned() } else { name };
-                shard.done.entry(name).or_default().add(&done);
+            for name in &gone {
+                if let Some(done) = shard.done.remove(name) {
+                    shard.done.entry(REMOVED.to_owned()).or_default().add(&done);
+                }
             }
         }
     }

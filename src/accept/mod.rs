@@ -71,7 +71,7 @@ impl Spare {
 
     /// Gives it up, if it is here and would help.
     fn helps(&mut self, error: &io::Error) -> bool {
-        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) && self.0.take().is_some()
+        is_shortage(error) && self.0.take().is_some()
     }
 
     /// Takes one again, as soon as there is one.
@@ -117,9 +117,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// So many from now on, or as many as come.
+    /// So many from now on, or as many as come. What is spent of the same rate stays spent.
     pub fn set(&self, rate: Option<NonZeroU64>) {
-        *self.bucket() = rate.map(|rate| Bucket::new(rate, now()));
+        let mut bucket = self.bucket();
+        if bucket.as_ref().map(Bucket::rate) != rate {
+            *bucket = rate.map(|rate| Bucket::new(rate, now()));
+        }
     }
 
     /// Returns when another one may be accepted.
@@ -227,13 +230,18 @@ impl Listener {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
                     spare.regain(&self.socket);
-                    if !(pace.is_set() && has_left(&stream)) {
+                    if pace.is_set() && !has_left(&stream) {
                         pace.spend();
                     }
                     on_connection(stream, peer, permit);
                 }
                 Err(error) if is_of_one_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
+                }
+                Err(error) if self.failed_for_nobody(&error) => {
+                    drop(permit);
+                    until(&stop, tokio::time::sleep(BACK_OFF.0)).await;
+                    spare.regain(&self.socket);
                 }
                 Err(error) => {
                     failures.add(&error, self.address);
@@ -256,7 +264,13 @@ impl Listener {
     /// True when a connection can be accepted.
     fn is_waited_at(&self) -> bool {
         let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
-        poll(&mut ready, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        poll(&mut ready, Some(&Timespec::default())).is_ok() && ready[0].revents().contains(PollFlags::IN)
+    }
+
+    /// True when accepting has failed for want of a descriptor, and nobody has come: the system looks for the descriptor first. Whoever
+    /// awaits the next connection then is not put to sleep by that, and has to be.
+    fn failed_for_nobody(&self, error: &io::Error) -> bool {
+        is_shortage(error) && !self.is_waited_at()
     }
 
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
@@ -291,12 +305,14 @@ impl Listener {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    failed = true;
-                    failures.add(&error, self.address);
+                    failed = !self.failed_for_nobody(&error);
+                    if failed {
+                        failures.add(&error, self.address);
+                    }
                     if Instant::now() >= end {
                         break;
                     }
-                    if !spare.helps(&error) {
+                    if !failed || !spare.helps(&error) {
                         // Connections that end meanwhile give their descriptors back.
                         tokio::time::sleep(BACK_OFF.0).await;
                         spare.regain(&self.socket);
@@ -318,6 +334,7 @@ impl Listener {
             match accepted {
                 Ok(_) => lost += 1,
                 Err(error) if is_of_one_connection(&error) => {}
+                Err(_) if !self.is_waited_at() => break,
                 // Who is being refused has the last descriptor, and not for long.
                 Err(_) if Instant::now() < patience => tokio::time::sleep(BACK_OFF.0).await,
                 Err(error) => {
@@ -350,12 +367,17 @@ async fn until<T>(stop: &CancellationToken, next: impl Future<Output = T>) -> Op
     stop.run_until_cancelled(next).await
 }
 
+/// There is no descriptor to be had.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// Errors that tell of the connection, not of the listener (accept(2)).
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(
         error.kind(),
-        K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::NotConnected | K::InvalidInput
+        K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::NotConnected
     )
 }
 
@@ -415,6 +437,41 @@ mod tests {
             new.socket.accept().await.unwrap();
         }
         assert!(clients.join_all().await.iter().all(Result::is_ok));
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_somebody_else_has_shut_down_is_no_connection_that_was_gone() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        SockRef::from(&listener.socket)
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap();
+        let (room, stop, before) = (Arc::new(Room::new(1)), CancellationToken::new(), errors());
+        let pace = Pace::default();
+        let serving = listener.serve(room, &pace, stop.clone(), |_, peer, _| panic!("{peer}"));
+        let failed = async {
+            while errors() == before {
+                tokio::task::yield_now().await;
+            }
+            stop.cancel();
+        };
+        let both = async { tokio::join!(serving, failed) };
+        tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+    }
+
+    #[test]
+    fn a_pace_that_is_set_again_gives_nothing_back_of_what_is_spent() {
+        let pace = Pace::default();
+        let set = |rate| pace.set(NonZeroU64::new(rate));
+        let owes = || pace.bucket().as_ref().is_some_and(|bucket| bucket.owes(now()));
+        set(1);
+        // Two hours of it.
+        pace.bucket().as_mut().unwrap().spend(now(), 7200);
+        set(1);
+        assert!(owes());
+        set(2);
+        assert!(pace.is_set() && !owes());
+        set(0);
+        assert!(!pace.is_set());
     }
 
     /// Linux does so, and says nowhere that it must.

@@ -189,42 +189,42 @@ mod tests {
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    #[tokio::test]
-    async fn the_oldest_goes_of_who_has_the_most_and_nobody_before_a_moment_is_over() {
-        let room = Arc::new(Room::new(1));
-        let mut silent: Vec<Newcomer> = [B, A, A, B, A].map(|client| room.enter(client)).into();
+    fn enter(silent: &mut Silent, client: IpAddr, since: Instant) -> oneshot::Receiver<()> {
+        let (sender, leave) = oneshot::channel();
+        silent.enter(client, since, sender);
+        leave
+    }
+
+    #[test]
+    fn the_oldest_goes_of_who_has_the_most_and_nobody_before_a_moment_is_over() {
+        let mut silent = Silent::default();
         let start = Instant::now();
-        let left = |silent: &mut [Newcomer]| -> Vec<usize> {
-            let left = silent.iter_mut().enumerate();
-            left.filter_map(|(at, one)| one.leave.try_recv().is_ok().then_some(at))
+        let mut here = [B, A, A, B, A].map(|client| enter(&mut silent, client, start));
+        let mut left = || -> Vec<usize> {
+            let left = here.iter_mut().enumerate();
+            left.filter_map(|(at, leave)| leave.try_recv().is_ok().then_some(at))
                 .collect()
         };
-        assert!(room.silent().crowd_out(start) <= start + MOMENT);
-        assert!(left(&mut silent).is_empty());
         let late = start + MOMENT;
+        let early = late - Duration::from_nanos(1);
+        assert_eq!(silent.crowd_out(early), late);
+        assert!(left().is_empty());
         // Three, then two each, of which B has the oldest, then those that are left.
         for expected in [1, 0, 2, 3, 4] {
-            assert_eq!(room.silent().crowd_out(late), late + MOMENT);
-            assert_eq!(left(&mut silent), [expected]);
+            assert_eq!(silent.crowd_out(late), late + MOMENT);
+            assert_eq!(left(), [expected]);
         }
-        assert_eq!(room.silent().crowd_out(late), late + MOMENT);
-        drop(silent);
-        let nobody = room.silent();
-        assert!(nobody.clients.is_empty() && nobody.ranks.is_empty());
+        assert_eq!(silent.crowd_out(late), late + MOMENT);
+        assert!(silent.clients.is_empty() && silent.ranks.is_empty());
     }
 
     #[test]
     fn who_has_fewer_does_not_go_before_a_crowd_that_is_new() {
         let mut silent = Silent::default();
         let start = Instant::now();
-        let mut enter = |client, since| {
-            let (sender, leave) = oneshot::channel();
-            silent.enter(client, since, sender);
-            leave
-        };
         let late = start + MOMENT;
-        let mut slow = enter(B, start);
-        let mut crowd = [A, A].map(|client| enter(client, late));
+        let mut slow = enter(&mut silent, B, start);
+        let mut crowd = [A, A].map(|client| enter(&mut silent, client, late));
         assert_eq!(silent.crowd_out(late), late + MOMENT);
         assert!(slow.try_recv().is_err() && crowd[0].try_recv().is_err());
         silent.crowd_out(late + MOMENT);

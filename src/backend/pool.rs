@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -37,6 +37,7 @@ pub struct Caller<'a> {
 /// while sessions of that are still running.
 pub struct Pool {
     shared: Arc<Shared>,
+    checking: Once,
     /// Ends the checks, and trials that are under way.
     _stop: DropGuard,
 }
@@ -100,8 +101,8 @@ struct Notes {
 }
 
 impl Pool {
-    /// The targets of this plan, of which nothing is known yet. `secure` makes TLS, where one of them speaks it. Checks are run among
-    /// `tasks`, until `stop` or the end of the pool.
+    /// The targets of this plan, of which nothing is known yet. `secure` makes TLS, where one of them speaks it. What runs for them runs
+    /// among `tasks`, until `stop` at the latest.
     pub fn new(
         route: &str,
         plan: Plan,
@@ -136,17 +137,26 @@ impl Pool {
             stop: stop.clone(),
             state: Mutex::new(state),
         });
-        for index in 0..shared.targets.len() {
-            if let Some(check) = shared.plan.check.clone() {
-                let checks = check::run(Arc::clone(&shared), index, check);
-                let stop = stop.clone();
-                tasks.spawn(async move { stop.run_until_cancelled(checks).await });
-            }
-        }
         Self {
             shared,
+            checking: Once::new(),
             _stop: stop.drop_guard(),
         }
+    }
+
+    /// Begins to check the targets, where the plan says so, until the end of the pool. Once: a pool outlives reloads.
+    pub fn begin_checks(&self) {
+        self.checking.call_once(|| {
+            let Some(check) = &self.shared.plan.check else {
+                return;
+            };
+            for index in 0..self.shared.targets.len() {
+                let checks = check::run(Arc::clone(&self.shared), index, check.clone());
+                let stop = self.shared.stop.clone();
+                let checks = async move { stop.run_until_cancelled(checks).await };
+                self.shared.tasks.spawn(checks);
+            }
+        });
     }
 
     /// Finds a target for a session and dials it. Where that fails, the next one is tried, or waited for where it is only full, as long
@@ -376,11 +386,12 @@ mod tests {
         assert_eq!(other, (Condition::Up, 1, vec![address]));
         drop(opened);
         assert_eq!(see().2, (Condition::Up, 0, vec![address]));
+        pool.begin_checks();
         assert!(tasks.is_empty(), "nobody asked for checks");
     }
 
     #[tokio::test]
-    async fn checks_end_with_their_pool_and_places_do_not() {
+    async fn checks_begin_once_and_end_with_their_pool_and_places_do_not() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let check = Check {
             interval: Duration::from_millis(1),
@@ -394,6 +405,11 @@ mod tests {
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let pool = Pool::new("test", plan, None, &tasks, &stop);
+        assert!(tasks.is_empty(), "it may never come into force");
+        for _ in 0..2 {
+            pool.begin_checks();
+            assert_eq!(tasks.len(), 1);
+        }
         for _ in 0..3 {
             listener.accept().await.unwrap();
         }
@@ -465,10 +481,20 @@ mod tests {
             queued.push(stream);
             assert!(queued.len() < 64, "the queue never filled");
         }
-        let mut third = Box::pin(pool.open(caller(), || ()));
-        let soon = tokio::time::timeout(Duration::from_secs(2), &mut third).await;
-        assert!(soon.is_err(), "its trial is under way");
-        assert_eq!(pool.snapshot().queued, 0);
+        let waits = std::cell::Cell::new(false);
+        let mut third = Box::pin(pool.open(caller(), || waits.set(true)));
+        let leaves = async {
+            while !waits.get() || pool.snapshot().queued > 0 {
+                tokio::select! {
+                    biased;
+                    _ = &mut third => panic!("its trial is under way"),
+                    () = tokio::time::sleep(Duration::from_millis(1)) => {}
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), leaves)
+            .await
+            .unwrap();
         drop(first);
         let other = pool.open(caller(), || ()).await.unwrap();
         assert!(other.reached.peer.is_some());

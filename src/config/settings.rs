@@ -17,7 +17,7 @@ use crate::bridge::{Accept, Both, Deliver, HalfClose, Settings, Timeouts};
 use crate::framing::{Embedded, EmbeddedError, Empty, Framing, Oversized, Partial};
 use crate::message::Kind;
 use crate::units::ByteSize;
-use crate::upgrade::{AbsentOrigin, OnDialFailure, Origin, Origins, Policy};
+use crate::upgrade::{AbsentOrigin, OnDialFailure, Origin, Origins, Policy, is_token};
 
 pub(super) const MAX_MESSAGE: std::ops::RangeInclusive<u64> = 1..=(1 << 40);
 const DEFAULT_MAX_MESSAGE: ByteSize = ByteSize(1 << 20);
@@ -481,8 +481,7 @@ fn subprotocols(item: &Item<'_>) -> Option<Vec<String>> {
 /// RFC 9110 §5.6.2: what a subprotocol is made of (RFC 6455 §4.1).
 pub(super) fn token(item: &Item<'_>) -> Option<String> {
     let text = item.text("\"text.ircv3.net\"")?.value;
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.is_empty() || !text.bytes().all(fits) {
+    if !is_token(&text) {
         let problem = Diagnostic::error("a subprotocol has no spaces and no separators")
             .at(item.span.clone(), "not a token")
             .help("write letters, digits and any of ! # $ % & ' * + - . ^ _ ` | ~");

@@ -114,8 +114,8 @@ impl Reloader {
         }
     }
 
-    /// Reloads, whether a file has changed or not, and tells how it went. That takes no longer than the deadlines of those who asked
-    /// before, and its own.
+    /// Reloads, whether a file has changed or not, and tells how it went. That takes no longer than the deadlines of a look for changes
+    /// that has begun, of those who asked before, and its own.
     pub async fn request(&self) -> Outcome {
         let Some(asks) = &self.asks else {
             return Outcome::Unavailable;

@@ -181,7 +181,7 @@ pub(crate) fn fold_routes(known: impl Fn(&str) -> bool, together: &str) {
     // What somebody has in hand to add to it is left to the next time.
     let gone = routes.extract_if(.., |name, times| {
         let held = Arc::strong_count(times) + Arc::strong_count(&times.sizes) > 2;
-        name != together && !known(name) && !held
+        name != together && !held && !known(name)
     });
     let gone: Vec<_> = gone.map(|(_, times)| times).collect();
     if gone.is_empty() {

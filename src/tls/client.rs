@@ -1,6 +1,7 @@
 //! The client's side of TLS, for the command line's own connections.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -10,9 +11,10 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::identity::authorities;
 
 /// Whom a client trusts.
 #[derive(Clone, Debug)]
@@ -37,8 +39,12 @@ pub async fn connect(tcp: TcpStream, host: &str, trust: &Trust) -> Result<TlsStr
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
             .with_no_client_auth(),
-        Trust::System | Trust::File(_) => builder
-            .with_root_certificates(roots(trust)?)
+        Trust::System => builder
+            .with_root_certificates(system_roots()?)
+            .with_no_client_auth(),
+        Trust::File(file) => builder
+            // Whoever names it on the command line may give a pipe.
+            .with_root_certificates(authorities(file, File::open(file)).map_err(|error| error.to_string())?)
             .with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -62,37 +68,13 @@ pub fn describe(stream: &TlsStream<TcpStream>) -> String {
     format!("{version} {suite}")
 }
 
-/// The authorities that are trusted; none where nothing is verified.
-pub(super) fn roots(trust: &Trust) -> Result<RootCertStore, String> {
-    match trust {
-        Trust::System => system_roots(),
-        Trust::File(file) => file_roots(file),
-        Trust::Anybody => Ok(RootCertStore::empty()),
-    }
-}
-
-fn system_roots() -> Result<RootCertStore, String> {
+pub(super) fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     // One bad certificate in the system's store must not spoil the others.
     let (good, _bad) = roots.add_parsable_certificates(found.certs);
     if good == 0 {
         Err("the system has no trusted authorities: name a file with some".into())
-    } else {
-        Ok(roots)
-    }
-}
-
-fn file_roots(file: &Path) -> Result<RootCertStore, String> {
-    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| told(&error))? {
-        roots
-            .add(certificate.map_err(|error| told(&error))?)
-            .map_err(|error| told(&error))?;
-    }
-    if roots.is_empty() {
-        Err(told(&"there is no certificate in this file"))
     } else {
         Ok(roots)
     }

@@ -1,5 +1,6 @@
 //! Certificates: a chain and its key as one value, checked as a pair; and those for development.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,8 +62,8 @@ impl Identity {
             file: file.to_owned(),
             problem,
         };
-        let chain = certificates(cert_file)?;
-        let key = read_file(key_file)
+        let chain = certificates(cert_file, regular(cert_file))?;
+        let key = read_file(regular(key_file))
             .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
             .map_err(|error| problem(key_file, read_problem(&error)))?;
         let provider = aws_lc_rs::default_provider();
@@ -133,29 +134,43 @@ pub struct ClientCa(Arc<dyn ClientCertVerifier>);
 impl ClientCa {
     /// Reads the authorities' certificates, PEM.
     pub fn load(file: &Path) -> Result<Self, IdentityError> {
-        let problem = |error: &dyn std::fmt::Display| IdentityError::File {
-            file: file.to_owned(),
-            problem: format!("this certificate cannot be an authority's: {error}"),
-        };
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(file)? {
-            roots.add(certificate).map_err(|error| problem(&error))?;
-        }
+        let roots = authorities(file, regular(file))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map(Self)
-            .map_err(|error| problem(&error))
+            .map_err(|error| no_authority(file, &error))
     }
 }
 
-/// The certificates of a PEM file; at least one.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+/// The authorities in a PEM file that was opened so; at least one.
+pub(super) fn authorities(file: &Path, opened: io::Result<File>) -> Result<RootCertStore, IdentityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file, opened)? {
+        roots
+            .add(certificate)
+            .map_err(|error| no_authority(file, &error))?;
+    }
+    Ok(roots)
+}
+
+fn no_authority(file: &Path, error: &dyn std::fmt::Display) -> IdentityError {
+    IdentityError::File {
+        file: file.to_owned(),
+        problem: format!("this certificate cannot be an authority's: {error}"),
+    }
+}
+
+/// The certificates of a PEM file that was opened so; at least one.
+fn certificates(
+    file: &Path,
+    opened: io::Result<File>,
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let problem = |problem| IdentityError::File {
         file: file.to_owned(),
         problem,
     };
-    let found = read_file(file)
+    let found = read_file(opened)
         .and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>())
         .map_err(|error| problem(read_problem(&error)))?;
     if found.is_empty() {
@@ -167,11 +182,10 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
 /// More is no PEM file that sealock needs.
 const LONGEST_FILE: u64 = 16 << 20;
 
-fn read_file(file: &Path) -> Result<Vec<u8>, pem::Error> {
+fn read_file(opened: io::Result<File>) -> Result<Vec<u8>, pem::Error> {
     let mut text = Vec::new();
-    let opened = regular(file).map_err(pem::Error::Io)?;
-    opened
-        .take(LONGEST_FILE + 1)
+    let file = opened.map_err(pem::Error::Io)?;
+    file.take(LONGEST_FILE + 1)
         .read_to_end(&mut text)
         .map_err(pem::Error::Io)?;
     if text.len() as u64 > LONGEST_FILE {

@@ -8,6 +8,7 @@ mod policy;
 mod serve;
 
 pub use forwarded::{ForwardedHeader, Forwarding};
+pub(crate) use handshake::is_token;
 pub use origin::{Origin, OriginError, Origins};
 pub use page::Page;
 pub use policy::{AbsentOrigin, OnDialFailure, Policy};

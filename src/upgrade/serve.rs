@@ -151,7 +151,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<'_, S> {
 /// Refuses a connection in plain HTTP, whatever it asks for, and leaves it so long to read that.
 pub async fn turn_away(stream: &mut TcpStream, reason: CloseReason, patience: Duration) {
     // Whether it arrives is up to the client; a socket that nothing was written to has room for it.
-    drop(stream.write_all(refusal_head(reason).as_bytes()).await);
+    drop(stream.write_all(&written_refusal(reason)).await);
     linger(stream, patience).await;
 }
 
@@ -202,7 +202,7 @@ where
                             reason,
                             detail: request_line(&head),
                         });
-                        refusal(reason)
+                        refusal(reason).map(Full::from)
                     }
                 }
             }))
@@ -261,9 +261,9 @@ where
         (End::Served(Err(error)), None) => outcome.refused.or_else(|| hyper_refusal(&error)),
         (End::Late, None) => {
             if outcome.answered == 0 {
-                let head = refusal_head(CloseReason::RequestTimeout);
+                let answer = written_refusal(CloseReason::RequestTimeout);
                 // Whether it arrives is up to the client.
-                drop(tokio::time::timeout(bounds.request_timeout, stream.write_all(head.as_bytes())).await);
+                drop(tokio::time::timeout(bounds.request_timeout, stream.write_all(&answer)).await);
             }
             let late = Refused {
                 reason: CloseReason::RequestTimeout,
@@ -346,9 +346,9 @@ async fn admit<G: Gate>(
     })
 }
 
-fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
+fn refusal(reason: CloseReason) -> Response<String> {
     let row = reason.row();
-    let mut response = Response::new(Full::from(format!("{}\n", row.text)));
+    let mut response = Response::new(format!("{}\n", row.text));
     *response.status_mut() = row
         .status
         .and_then(|status| StatusCode::from_u16(status).ok())
@@ -385,18 +385,18 @@ fn refusal(reason: CloseReason) -> Response<Full<Bytes>> {
     response
 }
 
-/// The refusal written by hand, for when hyper cannot.
-fn refusal_head(reason: CloseReason) -> String {
-    let row = reason.row();
-    let status = row
-        .status
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .unwrap_or(StatusCode::BAD_REQUEST);
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}\n",
-        row.text.len() + 1,
-        row.text
-    )
+/// The refusal as it is written where hyper cannot.
+fn written_refusal(reason: CloseReason) -> Vec<u8> {
+    let (head, body) = refusal(reason).into_parts();
+    let mut answer = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", head.status, body.len()).into_bytes();
+    for (name, value) in &head.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            answer.extend_from_slice(part);
+        }
+    }
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(body.as_bytes());
+    answer
 }
 
 /// hyper has answered these itself (400, 414, 431), where there was something to answer.

@@ -468,6 +468,25 @@ async fn without_descriptors_clients_are_told_and_the_service_recovers() {
     scene.neighbour().await;
 }
 
+#[tokio::test]
+async fn what_a_listener_has_kept_for_a_refusal_is_not_spent_where_nobody_waits() {
+    let scene = Scene::start(LINES).await;
+    let pid = scene.program.pid();
+    let count = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let open = count();
+    limit_files(pid, open).await;
+    for _ in 0..3 {
+        turned_away(&scene).await;
+        // Who was turned away has gone, and nobody else has come.
+        let kept = async {
+            while count() != open {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon("the last descriptors", kept).await;
+    }
+}
+
 /// Comes where there is no descriptor for a session.
 async fn turned_away(scene: &Scene) {
     let request = Request::get("/test");
@@ -478,6 +497,7 @@ async fn turned_away(scene: &Scene) {
         (503, "too many open files, try again later\n")
     );
     assert_eq!(refusal.header("connection"), Some("close"));
+    assert_eq!(refusal.header("retry-after"), Some("1"));
     let mut secret = connect(scene.program.tls).await;
     // Whether as a reset is the system's choice.
     assert!(matches!(
