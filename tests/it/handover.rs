@@ -7,7 +7,7 @@ use std::process::Stdio;
 use socket2::{Domain, Socket, Type};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin;
@@ -340,6 +340,12 @@ async fn sockets_that_are_not_as_they_should_be_are_told() {
     }
 }
 
+async fn notification(manager: &UnixDatagram) -> String {
+    let mut bytes = [0; 256];
+    let got = manager.recv(&mut bytes).await.unwrap();
+    String::from_utf8(bytes[..got].to_vec()).unwrap()
+}
+
 #[tokio::test]
 async fn the_service_manager_hears_of_every_state_in_its_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -353,13 +359,17 @@ async fn the_service_manager_hears_of_every_state_in_its_order() {
         // Every 50 ms.
         .env("WATCHDOG_USEC", "100000");
     let mut sealock = Program::start_by(command, &route, 1).await;
-    let told = async || {
-        let mut bytes = [0; 256];
-        let got = soon("a notification", manager.recv(&mut bytes)).await.unwrap();
-        String::from_utf8(bytes[..got].to_vec()).unwrap()
-    };
+    // Whatever the test does: a manager that does not read is sent no signs of life.
+    let (sender, mut notifications) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            // The test may be over already.
+            drop(sender.send(notification(&manager).await));
+        }
+    });
+    let mut told = async || soon("a notification", notifications.recv()).await.unwrap();
     // The next that is no sign of life, and whether there were such signs before it.
-    let state = async || {
+    async fn state(mut told: impl AsyncFnMut() -> String) -> (bool, String) {
         let mut alive = false;
         loop {
             match told().await.as_str() {
@@ -367,7 +377,7 @@ async fn the_service_manager_hears_of_every_state_in_its_order() {
                 state => return (alive, state.to_owned()),
             }
         }
-    };
+    }
     assert_eq!(told().await, "READY=1\nSTATUS=serving\n");
     for _ in 0..3 {
         assert_eq!(told().await, "WATCHDOG=1\n");
@@ -379,7 +389,7 @@ async fn the_service_manager_hears_of_every_state_in_its_order() {
         assert_eq!(client.message().await, (TEXT, b"hello".to_vec()));
     }
     sealock.signal("TERM").await;
-    let stopping = state().await.1;
+    let stopping = state(&mut told).await.1;
     assert_eq!(stopping, "STOPPING=1\nSTATUS=stopping: 2 sessions remain\n");
     for (client, remain) in [(&mut first, Some(1)), (&mut last, None)] {
         assert_eq!(
@@ -391,8 +401,36 @@ async fn the_service_manager_hears_of_every_state_in_its_order() {
         if let Some(remain) = remain {
             // The watchdog is fed as long as the process lives.
             let status = format!("STATUS=stopping: {remain} session remains\n");
-            assert_eq!(state().await, (true, status));
+            assert_eq!(state(&mut told).await, (true, status));
         }
     }
+    assert_eq!(sealock.exit().await, Some(0));
+}
+
+/// The socket's queue fills up, and a send would wait: for ever.
+#[tokio::test]
+async fn a_service_manager_that_does_not_read_stops_no_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let echo = Backend::echo().await;
+    let mut command = Command::new("env");
+    command
+        .env("NOTIFY_SOCKET", &path)
+        // Every millisecond.
+        .env("WATCHDOG_USEC", "2000")
+        .env("SEALOCK_LOG", "debug")
+        // There is no other that could run the session.
+        .env("TOKIO_WORKER_THREADS", "1");
+    let mut sealock = Program::start_by(command, &file("bind = \"127.0.0.1:0\"", echo), 1).await;
+    sealock.logged("no sign of life is sent").await;
+    visit(sealock.plain).await;
+    let status = "STATUS=stopping: 1 session remains\n";
+    let mut client = Client::plain(sealock.plain, "/echo").await;
+    sealock.signal("TERM").await;
+    client.expect_close(1001, "server is shutting down").await;
+    // What is no sign of life waits until it is read.
+    let told = async { while !notification(&manager).await.ends_with(status) {} };
+    soon("the end in the notifications", told).await;
     assert_eq!(sealock.exit().await, Some(0));
 }
