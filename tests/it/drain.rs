@@ -101,7 +101,10 @@ async fn nothing_is_lost_when_a_thousand_sessions_are_drained() {
         cut_off += asked - answered;
     }
     assert_eq!(sealock.exit().await, Some(0));
-    over.wait_for(|over| *over == SESSIONS).await.unwrap();
+    let waited = over.wait_for(|over| *over == SESSIONS);
+    soon("the end of the backend's connections", waited)
+        .await
+        .unwrap();
     for (session, asked) in all {
         let read = books.lock().unwrap()[&session];
         assert_eq!(read, asked, "all that session {session} sent has arrived");

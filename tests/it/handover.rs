@@ -99,7 +99,7 @@ async fn visit(address: SocketAddr) {
 async fn stop(old: &mut Program) {
     old.signal("TERM").await;
     assert_eq!(old.exit().await, Some(0));
-    old.logged("all sessions have ended").await;
+    assert!(old.log().contains("all sessions have ended"));
 }
 
 /// Starts sealock with a socket at descriptor 3, as systemd does.
@@ -183,7 +183,7 @@ async fn who_waits_for_room_is_served_before_a_shared_port_closes() {
     }
     drop(slow);
     assert_eq!(sealock.exit().await, Some(0));
-    sealock.logged("all sessions have ended").await;
+    assert!(sealock.log().contains("all sessions have ended"));
 }
 
 #[tokio::test]
@@ -203,15 +203,21 @@ async fn what_cannot_be_accepted_any_more_is_counted() {
     sealock.logged("cannot accept connections").await;
     sealock.signal("TERM").await;
     assert_eq!(sealock.exit().await, Some(0));
-    let log = sealock.logged("all sessions have ended").await;
-    // How many can be refused before the end is a matter of the machine.
+    let log = sealock.log();
+    assert!(log.contains("all sessions have ended"), "{log}");
+    // How many can be refused before the end is a matter of the machine, and on a slow one not all may be counted.
     let lost = log
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["lost"].as_u64())
         .sum::<u64>();
     let refused = log.matches("\"cause\":\"out_of_descriptors\"").count();
     assert!(refused > 0, "{log}");
-    assert_eq!(usize::try_from(lost).unwrap() + refused, CLIENTS);
+    let counted = usize::try_from(lost).unwrap() + refused;
+    let all = !log.contains("more connections are lost than could be counted");
+    assert!(
+        counted == CLIENTS || counted < CLIENTS && !all,
+        "{counted}: {log}"
+    );
     // Which is said once, and not for each.
     assert_eq!(log.matches("cannot accept connections").count(), 1);
 }

@@ -40,7 +40,8 @@ pub struct Program {
     child: Child,
     records: mpsc::UnboundedReceiver<Value>,
     log: watch::Receiver<String>,
-    log_reader: JoinHandle<()>,
+    /// Until the end of the log has been read, or nobody reads it any more.
+    log_reader: Option<JoinHandle<()>>,
     dir: tempfile::TempDir,
 }
 
@@ -178,7 +179,7 @@ impl Program {
             child,
             records,
             log,
-            log_reader,
+            log_reader: Some(log_reader),
             dir,
         }
     }
@@ -214,8 +215,10 @@ impl Program {
 
     /// Stops reading the log, and closes the pipe that it comes through.
     pub async fn close_log(&mut self) {
-        self.log_reader.abort();
-        drop((&mut self.log_reader).await);
+        if let Some(reader) = self.log_reader.take() {
+            reader.abort();
+            drop(reader.await);
+        }
     }
 
     /// The most memory that the process has had so far, in KiB.
@@ -266,9 +269,14 @@ impl Program {
         assert!(done.unwrap().success());
     }
 
-    /// Waits for the end of the process and gives its exit code.
+    /// Waits for the end of the process and gives its exit code. By then all that it has logged has been read too, unless that was
+    /// given up.
     pub async fn exit(&mut self) -> Option<i32> {
-        soon("sealock's end", self.child.wait()).await.unwrap().code()
+        let status = soon("sealock's end", self.child.wait()).await.unwrap();
+        if let Some(reader) = self.log_reader.take() {
+            soon("the end of sealock's log", reader).await.unwrap();
+        }
+        status.code()
     }
 }
 
