@@ -284,8 +284,8 @@ async fn listeners_find_their_sockets_by_name() {
     let mut sealock = Program::start_by(manager("public:inner:public:spare"), &two, 3).await;
     sealock.logged("no listener names").await;
     assert!(sealock.log().contains("spare"));
-    for address in [sealock.plain, sealock.tls] {
-        visit(address).await;
+    for address in &sealock.listeners {
+        visit(*address).await;
     }
 }
 
@@ -295,8 +295,8 @@ async fn a_socket_without_a_name_is_unknown() {
     let file = file("bind = \"systemd:unknown\"", echo);
     for (names, sockets) in [("", 1), (":", 2)] {
         let sealock = Program::start_by(manager(names), &file, sockets).await;
-        for address in [sealock.plain, sealock.tls] {
-            visit(address).await;
+        for address in &sealock.listeners {
+            visit(*address).await;
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Program {
     pub plain: SocketAddr,
     /// The listener with TLS.
     pub tls: SocketAddr,
+    /// All listeners, in the order of the file.
+    pub listeners: Vec<SocketAddr>,
     /// The admin listener, where the file has one.
     pub admin: Option<SocketAddr>,
     child: Child,
@@ -72,7 +74,20 @@ impl Program {
         )
     }
 
-    /// Starts sealock with a whole file, which must have two listeners.
+    /// One more listener with TLS, with these settings, for the lines behind the two.
+    pub fn more_tls(settings: &str) -> String {
+        let (cert, key) = (certificate("dev.pem"), certificate("dev.key"));
+        format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\ncert_file = {cert:?}\nkey_file = {key:?}\n{settings}\n"
+        )
+    }
+
+    /// The same in the clear.
+    pub fn more_plain(settings: &str) -> String {
+        format!("[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n{settings}\n")
+    }
+
+    /// Starts sealock with a whole file, which must have two listeners or more.
     pub async fn start_file(file: &str) -> Self {
         Self::launch(file, "json", &[]).await
     }
@@ -87,7 +102,8 @@ impl Program {
             .args(["run", "--log-level", "debug", "--log-format", log_format, "-c"])
             .arg(&path)
             .envs(environment.iter().copied());
-        Self::spawn(command, 2, file.contains("[admin]"), dir).await
+        let listeners = file.matches("[[listener]]").count();
+        Self::spawn(command, listeners, file.contains("[admin]"), dir).await
     }
 
     /// Starts sealock with the file `sealock.toml` of a folder, which must have two listeners. The file, or what is usual, says what is
@@ -104,8 +120,7 @@ impl Program {
         Self::spawn(command, 2, admin, dir).await
     }
 
-    /// Starts sealock with a whole file as the last arguments of another command, which becomes it. This many listeners come up; the
-    /// first and the last have names here.
+    /// Starts sealock with a whole file as the last arguments of another command, which becomes it. This many listeners come up.
     pub async fn start_by(mut command: Command, file: &str, listeners: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sealock.toml");
@@ -174,8 +189,9 @@ impl Program {
         }
         Self {
             plain: addresses[0],
-            tls: addresses[listeners - 1],
+            tls: addresses[1.min(listeners - 1)],
             admin: admin.then(|| addresses[listeners]),
+            listeners: addresses[..listeners].to_vec(),
             child,
             records,
             log,
