@@ -246,6 +246,7 @@ async fn stay_when_a_drain_is_called_off() -> Option<usize> {
         clients.push(Client::plain(sealock.plain, "/echo").await);
     }
     let mut clock = Client::plain(sealock.plain, "/clock").await;
+    admin::sessions(&sealock, "?route=echo", SESSIONS).await;
     // They are told one after another, within two seconds.
     let began = Instant::now();
     let drained = admin::json(&sealock, "POST /-/drain?route=echo", 202).await;
