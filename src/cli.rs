@@ -305,6 +305,7 @@ async fn serve(
         0 => tracing::info!("all sessions have ended"),
         left => tracing::warn!(sessions = left, "sessions were cut: they had not ended in time"),
     }
+    signals::all_told().await;
     ExitCode::SUCCESS
 }
 

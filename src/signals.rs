@@ -1,11 +1,29 @@
 //! Signals, and what the service manager is told.
 
 use std::io;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// States that may wait until the service manager has read what it was told before.
+const WAITING: usize = 64;
+
+/// How long the end of the process waits for the service manager to read what is left.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What tells the service manager, if there is one: a thread of its own, as each send waits while the manager does not read.
+static TELLER: LazyLock<Option<mpsc::Sender<Told>>> = LazyLock::new(teller);
+
+/// What the thread is given, in its order.
+enum Told {
+    State(String),
+    /// All before it has been told.
+    Mark(oneshot::Sender<()>),
+}
 
 /// The signals that end the daemon.
 #[derive(Debug)]
@@ -108,9 +126,10 @@ pub async fn notify_stopping(sessions: impl Fn() -> usize) {
 
 /// Tells systemd, as often as it wants to hear it (`WatchdogSec=`), that sealock lives. `alive` is a task of its own each time: that it
 /// ends shows that the timers go, that tasks are run, and that what it looks at is not locked for good. While it does not, nothing is
-/// told, and systemd ends the process and starts it again. To be called once; needs the runtime.
+/// told, and systemd ends the process and starts it again. While systemd does not read, no sign of life waits: it would be an old one.
+/// To be called once; needs the runtime.
 pub fn feed_watchdog(alive: impl Fn() + Clone + Send + 'static) {
-    let Some(patience) = sd_notify::watchdog_enabled() else {
+    let (Some(patience), Some(teller)) = (sd_notify::watchdog_enabled(), &*TELLER) else {
         return;
     };
     tokio::spawn(async move {
@@ -119,15 +138,57 @@ pub fn feed_watchdog(alive: impl Fn() + Clone + Send + 'static) {
         loop {
             beats.tick().await;
             let alive = alive.clone();
-            if tokio::spawn(async move { alive() }).await.is_ok() {
+            if tokio::spawn(async move { alive() }).await.is_err() {
+                continue;
+            }
+            if teller.capacity() == WAITING {
                 notify(&[NotifyState::Watchdog]);
+            } else {
+                tracing::debug!("the service manager does not read: no sign of life is sent");
             }
         }
     });
 }
 
+/// Waits until the service manager has been told everything, unless it does not read.
+pub async fn all_told() {
+    let Some(teller) = &*TELLER else { return };
+    let (mark, told) = oneshot::channel();
+    if teller.try_send(Told::Mark(mark)).is_ok() {
+        // In vain, or not: there is nothing left to do.
+        drop(timeout(PATIENCE, told).await);
+    }
+}
+
 fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "cannot notify the service manager");
+    let Some(teller) = &*TELLER else { return };
+    let lines: Vec<String> = state.iter().map(ToString::to_string).collect();
+    if let Err(error) = teller.try_send(Told::State(lines.join("\n"))) {
+        tracing::warn!(%error, state = lines.join(" "), "the service manager does not read, and was not told");
+    }
+}
+
+fn teller() -> Option<mpsc::Sender<Told>> {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (sender, mut waiting) = mpsc::channel(WAITING);
+    let tell = move || {
+        while let Some(told) = waiting.blocking_recv() {
+            match told {
+                Told::State(state) => {
+                    if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&state)]) {
+                        tracing::debug!(%error, "cannot notify the service manager");
+                    }
+                }
+                // Who waited may have given up.
+                Told::Mark(mark) => drop(mark.send(())),
+            }
+        }
+    };
+    match std::thread::Builder::new().name("notify".into()).spawn(tell) {
+        Ok(_) => Some(sender),
+        Err(error) => {
+            tracing::warn!(%error, "the service manager will not be told anything");
+            None
+        }
     }
 }

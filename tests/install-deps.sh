@@ -15,6 +15,7 @@ readonly needed=(
   dropbear:dropbear-bin   # an SSH server for the raw framing; this package starts no service
   haproxy:haproxy         # the other end of the PROXY protocol, in front and behind
   initdb:postgresql       # a database server
+  kill:procps             # signals; the one of the shell does not count
   mosquitto:mosquitto     # an MQTT broker
   ngircd:ngircd           # an IRC server
   openssl:openssl         # TLS clients and servers that are not ours
@@ -77,7 +78,7 @@ pypi() {
 
 missing=()
 for pair in "${needed[@]}"; do
-  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  type -P "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 # Chromium draws no text, and warns on every page, without a single font.
 if [[ -z $(find -L /usr/share/fonts /usr/local/share/fonts \( -name '*.ttf' -o -name '*.otf' \) -print -quit 2>/dev/null) ]]; then

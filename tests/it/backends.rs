@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::support::{Backend, Client, Program, Request, Scene, TEXT, answer, read, soon, write};
+use crate::support::{Backend, Client, Program, Request, Scene, TEXT, answer, nobody, read, soon, write};
 
 /// Sessions that end leave no time to a backend that does not.
 const ROUTE: &str = "framing = \"lines\"\nlinger = \"0s\"\n";
@@ -21,11 +21,6 @@ fn targets(backends: &[SocketAddr], settings: &str) -> String {
         .map(|address| format!("tcp://{address}"))
         .collect();
     format!("{ROUTE}backend = {{ targets = {targets:?}{settings} }}")
-}
-
-/// The address of a port where nobody listens.
-async fn nobody() -> SocketAddr {
-    Backend::start().await.address
 }
 
 /// A session on the route, and the index of the backend that it has got.
@@ -133,10 +128,10 @@ async fn a_target_that_fails_costs_no_session() {
     let (full, _queued) = silent().await;
     let silent = full.local_addr().unwrap();
     let settings = targets(
-        &[nobody().await, silent, good.address],
+        &[nobody(), silent, good.address],
         ", fall = 1, retry_after = \"1h\"",
     );
-    let mut scene = Scene::start(&format!("{settings}\ndial_timeout = \"1s\"")).await;
+    let mut scene = Scene::start(&format!("{settings}\ndial_timeout = \"9s\"")).await;
     for _ in 0..3 {
         let (client, _stream, _) = open(&scene.program, &[&good]).await;
         leave(&mut scene, client).await;
@@ -259,7 +254,7 @@ async fn what_is_down_is_refused_at_once_and_comes_back() {
 
 #[tokio::test]
 async fn a_close_frame_tells_what_is_down_or_busy() {
-    let settings = targets(&[nobody().await], ", fall = 1, retry_after = \"24h\"");
+    let settings = targets(&[nobody()], ", fall = 1, retry_after = \"24h\"");
     let mut scene = Scene::start(&format!("{settings}\non_dial_failure = \"close\"")).await;
     for (cause, text) in [
         ("dial_failed", "backend unreachable"),
@@ -343,7 +338,7 @@ async fn a_target_that_is_down_throws_nobody_out_of_the_queue() {
         ", fall = 1, retry_after = \"16ms\"",
     ] {
         let settings = format!("{settings}, max_sessions = 1, queue = 9, queue_timeout = \"20s\"");
-        let settings = targets(&[backend.address, nobody().await], &settings);
+        let settings = targets(&[backend.address, nobody()], &settings);
         let mut scene = Scene::start(&settings).await;
         let (mut last, mut _stream, _) = open(&scene.program, &[&backend]).await;
         let mut waiting = Vec::new();
@@ -490,7 +485,7 @@ async fn service(says: watch::Receiver<&'static str>) -> SocketAddr {
 async fn checks_find_out_before_a_session_does() {
     let (say, says) = watch::channel("hello\nI am fine\n");
     let address = service(says).await;
-    let health = ", fall = 2, health = { interval = \"20ms\", timeout = \"300ms\", rise = 2, send = \"PING\", expect = \"fine\" }";
+    let health = ", fall = 2, health = { interval = \"20ms\", timeout = \"2s\", rise = 2, send = \"PING\", expect = \"fine\" }";
     let mut scene = Scene::start(&targets(&[address], health)).await;
     scene.program.logged("\"backend is up\"").await;
     // It can be dialled, and is not well.
@@ -507,7 +502,7 @@ async fn checks_find_out_before_a_session_does() {
         record["detail"]
             .as_str()
             .unwrap()
-            .ends_with("no answer within 300ms"),
+            .ends_with("no answer within 2s"),
         "{record}"
     );
     say.send_replace("I am fine\n");
@@ -525,7 +520,7 @@ async fn leave_at_once(scene: &mut Scene) {
 #[tokio::test]
 async fn a_target_that_can_be_dialled_is_well_unless_more_is_asked() {
     let backend = Backend::start().await;
-    let dead = nobody().await;
+    let dead = nobody();
     let health = ", fall = 1, health = { interval = \"20ms\" }";
     let mut scene = Scene::start(&targets(&[dead, backend.address], health)).await;
     // Checks come without anybody's session, and end politely.

@@ -7,16 +7,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::support::{Client, Frame, PATIENCE, Request, Scene, TEXT, frame, reset, write};
+use crate::support::{Client, Frame, PATIENCE, Request, Scene, TEXT, frame, nobody, reset, write};
 
 /// Long enough for what the kernel does at once.
 const MOMENT: Duration = PATIENCE.checked_div(100).unwrap();
-
-/// The address of a port where nobody listens.
-async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().to_string()
-}
 
 /// A listener whose queue is full, so that further connections hang, with what fills it.
 async fn busy() -> (TcpListener, Vec<TcpStream>) {
@@ -37,7 +31,7 @@ async fn a_backend_that_cannot_be_reached_is_told_before_or_after_the_upgrade() 
     let (full, _queued) = busy().await;
     let rows = [
         (
-            format!("tcp://{}", nobody().await),
+            format!("tcp://{}", nobody()),
             502,
             "dial_failed",
             "SC",

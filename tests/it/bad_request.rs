@@ -197,8 +197,7 @@ async fn odd_but_right_requests_are_accepted() {
             .ended("backend_closed", json!({"subprotocol": subprotocol}))
             .await;
     }
-    assert!(!scene.program.log().contains("secret"));
-    scene.done().await;
+    assert!(!scene.done().await.contains("secret"));
 }
 
 #[tokio::test]

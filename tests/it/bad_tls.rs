@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsConnector, rustls};
 
-use crate::support::{Request, Scene, TEXT, answer, certificate, read, read_to_end, soon};
+use crate::support::{Program, Request, Scene, TEXT, answer, certificate, read, read_to_end, soon};
 
 const ROUTE: &str = "framing = \"lines\"";
 
@@ -85,11 +85,12 @@ async fn what_is_not_tls_gets_an_alert_and_the_end() {
 
 #[tokio::test]
 async fn silence_in_the_handshake_ends_at_its_deadline() {
-    let mut scene = Scene::start_with("listener.handshake_timeout = \"1500ms\"", ROUTE).await;
+    let hasty = Program::more_tls("handshake_timeout = \"1500ms\"");
+    let mut scene = Scene::start(&format!("{ROUTE}\n{hasty}")).await;
     let hello = hello_of_tls_1_1();
     let mut silent = Vec::new();
     for bytes in [&[][..], &hello[..1], &hello[..20]] {
-        let mut tcp = TcpStream::connect(scene.program.tls).await.unwrap();
+        let mut tcp = TcpStream::connect(scene.program.listeners[2]).await.unwrap();
         tcp.write_all(bytes).await.unwrap();
         silent.push(tcp);
     }
@@ -122,8 +123,9 @@ async fn a_client_that_leaves_in_the_handshake_is_noted_at_once() {
 
 #[tokio::test]
 async fn plain_http_on_a_tls_port_gets_a_readable_answer() {
-    let mut scene = Scene::start_with("listener.handshake_timeout = \"1500ms\"", ROUTE).await;
-    let mut client = TcpStream::connect(scene.program.tls).await.unwrap();
+    let hasty = Program::more_tls("handshake_timeout = \"1500ms\"");
+    let mut scene = Scene::start(&format!("{ROUTE}\n{hasty}")).await;
+    let mut client = TcpStream::connect(scene.program.listeners[2]).await.unwrap();
     client.write_all(&Request::get("/test").bytes()).await.unwrap();
     // This one stays after the answer, for longer than a handshake may take.
     let told = read_to_end(&mut client).await.unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Chromium, Program, Tab, empty_page, free_address, read, write};
+use crate::support::{Backend, Chromium, Program, Tab, empty_page, nobody, read, write};
 
 /// The demo's page, with which most is done as a user does it.
 struct Demo {
@@ -384,7 +384,7 @@ enum Act {
 async fn a_page_sees_the_code_and_the_reason_of_every_end() {
     use Act::{Ends, Nothing, Page, Resets, Sends};
     let backend = Backend::start().await;
-    let nobody = free_address();
+    let nobody = nobody();
     let origin = empty_page().await;
     let route = |name: &str, settings: &str| {
         let to = backend.address;

@@ -852,13 +852,50 @@ async fn what_it_is_told_stays_text_and_what_is_near_its_end_stands_out() {
     console.sound().await;
 }
 
+/// Counts what the page asks, and keeps what it does next: it has one timer. Only an answer that is still to come takes time.
+const WATCHED: &str = r"(() => {
+    const [ask, start, stop] = [fetch, setTimeout, clearTimeout];
+    globalThis.asked = 0;
+    globalThis.asking = 0;
+    globalThis.fetch = async (...what) => {
+      asked += 1;
+      asking += 1;
+      try {
+        const answer = await ask(...what);
+        const text = await answer.text();
+        return { status: answer.status, json: async () => JSON.parse(text) };
+      } finally {
+        asking -= 1;
+      }
+    };
+    globalThis.next = () => {};
+    globalThis.setTimeout = (what, time) => {
+      next = what;
+      return start(what, time);
+    };
+    globalThis.clearTimeout = (timer) => {
+      next = () => {};
+      stop(timer);
+    };
+})()";
+
 #[tokio::test]
 async fn it_says_when_sealock_is_away() {
     let browser = Chromium::start().await;
     let mut scene = Scene::start_with(ADMIN, ROUTE).await;
-    let console = Console::open(browser, &scene).await;
+    let tab = browser.tab("about:blank").await;
+    tab.before_scripts(WATCHED).await;
+    tab.go(&format!("http://{}/console/", scene.program.admin.unwrap()))
+        .await;
+    let console = Console {
+        tab,
+        _browser: browser,
+    };
     console.live().await;
     console.tab.click("#pause").await;
+    // A look that is under way goes on.
+    console.tab.until("asking === 0").await;
+    let asked = console.tab.evaluate("asked").await;
     assert_eq!(
         console
             .tab
@@ -868,7 +905,10 @@ async fn it_says_when_sealock_is_away() {
     );
     scene.program.signal("KILL").await;
     scene.program.exit().await;
-    // Nobody asks meanwhile.
+    // Nobody asks meanwhile, also when the time has come.
+    console.tab.evaluate("next()").await;
+    console.tab.until("asking === 0").await;
+    assert_eq!(console.tab.evaluate("asked").await, asked);
     assert_eq!(console.tab.evaluate("document.body.dataset.state").await, "live");
     console.tab.click("#pause").await;
     console

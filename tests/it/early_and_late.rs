@@ -5,7 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    BINARY, Client, Request, Scene, Stream, TEXT, answer, frame, read, read_to_end, soon, tls_connect,
+    BINARY, Client, Program, Request, Scene, Stream, TEXT, answer, frame, read, read_to_end, soon,
+    tls_connect,
 };
 
 const ROUTE: &str = "framing = \"u32be\"";
@@ -42,11 +43,12 @@ async fn an_endless_head_is_refused_and_the_answer_arrives() {
 
 #[tokio::test]
 async fn a_slow_head_is_given_up() {
-    let mut scene = Scene::start_with("listener.request_timeout = \"1s\"", ROUTE).await;
+    let hasty = Program::more_plain("request_timeout = \"1s\"");
+    let mut scene = Scene::start(&format!("{ROUTE}\n{hasty}")).await;
     let bytes = get().bytes();
     let mut slow = Vec::new();
     for part in [&[][..], &bytes[..5], &bytes[..40]] {
-        let mut tcp = TcpStream::connect(scene.program.plain).await.unwrap();
+        let mut tcp = TcpStream::connect(scene.program.listeners[2]).await.unwrap();
         tcp.write_all(part).await.unwrap();
         slow.push(tcp);
     }

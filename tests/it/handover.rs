@@ -7,7 +7,7 @@ use std::process::Stdio;
 use socket2::{Domain, Socket, Type};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin;
@@ -99,7 +99,7 @@ async fn visit(address: SocketAddr) {
 async fn stop(old: &mut Program) {
     old.signal("TERM").await;
     assert_eq!(old.exit().await, Some(0));
-    old.logged("all sessions have ended").await;
+    assert!(old.log().contains("all sessions have ended"));
 }
 
 /// Starts sealock with a socket at descriptor 3, as systemd does.
@@ -183,7 +183,7 @@ async fn who_waits_for_room_is_served_before_a_shared_port_closes() {
     }
     drop(slow);
     assert_eq!(sealock.exit().await, Some(0));
-    sealock.logged("all sessions have ended").await;
+    assert!(sealock.log().contains("all sessions have ended"));
 }
 
 #[tokio::test]
@@ -203,15 +203,21 @@ async fn what_cannot_be_accepted_any_more_is_counted() {
     sealock.logged("cannot accept connections").await;
     sealock.signal("TERM").await;
     assert_eq!(sealock.exit().await, Some(0));
-    let log = sealock.logged("all sessions have ended").await;
-    // How many can be refused before the end is a matter of the machine.
+    let log = sealock.log();
+    assert!(log.contains("all sessions have ended"), "{log}");
+    // How many can be refused before the end is a matter of the machine, and on a slow one not all may be counted.
     let lost = log
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["lost"].as_u64())
         .sum::<u64>();
     let refused = log.matches("\"cause\":\"out_of_descriptors\"").count();
     assert!(refused > 0, "{log}");
-    assert_eq!(usize::try_from(lost).unwrap() + refused, CLIENTS);
+    let counted = usize::try_from(lost).unwrap() + refused;
+    let all = !log.contains("more connections are lost than could be counted");
+    assert!(
+        counted == CLIENTS || counted < CLIENTS && !all,
+        "{counted}: {log}"
+    );
     // Which is said once, and not for each.
     assert_eq!(log.matches("cannot accept connections").count(), 1);
 }
@@ -278,8 +284,8 @@ async fn listeners_find_their_sockets_by_name() {
     let mut sealock = Program::start_by(manager("public:inner:public:spare"), &two, 3).await;
     sealock.logged("no listener names").await;
     assert!(sealock.log().contains("spare"));
-    for address in [sealock.plain, sealock.tls] {
-        visit(address).await;
+    for address in &sealock.listeners {
+        visit(*address).await;
     }
 }
 
@@ -289,8 +295,8 @@ async fn a_socket_without_a_name_is_unknown() {
     let file = file("bind = \"systemd:unknown\"", echo);
     for (names, sockets) in [("", 1), (":", 2)] {
         let sealock = Program::start_by(manager(names), &file, sockets).await;
-        for address in [sealock.plain, sealock.tls] {
-            visit(address).await;
+        for address in &sealock.listeners {
+            visit(*address).await;
         }
     }
 }
@@ -340,6 +346,12 @@ async fn sockets_that_are_not_as_they_should_be_are_told() {
     }
 }
 
+async fn notification(manager: &UnixDatagram) -> String {
+    let mut bytes = [0; 256];
+    let got = manager.recv(&mut bytes).await.unwrap();
+    String::from_utf8(bytes[..got].to_vec()).unwrap()
+}
+
 #[tokio::test]
 async fn the_service_manager_hears_of_every_state_in_its_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -353,13 +365,17 @@ async fn the_service_manager_hears_of_every_state_in_its_order() {
         // Every 50 ms.
         .env("WATCHDOG_USEC", "100000");
     let mut sealock = Program::start_by(command, &route, 1).await;
-    let told = async || {
-        let mut bytes = [0; 256];
-        let got = soon("a notification", manager.recv(&mut bytes)).await.unwrap();
-        String::from_utf8(bytes[..got].to_vec()).unwrap()
-    };
+    // Whatever the test does: a manager that does not read is sent no signs of life.
+    let (sender, mut notifications) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            // The test may be over already.
+            drop(sender.send(notification(&manager).await));
+        }
+    });
+    let mut told = async || soon("a notification", notifications.recv()).await.unwrap();
     // The next that is no sign of life, and whether there were such signs before it.
-    let state = async || {
+    async fn state(mut told: impl AsyncFnMut() -> String) -> (bool, String) {
         let mut alive = false;
         loop {
             match told().await.as_str() {
@@ -367,7 +383,7 @@ async fn the_service_manager_hears_of_every_state_in_its_order() {
                 state => return (alive, state.to_owned()),
             }
         }
-    };
+    }
     assert_eq!(told().await, "READY=1\nSTATUS=serving\n");
     for _ in 0..3 {
         assert_eq!(told().await, "WATCHDOG=1\n");
@@ -379,7 +395,7 @@ async fn the_service_manager_hears_of_every_state_in_its_order() {
         assert_eq!(client.message().await, (TEXT, b"hello".to_vec()));
     }
     sealock.signal("TERM").await;
-    let stopping = state().await.1;
+    let stopping = state(&mut told).await.1;
     assert_eq!(stopping, "STOPPING=1\nSTATUS=stopping: 2 sessions remain\n");
     for (client, remain) in [(&mut first, Some(1)), (&mut last, None)] {
         assert_eq!(
@@ -391,8 +407,36 @@ async fn the_service_manager_hears_of_every_state_in_its_order() {
         if let Some(remain) = remain {
             // The watchdog is fed as long as the process lives.
             let status = format!("STATUS=stopping: {remain} session remains\n");
-            assert_eq!(state().await, (true, status));
+            assert_eq!(state(&mut told).await, (true, status));
         }
     }
+    assert_eq!(sealock.exit().await, Some(0));
+}
+
+/// The socket's queue fills up, and a send would wait: for ever.
+#[tokio::test]
+async fn a_service_manager_that_does_not_read_stops_no_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let echo = Backend::echo().await;
+    let mut command = Command::new("env");
+    command
+        .env("NOTIFY_SOCKET", &path)
+        // Every millisecond.
+        .env("WATCHDOG_USEC", "2000")
+        .env("SEALOCK_LOG", "debug")
+        // There is no other that could run the session.
+        .env("TOKIO_WORKER_THREADS", "1");
+    let mut sealock = Program::start_by(command, &file("bind = \"127.0.0.1:0\"", echo), 1).await;
+    sealock.logged("no sign of life is sent").await;
+    visit(sealock.plain).await;
+    let status = "STATUS=stopping: 1 session remains\n";
+    let mut client = Client::plain(sealock.plain, "/echo").await;
+    sealock.signal("TERM").await;
+    client.expect_close(1001, "server is shutting down").await;
+    // What is no sign of life waits until it is read.
+    let told = async { while !notification(&manager).await.ends_with(status) {} };
+    soon("the end in the notifications", told).await;
     assert_eq!(sealock.exit().await, Some(0));
 }

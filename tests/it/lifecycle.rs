@@ -1,10 +1,13 @@
 //! Who ends when: Close frames, half-close, linger, and the timers of a session.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Scene, TEXT, flood, frame, read, read_to_end, soon, write,
+    BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, Scene, TEXT, flood, frame, in_time, read, read_to_end,
+    soon, write,
 };
 
 /// Pings as a clock: often, and never missed.
@@ -114,35 +117,44 @@ async fn an_empty_message_can_end_the_clients_direction_alone() {
 
 #[tokio::test]
 async fn idle_sessions_end_but_messages_keep_them_alive() {
-    let mut scene = Scene::start(&format!("framing = \"lines\"\nidle_timeout = \"800ms\"\n{CLOCK}")).await;
-    let (mut client, mut service) = scene.open().await;
-    // Each direction alone is a sign of life: nine moments of 100 ms are longer than the timeout.
-    for _ in 0..3 {
-        client.pings(3).await;
-        client.send(TEXT, b"up").await;
-        assert_eq!(read(&mut service, 3).await, b"up\n");
-    }
-    for _ in 0..3 {
-        client.pings(3).await;
-        write(&mut service, b"down\n").await;
-        while client.frame().await.unwrap().opcode != TEXT {}
-    }
-    // Control frames are none: this answers every ping and is idle all the same.
-    loop {
-        let next = client.frame().await.unwrap();
-        if next.opcode == CLOSE {
-            assert_eq!(next, Frame::close(1001, "idle for too long"));
-            break;
+    in_time(Duration::from_millis(800), async |pace| {
+        let mut scene =
+            Scene::start(&format!("framing = \"lines\"\nidle_timeout = \"800ms\"\n{CLOCK}")).await;
+        let (mut client, mut service) = scene.open().await;
+        pace.step();
+        // Each direction alone is a sign of life: nine moments of 100 ms are longer than the timeout.
+        for _ in 0..3 {
+            client.pings(3).await;
+            client.send(TEXT, b"up").await;
+            assert_eq!(read(&mut service, 3).await, b"up\n");
+            pace.step();
         }
-        client.send(PONG, &next.payload).await;
-    }
-    client.close(1001, "").await;
-    client.expect_end().await;
-    assert_eq!(read_to_end(&mut service).await.unwrap(), b"");
-    drop(service);
-    let fields = json!({"state": "c-", "code": 1001, "level": "INFO", "messages_up": 3, "messages_down": 3});
-    scene.ended("idle", fields).await;
-    scene.done().await;
+        for _ in 0..3 {
+            client.pings(3).await;
+            write(&mut service, b"down\n").await;
+            while client.frame().await.unwrap().opcode != TEXT {}
+            pace.step();
+        }
+        pace.rest();
+        // Control frames are none: this answers every ping and is idle all the same.
+        loop {
+            let next = client.frame().await.unwrap();
+            if next.opcode == CLOSE {
+                assert_eq!(next, Frame::close(1001, "idle for too long"));
+                break;
+            }
+            client.send(PONG, &next.payload).await;
+        }
+        client.close(1001, "").await;
+        client.expect_end().await;
+        assert_eq!(read_to_end(&mut service).await.unwrap(), b"");
+        drop(service);
+        let fields =
+            json!({"state": "c-", "code": 1001, "level": "INFO", "messages_up": 3, "messages_down": 3});
+        scene.ended("idle", fields).await;
+        scene.done().await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -162,21 +174,27 @@ async fn a_client_that_answers_no_ping_is_given_up() {
 
 #[tokio::test]
 async fn any_byte_of_the_client_is_a_sign_of_life() {
-    let settings = "framing = \"lines\"\nping_interval = \"100ms\"\npong_timeout = \"700ms\"";
-    let mut scene = Scene::start(settings).await;
-    let (mut client, mut service) = scene.open().await;
-    // One message that takes far longer than the timeout, a byte at a time; no ping is answered.
-    let message = frame(true, TEXT, b"but alive");
-    for byte in &message {
-        client.raw(&[*byte]).await;
-        client.pings(1).await;
-    }
-    assert_eq!(read(&mut service, 10).await, b"but alive\n");
-    client.close(1000, "").await;
-    while client.frame().await.is_some() {}
-    drop(service);
-    scene.ended("client_closed", json!({"messages_up": 1})).await;
-    scene.done().await;
+    in_time(Duration::from_millis(700), async |pace| {
+        let settings = "framing = \"lines\"\nping_interval = \"100ms\"\npong_timeout = \"700ms\"";
+        let mut scene = Scene::start(settings).await;
+        let (mut client, mut service) = scene.open().await;
+        pace.step();
+        // One message that takes far longer than the timeout, a byte at a time; no ping is answered.
+        let message = frame(true, TEXT, b"but alive");
+        for byte in &message {
+            client.raw(&[*byte]).await;
+            client.pings(1).await;
+            pace.step();
+        }
+        assert_eq!(read(&mut service, 10).await, b"but alive\n");
+        pace.rest();
+        client.close(1000, "").await;
+        while client.frame().await.is_some() {}
+        drop(service);
+        scene.ended("client_closed", json!({"messages_up": 1})).await;
+        scene.done().await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -198,68 +216,74 @@ async fn half_a_frame_header_is_a_stall_too() {
 
 #[tokio::test]
 async fn only_what_does_not_go_on_inside_a_message_or_record_is_a_stall() {
-    let settings = format!("framing = \"u32be\"\nrecord_timeout = \"600ms\"\n{CLOCK}");
-    let mut scene = Scene::start(&settings).await;
-    let (mut client, mut service) = scene.open().await;
-    // A pause between messages is nothing.
-    client.pings(8).await;
-    client.send(BINARY, b"up").await;
-    assert_eq!(read(&mut service, 6).await, b"\0\0\0\x02up");
-    client.pings(8).await;
-    write(&mut service, b"\0\0\0\x04down").await;
-    while client.frame().await.unwrap().opcode != BINARY {}
-    // Nor is a message that takes longer, as long as it goes on.
-    let message = vec![b'a'; 8 << 10];
-    for piece in frame(true, BINARY, &message).chunks(1 << 10) {
-        client.raw(piece).await;
-        client.pings(1).await;
-    }
-    assert_eq!(read(&mut service, 4 + message.len()).await[4..], message);
-
-    client.raw(&frame(true, BINARY, b"hello")[..8]).await;
-    client.read_to_close(1008, "stalled inside a message").await;
-    client.expect_end().await;
-    // The record had begun, so its end is a reset.
-    read(&mut service, 4).await;
-    let error = read_to_end(&mut service).await.unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    drop((client, service));
-    let fields = json!({"state": "cD", "code": 1008, "messages_up": 2, "messages_down": 1, "lost_up": 2});
-    scene.ended("client_stalled", fields).await;
-
-    // Single bytes of a message are no progress.
-    let (client, service) = scene.open().await;
-    let (mut client, mut writer) = client.split();
-    let message = frame(true, BINARY, &message);
-    let (begin, rest) = message.split_at(20);
-    writer.write_all(begin).await.unwrap();
-    let mut bytes = rest[..100].iter();
-    let told = loop {
-        let frame = client.frame().await.unwrap();
-        if frame.opcode != PING {
-            break frame;
+    in_time(Duration::from_millis(600), async |pace| {
+        let settings = format!("framing = \"u32be\"\nrecord_timeout = \"600ms\"\n{CLOCK}");
+        let mut scene = Scene::start(&settings).await;
+        let (mut client, mut service) = scene.open().await;
+        // A pause between messages is nothing.
+        client.pings(8).await;
+        client.send(BINARY, b"up").await;
+        assert_eq!(read(&mut service, 6).await, b"\0\0\0\x02up");
+        client.pings(8).await;
+        write(&mut service, b"\0\0\0\x04down").await;
+        while client.frame().await.unwrap().opcode != BINARY {}
+        // Nor is a message that takes longer, as long as it goes on.
+        let message = vec![b'a'; 8 << 10];
+        for piece in frame(true, BINARY, &message).chunks(1 << 10) {
+            client.raw(piece).await;
+            client.pings(1).await;
+            pace.step();
         }
-        let byte = *bytes.next().expect("a Close frame by now");
-        writer.write_all(&[byte]).await.unwrap();
-        writer.flush().await.unwrap();
-    };
-    assert_eq!(told, Frame::close(1008, "stalled inside a message"));
-    drop((client, writer, service));
-    scene
-        .ended("client_stalled", json!({"code": 1008, "messages_up": 0}))
-        .await;
+        pace.rest();
+        assert_eq!(read(&mut service, 4 + message.len()).await[4..], message);
 
-    let (mut client, mut service) = scene.open().await;
-    write(&mut service, b"\0\0\0\x05he").await;
-    client
-        .read_to_close(1011, "backend stalled inside a record")
-        .await;
-    client.close(1011, "").await;
-    client.expect_end().await;
-    drop(service);
-    let fields = json!({"state": "sD", "code": 1011, "messages_down": 0, "lost_down": 6, "level": "WARN"});
-    scene.ended("backend_stalled", fields).await;
-    scene.done().await;
+        client.raw(&frame(true, BINARY, b"hello")[..8]).await;
+        client.read_to_close(1008, "stalled inside a message").await;
+        client.expect_end().await;
+        // The record had begun, so its end is a reset.
+        read(&mut service, 4).await;
+        let error = read_to_end(&mut service).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        drop((client, service));
+        let fields = json!({"state": "cD", "code": 1008, "messages_up": 2, "messages_down": 1, "lost_up": 2});
+        scene.ended("client_stalled", fields).await;
+
+        // Single bytes of a message are no progress.
+        let (client, service) = scene.open().await;
+        let (mut client, mut writer) = client.split();
+        let message = frame(true, BINARY, &message);
+        let (begin, rest) = message.split_at(20);
+        writer.write_all(begin).await.unwrap();
+        let mut bytes = rest[..100].iter();
+        let told = loop {
+            let frame = client.frame().await.unwrap();
+            if frame.opcode != PING {
+                break frame;
+            }
+            let byte = *bytes.next().expect("a Close frame by now");
+            writer.write_all(&[byte]).await.unwrap();
+            writer.flush().await.unwrap();
+        };
+        assert_eq!(told, Frame::close(1008, "stalled inside a message"));
+        drop((client, writer, service));
+        scene
+            .ended("client_stalled", json!({"code": 1008, "messages_up": 0}))
+            .await;
+
+        let (mut client, mut service) = scene.open().await;
+        write(&mut service, b"\0\0\0\x05he").await;
+        client
+            .read_to_close(1011, "backend stalled inside a record")
+            .await;
+        client.close(1011, "").await;
+        client.expect_end().await;
+        drop(service);
+        let fields =
+            json!({"state": "sD", "code": 1011, "messages_down": 0, "lost_down": 6, "level": "WARN"});
+        scene.ended("backend_stalled", fields).await;
+        scene.done().await;
+    })
+    .await;
 }
 
 /// The start of a header is no message, but it has come and reached nobody.

@@ -10,7 +10,8 @@ use tokio::time::{Instant, interval};
 
 use crate::admin;
 use crate::support::{
-    BINARY, CLOSE, CONTINUATION, Client, PING, PONG, Request, Scene, TEXT, connect, frame, read, soon, write,
+    BINARY, Backend, CLOSE, CONTINUATION, Client, PING, PONG, Program, Request, Scene, TEXT, connect, frame,
+    read, soon, write,
 };
 
 /// Clients are who they say they are: a test has one address only.
@@ -120,11 +121,9 @@ async fn for_a_while(scene: &mut Scene, time: Duration) {
 
 #[tokio::test]
 async fn an_old_session_is_told_to_come_back() {
-    let mut scene = Scene::start("framing = \"lines\"\nmax_session_age = \"1s\"").await;
-    let (mut client, mut service) = scene.open().await;
+    let mut scene = Scene::start("framing = \"lines\"\nmax_session_age = \"1s\"\nlinger = \"0s\"").await;
+    let (mut client, mut service) = young_and_inside_a_record(&mut scene).await;
     // Not inside a record, however old it is.
-    write(&mut service, b"only half ").await;
-    scene.program.logged("session begins").await;
     for_a_while(&mut scene, Duration::from_millis(1500)).await;
     write(&mut service, b"a line\n").await;
     assert_eq!(client.message().await, (TEXT, b"only half a line".to_vec()));
@@ -140,6 +139,22 @@ async fn an_old_session_is_told_to_come_back() {
         .await;
     assert!(record["duration_ms"].as_u64().unwrap() >= 1500, "{record}");
     scene.done().await;
+}
+
+/// A session that got half a record before it can have become a second old.
+async fn young_and_inside_a_record(scene: &mut Scene) -> (Client, TcpStream) {
+    for _ in 0..10 {
+        let began = Instant::now();
+        let (client, mut service) = scene.open().await;
+        write(&mut service, b"only half ").await;
+        // The age is told with a jitter of a tenth.
+        if began.elapsed() < Duration::from_millis(900) {
+            return (client, service);
+        }
+        drop((client, service));
+        scene.program.record().await;
+    }
+    panic!("this machine is too slow to catch a session while it is young");
 }
 
 #[tokio::test]
@@ -266,8 +281,14 @@ async fn frames_that_bring_nothing_count_as_messages() {
 #[tokio::test]
 async fn who_gathers_waits_for_memory_and_who_gets_none_is_told() {
     let top = "[limits]\ngather_budget = \"256 KiB\"";
-    let settings = "framing = \"lines\"\nrecord_timeout = \"2s\"\nclose_timeout = \"300ms\"";
-    let mut scene = Scene::start_with(top, settings).await;
+    let settings = "framing = \"lines\"\nclose_timeout = \"300ms\"\nrecord_timeout = ";
+    // On one route nobody waits in vain; on the other nobody waits for long.
+    let backend = Backend::start().await;
+    let hasty = format!(
+        "[[route]]\nname = \"hasty\"\npath = \"/hasty\"\nbackend = \"tcp://{}\"\n{settings}\"1s\"",
+        backend.address
+    );
+    let mut scene = Scene::start_with(top, &format!("{settings}\"1h\"\n{hasty}")).await;
     // A line leaves when its end has come: until then it is held.
     let half = |len: usize| frame(false, TEXT, &vec![b'x'; len]);
     let gathering = async |scene: &Scene, len| {
@@ -291,15 +312,16 @@ async fn who_gathers_waits_for_memory_and_who_gets_none_is_told() {
     second.expect_close(1000, "backend closed").await;
     scene.ended("backend_closed", json!({"messages_up": 1})).await;
 
-    // Neither of these makes room for the other. Who has waited the longest has to go, and the other goes on.
+    // Neither of these makes room for the other. Who waits for too long has to go, and the other goes on.
     let (mut first, mut first_service) = gathering(&scene, 200_000).await;
     first.send(PING, b"").await;
     assert_eq!(first.frame().await.unwrap().opcode, PONG);
-    let (second, mut second_service) = gathering(&scene, 200_000).await;
-    for_a_while(&mut scene, Duration::from_millis(700)).await;
-    first.raw(&frame(true, CONTINUATION, b"end")).await;
+    let mut second = Client::plain(scene.program.plain, "/hasty").await;
+    let mut second_service = backend.accept().await;
+    second.raw(&half(200_000)).await;
     let text = "no memory for more long messages, try again later";
     second.expect_refusal(1013, text).await;
+    first.raw(&frame(true, CONTINUATION, b"end")).await;
     scene
         .ended(
             "gather_budget",
@@ -313,7 +335,8 @@ async fn who_gathers_waits_for_memory_and_who_gets_none_is_told() {
     scene.ended("backend_closed", json!({"messages_up": 1})).await;
 
     // More than all may hold: nothing can make room.
-    let (mut client, service) = scene.open().await;
+    let mut client = Client::plain(scene.program.plain, "/hasty").await;
+    let service = backend.accept().await;
     client.raw(&half(300_000)).await;
     client.expect_refusal(1013, text).await;
     drop(service);
@@ -356,22 +379,28 @@ const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"";
 
 #[tokio::test]
 async fn connections_wait_while_as_many_as_may_be_are_not_sessions_yet() {
-    let top = format!("[limits]\nmax_handshakes = 1\n{ADMIN}");
+    // Nobody is sent away for being slow.
+    let top = format!("listener.request_timeout = \"1m\"\n[limits]\nmax_handshakes = 1\n{ADMIN}");
     let scene = Scene::start_with(&top, LINES).await;
     let mut slow = connect(scene.program.plain).await;
     write(&mut slow, b"GET ").await;
     let request = Request::get("/test");
     let mut more = Box::pin(request.plain(scene.program.plain));
-    let mut opened = None;
     // It waits, and the listener has stopped to accept because of that.
     let waits = "sealock_accept_waits_total{limit=\"max_handshakes\"} ";
-    while opened.is_none() {
-        let metrics = tokio::select! {
-            early = &mut more => panic!("it was let in: {}", early.is_ok()),
-            metrics = admin::ask(&scene.program, "GET /metrics", "Host: localhost\r\n") => metrics.body,
-        };
-        let count = metrics.lines().find_map(|line| line.strip_prefix(waits)).unwrap();
-        opened = (count != "0").then_some(count.to_owned());
+    let stopped = async {
+        loop {
+            let metrics = admin::ask(&scene.program, "GET /metrics", "Host: localhost\r\n")
+                .await
+                .body;
+            if metrics.lines().find_map(|line| line.strip_prefix(waits)).unwrap() != "0" {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        early = &mut more => panic!("it was let in: {}", early.is_ok()),
+        () = soon("a listener that waits", stopped) => {}
     }
     // The other listener goes on.
     drop(Client::tls(scene.program.tls, "/test").await);
@@ -545,20 +574,21 @@ fn drip(mut stream: TcpStream, start: &'static [u8], byte: u8) {
 #[tokio::test]
 async fn whoever_is_slow_is_ended_by_a_deadline_and_costs_others_nothing() {
     const EACH: usize = 8;
-    let top = "listener.request_timeout = \"1s\"\nlistener.handshake_timeout = \"1s\"";
     let settings =
         "framing = \"u32be\"\nrecord_timeout = \"1s\"\nclose_timeout = \"100ms\"\nlinger = \"100ms\"";
-    let mut scene = Scene::start_with(top, settings).await;
+    let plain = Program::more_plain("request_timeout = \"1s\"");
+    let tls = Program::more_tls("handshake_timeout = \"1s\"");
+    let mut scene = Scene::start(&format!("{settings}\n{plain}\n{tls}")).await;
     let mut sessions = Vec::new();
     for _ in 0..EACH {
         // Bytes that go on and on are no progress where something has to be complete.
         drip(
-            connect(scene.program.tls).await,
+            connect(scene.program.listeners[3]).await,
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
             0,
         );
         drip(
-            connect(scene.program.plain).await,
+            connect(scene.program.listeners[2]).await,
             b"GET /test HTTP/1.1\r\nX: ",
             b'x',
         );

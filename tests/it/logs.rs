@@ -123,7 +123,6 @@ async fn a_log_file_that_cannot_be_written_is_told_once_on_standard_error() {
     program.logged("cannot write to the log file /dev/full").await;
     program.signal("TERM").await;
     assert_eq!(program.exit().await, Some(0));
-    program.close_log().await;
     assert_eq!(program.log().lines().count(), 1, "{}", program.log());
 }
 

@@ -1,12 +1,14 @@
 //! Peers that do not read: what waits is bounded, the other direction goes on, and patience ends.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    BINARY, Backend, CLOSE, CONTINUATION, Client, PING, PONG, Scene, TEXT, flood, frame, read, soon, write,
+    BINARY, Backend, CLOSE, CONTINUATION, Client, PING, PONG, Scene, TEXT, flood, frame, in_time, read, soon,
+    write,
 };
 
 /// Reads to the reset that must come.
@@ -110,72 +112,89 @@ async fn what_a_session_had_to_hold_is_told_at_its_end() {
 
 #[tokio::test]
 async fn a_client_that_is_not_read_is_not_blamed_for_its_silence() {
-    // Long after both timeouts the client still waits for the backend, which is none of its fault.
-    let settings =
-        "framing = \"u32be\"\nping_interval = \"100ms\"\npong_timeout = \"1s\"\nrecord_timeout = \"1s\"";
-    const MESSAGES: usize = 400;
-    let mut scene = Scene::start(settings).await;
-    let (client, mut service) = scene.open().await;
-    let (mut client, mut write) = client.split();
-    let message = frame(true, BINARY, &[b'x'; 100_000]);
-    let sender = tokio::spawn(async move {
-        for _ in 0..MESSAGES {
-            write.write_all(&message).await.unwrap();
+    in_time(Duration::from_millis(1000), async |pace| {
+        // Long after both timeouts the client still waits for the backend, which is none of its fault.
+        let settings =
+            "framing = \"u32be\"\nping_interval = \"100ms\"\npong_timeout = \"1s\"\nrecord_timeout = \"1s\"";
+        // 100 MB: far more than the kernel's buffers, each of which may become 32 MiB.
+        const MESSAGES: usize = 1000;
+        let mut scene = Scene::start(settings).await;
+        let (client, mut service) = scene.open().await;
+        let (mut client, mut write) = client.split();
+        let message = frame(true, BINARY, &[b'x'; 100_000]);
+        let sender = tokio::spawn(async move {
+            for _ in 0..MESSAGES {
+                write.write_all(&message).await.unwrap();
+            }
+            write
+        });
+        for _ in 0..16 {
+            client.pings(1).await;
+            pace.step();
         }
+        assert!(!sender.is_finished(), "everything fitted somewhere");
+        scene.neighbour().await;
+        for _ in 0..MESSAGES {
+            let record = read(&mut service, 4 + 100_000).await;
+            assert_eq!(&record[..4], 100_000_u32.to_be_bytes());
+            pace.step();
+        }
+        let mut write = soon("the sender", sender).await.unwrap();
         write
-    });
-    client.pings(16).await;
-    assert!(!sender.is_finished(), "everything fitted somewhere");
-    scene.neighbour().await;
-    for _ in 0..MESSAGES {
-        let record = read(&mut service, 4 + 100_000).await;
-        assert_eq!(&record[..4], 100_000_u32.to_be_bytes());
-    }
-    let mut write = soon("the sender", sender).await.unwrap();
-    write
-        .write_all(&frame(true, CLOSE, &1000_u16.to_be_bytes()))
-        .await
-        .unwrap();
-    client.read_to_close(1000, "").await;
-    drop(service);
-    scene
-        .ended("client_closed", json!({"messages_up": MESSAGES}))
-        .await;
-    scene.done().await;
+            .write_all(&frame(true, CLOSE, &1000_u16.to_be_bytes()))
+            .await
+            .unwrap();
+        client.read_to_close(1000, "").await;
+        drop(service);
+        scene
+            .ended("client_closed", json!({"messages_up": MESSAGES}))
+            .await;
+        scene.done().await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_backend_that_is_not_read_is_not_blamed_for_its_silence() {
-    // Another route's pings tell the time, as this client does not read its own.
-    let settings = "framing = \"u32be\"\nping_interval = \"off\"\nrecord_timeout = \"1s\"";
-    let echo = Backend::echo().await;
-    let clock = format!(
-        "{settings}\n[[route]]\nname = \"clock\"\npath = \"/clock\"\nbackend = \"tcp://{echo}\"\nframing = \"raw\"\nping_interval = \"100ms\""
-    );
-    const RECORDS: usize = 400;
-    let mut scene = Scene::start(&clock).await;
-    let (mut client, mut service) = scene.open().await;
-    let sender = tokio::spawn(async move {
-        let record = [&100_000_u32.to_be_bytes()[..], &[b'x'; 100_000]].concat();
-        for _ in 0..RECORDS {
-            service.write_all(&record).await.unwrap();
+    in_time(Duration::from_millis(1000), async |pace| {
+        // Another route's pings tell the time, as this client does not read its own.
+        let settings = "framing = \"u32be\"\nping_interval = \"off\"\nrecord_timeout = \"1s\"";
+        let echo = Backend::echo().await;
+        let clock = format!(
+            "{settings}\n[[route]]\nname = \"clock\"\npath = \"/clock\"\nbackend = \"tcp://{echo}\"\n\
+             framing = \"raw\"\nping_interval = \"100ms\""
+        );
+        // 100 MB, as above.
+        const RECORDS: usize = 1000;
+        let mut scene = Scene::start(&clock).await;
+        let (mut client, mut service) = scene.open().await;
+        let sender = tokio::spawn(async move {
+            let record = [&100_000_u32.to_be_bytes()[..], &[b'x'; 100_000]].concat();
+            for _ in 0..RECORDS {
+                service.write_all(&record).await.unwrap();
+            }
+            service
+        });
+        let mut clock = Client::plain(scene.program.plain, "/clock").await;
+        for _ in 0..16 {
+            clock.pings(1).await;
+            pace.step();
         }
-        service
-    });
-    let mut clock = Client::plain(scene.program.plain, "/clock").await;
-    clock.pings(16).await;
-    drop(clock);
-    scene.ended("client_gone", json!({"route": "clock"})).await;
-    assert!(!sender.is_finished(), "everything fitted somewhere");
-    for _ in 0..RECORDS {
-        assert_eq!(client.message().await, (BINARY, vec![b'x'; 100_000]));
-    }
-    drop(soon("the sender", sender).await.unwrap());
-    client.expect_close(1000, "backend closed").await;
-    scene
-        .ended("backend_closed", json!({"messages_down": RECORDS}))
-        .await;
-    scene.done().await;
+        drop(clock);
+        scene.ended("client_gone", json!({"route": "clock"})).await;
+        assert!(!sender.is_finished(), "everything fitted somewhere");
+        for _ in 0..RECORDS {
+            assert_eq!(client.message().await, (BINARY, vec![b'x'; 100_000]));
+            pace.step();
+        }
+        drop(soon("the sender", sender).await.unwrap());
+        client.expect_close(1000, "backend closed").await;
+        scene
+            .ended("backend_closed", json!({"messages_down": RECORDS}))
+            .await;
+        scene.done().await;
+    })
+    .await;
 }
 
 #[tokio::test]

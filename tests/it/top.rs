@@ -3,7 +3,9 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{BINARY, Backend, Client, Output, Program, Scene, Terminal, free_address, sealock};
+use crate::support::{
+    BINARY, Backend, Client, Output, Program, Scene, Terminal, free_address, nobody, sealock,
+};
 
 const ADMIN: &str = "[admin]\nbind = \"127.0.0.1:0\"\n";
 const TOKEN: &str = "correct-horse-battery-staple";
@@ -314,7 +316,7 @@ async fn sessions_that_end_between_two_pages_are_not_left_out() {
 
 #[tokio::test]
 async fn what_is_no_sealock_is_told_apart() {
-    let nobody = free_address().to_string();
+    let nobody = nobody().to_string();
     let output = once(&[&nobody]).await;
     assert_eq!(output.code, Some(1));
     let says = format!("error: http://{nobody}: Connection refused");
@@ -368,9 +370,7 @@ async fn a_terminal_shows_the_sessions_and_obeys_keys() {
     screen.line(" neighbour");
     // Traffic is seen.
     client.send(BINARY, &[0; 100_000]).await;
-    terminal
-        .until("a rate", |screen| screen.text().contains("KiB/s"))
-        .await;
+    terminal.has_shown("KiB/s").await;
     // By id, from the lowest; the chosen row stays chosen.
     terminal.types("s").await;
     terminal.shows("by id").await;
@@ -445,7 +445,7 @@ async fn the_terminal_is_put_back_however_it_ends() {
     terminal.types("\x03").await;
     assert_eq!(terminal.end().await, "0");
     // What is wrong at first is told on the usual screen.
-    let terminal = Terminal::sealock(&format!("top {}", free_address()), &[]);
+    let terminal = Terminal::sealock(&format!("top {}", nobody()), &[]);
     assert_eq!(terminal.end().await, "1");
 }
 

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::support::{Client, Program, TEXT, certificate, free_address, soon};
+use crate::support::{Client, Program, TEXT, certificate, nobody_at, soon};
 
 #[tokio::test]
 async fn a_backend_may_be_a_unix_socket() {
@@ -58,13 +58,13 @@ async fn listeners_and_backends_may_be_ipv6() {
         }
     };
     let backend = listener.local_addr().unwrap();
-    let dead = free_address().port();
+    let dead = nobody_at(backend.ip());
     let (cert, key) = (certificate("dev.pem"), certificate("dev.key"));
     let mut program = Program::start_file(&format!(
         "[[listener]]\nbind = \"[::1]:0\"\nplaintext = \"loopback\"\n\
          [[listener]]\nbind = \"[::1]:0\"\ncert_file = {cert:?}\nkey_file = {key:?}\n\
          [[route]]\nname = \"lines\"\npath = \"/lines\"\nbackend = \"tcp://{backend}\"\nframing = \"lines\"\nhosts = [\"[::1]\"]\n\
-         [[route]]\nname = \"dead\"\npath = \"/dead\"\nbackend = \"tcp://[::1]:{dead}\"\nframing = \"lines\"\n"
+         [[route]]\nname = \"dead\"\npath = \"/dead\"\nbackend = \"tcp://{dead}\"\nframing = \"lines\"\n"
     ))
     .await;
     for tls in [false, true] {

@@ -35,12 +35,15 @@ pub struct Program {
     pub plain: SocketAddr,
     /// The listener with TLS.
     pub tls: SocketAddr,
+    /// All listeners, in the order of the file.
+    pub listeners: Vec<SocketAddr>,
     /// The admin listener, where the file has one.
     pub admin: Option<SocketAddr>,
     child: Child,
     records: mpsc::UnboundedReceiver<Value>,
     log: watch::Receiver<String>,
-    log_reader: JoinHandle<()>,
+    /// Until the end of the log has been read, or nobody reads it any more.
+    log_reader: Option<JoinHandle<()>>,
     dir: tempfile::TempDir,
 }
 
@@ -71,7 +74,20 @@ impl Program {
         )
     }
 
-    /// Starts sealock with a whole file, which must have two listeners.
+    /// One more listener with TLS, with these settings, for the lines behind the two.
+    pub fn more_tls(settings: &str) -> String {
+        let (cert, key) = (certificate("dev.pem"), certificate("dev.key"));
+        format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\ncert_file = {cert:?}\nkey_file = {key:?}\n{settings}\n"
+        )
+    }
+
+    /// The same in the clear.
+    pub fn more_plain(settings: &str) -> String {
+        format!("[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n{settings}\n")
+    }
+
+    /// Starts sealock with a whole file, which must have two listeners or more.
     pub async fn start_file(file: &str) -> Self {
         Self::launch(file, "json", &[]).await
     }
@@ -86,7 +102,8 @@ impl Program {
             .args(["run", "--log-level", "debug", "--log-format", log_format, "-c"])
             .arg(&path)
             .envs(environment.iter().copied());
-        Self::spawn(command, 2, file.contains("[admin]"), dir).await
+        let listeners = file.matches("[[listener]]").count();
+        Self::spawn(command, listeners, file.contains("[admin]"), dir).await
     }
 
     /// Starts sealock with the file `sealock.toml` of a folder, which must have two listeners. The file, or what is usual, says what is
@@ -103,8 +120,7 @@ impl Program {
         Self::spawn(command, 2, admin, dir).await
     }
 
-    /// Starts sealock with a whole file as the last arguments of another command, which becomes it. This many listeners come up; the
-    /// first and the last have names here.
+    /// Starts sealock with a whole file as the last arguments of another command, which becomes it. This many listeners come up.
     pub async fn start_by(mut command: Command, file: &str, listeners: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sealock.toml");
@@ -173,12 +189,13 @@ impl Program {
         }
         Self {
             plain: addresses[0],
-            tls: addresses[listeners - 1],
+            tls: addresses[1.min(listeners - 1)],
             admin: admin.then(|| addresses[listeners]),
+            listeners: addresses[..listeners].to_vec(),
             child,
             records,
             log,
-            log_reader,
+            log_reader: Some(log_reader),
             dir,
         }
     }
@@ -214,8 +231,10 @@ impl Program {
 
     /// Stops reading the log, and closes the pipe that it comes through.
     pub async fn close_log(&mut self) {
-        self.log_reader.abort();
-        drop((&mut self.log_reader).await);
+        if let Some(reader) = self.log_reader.take() {
+            reader.abort();
+            drop(reader.await);
+        }
     }
 
     /// The most memory that the process has had so far, in KiB.
@@ -266,9 +285,14 @@ impl Program {
         assert!(done.unwrap().success());
     }
 
-    /// Waits for the end of the process and gives its exit code.
+    /// Waits for the end of the process and gives its exit code. By then all that it has logged has been read too, unless that was
+    /// given up.
     pub async fn exit(&mut self) -> Option<i32> {
-        soon("sealock's end", self.child.wait()).await.unwrap().code()
+        let status = soon("sealock's end", self.child.wait()).await.unwrap();
+        if let Some(reader) = self.log_reader.take() {
+            soon("the end of sealock's log", reader).await.unwrap();
+        }
+        status.code()
     }
 }
 

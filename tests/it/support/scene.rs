@@ -75,8 +75,8 @@ impl Scene {
         record
     }
 
-    /// The neighbour leaves in peace; nothing else has ended that was not looked at.
-    pub async fn done(mut self) {
+    /// The neighbour leaves in peace; nothing else has ended that was not looked at. Gives the log, which holds all until then.
+    pub async fn done(mut self) -> String {
         self.neighbour().await;
         self.neighbour.close(1000, "").await;
         self.neighbour.expect_refusal(1000, "").await;
@@ -84,5 +84,6 @@ impl Scene {
         assert_eq!(record["route"], "neighbour", "{record}");
         assert_eq!(record["messages_up"], self.exchanged, "{record}");
         assert_eq!(record["messages_down"], self.exchanged, "{record}");
+        self.program.log()
     }
 }

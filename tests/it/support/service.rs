@@ -1,9 +1,10 @@
 //! A real server of somebody else, as a process of its own behind sealock.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
 
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -82,10 +83,25 @@ impl Service {
     }
 }
 
-/// An address where nobody listens.
+/// An address that is free to listen on, if nobody else takes it until then.
 pub fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// An address where nobody listens.
+pub fn nobody() -> SocketAddr {
+    nobody_at(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same at an IP address. A socket that never listens keeps it until all tests are over: given back, it could be somebody else's.
+pub fn nobody_at(address: IpAddr) -> SocketAddr {
+    let any = SocketAddr::new(address, 0);
+    let socket = Socket::new(Domain::for_address(any), Type::STREAM, None).unwrap();
+    socket.bind(&any.into()).unwrap();
+    let bound = socket.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(socket);
+    bound
 }
 
 /// A program of Debian, whose daemons lie where an ordinary user's path may not lead.

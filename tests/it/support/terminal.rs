@@ -89,6 +89,12 @@ impl Terminal {
         self.until(what, |screen| screen.text().contains(what)).await
     }
 
+    /// Waits until a text has stood on the screen: it may be gone by now.
+    pub async fn has_shown(&mut self, what: &str) {
+        let shown = |output: &Vec<u8>| String::from_utf8_lossy(output).contains(what);
+        soon(what, self.output.wait_for(shown)).await.expect("it runs");
+    }
+
     /// Waits until a text does not stand on the screen.
     pub async fn hides(&mut self, what: &str) -> Screen {
         self.until(&format!("without {what}"), |screen| !screen.text().contains(what))
