@@ -56,19 +56,6 @@ async fn scene() -> Scene {
     Scene::start_with(ADMIN, "framing = \"u32be\"\nlinger = \"10ms\"").await
 }
 
-/// The sessions, once there are so many: each is listed a moment after its client has been answered.
-async fn sessions(sealock: &Program, query: &str, count: u64) -> Value {
-    let listed = async {
-        loop {
-            let listed = json(sealock, &format!("GET /api/v1/sessions{query}"), 200).await;
-            if listed["found"] == count {
-                return listed;
-            }
-        }
-    };
-    soon("the sessions", listed).await
-}
-
 /// The value of a sample, by its whole name with labels.
 fn sample(metrics: &str, name: &str) -> f64 {
     let line = metrics
