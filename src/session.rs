@@ -116,6 +116,8 @@ pub fn start(
             route: OnceLock::new(),
             told: AtomicBool::new(true),
             detail: OnceLock::new(),
+            over: OnceLock::new(),
+            doing: Mutex::new(""),
         };
         if let Some(ready) = open(&visit, (tcp, peer)).await {
             visit.give_way();
@@ -149,9 +151,12 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
             Some(config) => {
                 let limit = port.handshake_timeout.saturating_sub(begin.elapsed());
                 let accepted = tls::accept(tcp, Arc::clone(config), limit).await;
-                let stream = accepted.map_err(|failure| upgrade::Refused {
-                    reason: failure.reason,
-                    detail: failure.detail,
+                let stream = accepted.map_err(|failure| {
+                    visit.over.get_or_init(|| failure.at);
+                    upgrade::Refused {
+                        reason: failure.reason,
+                        detail: failure.detail,
+                    }
                 })?;
                 counts::tls_handshakes().observe(begin.elapsed());
                 begin = Instant::now();
@@ -198,7 +203,12 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
                 }
             };
         }
-        Some(Err(refused)) => refused,
+        Some(Err(mut refused)) => {
+            if refused.reason == CloseReason::ClientLeft && refused.detail.is_empty() {
+                refused.detail = lock(&visit.doing).to_string();
+            }
+            refused
+        }
         None => CloseReason::Shutdown.into(),
     };
     log_refusal(&Refusal {
@@ -208,7 +218,7 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
         client: visit.client(),
         route: visit.route.get().map(|route| route.name.as_str()),
         detail: visit.detail.get().unwrap_or(&refused.detail),
-        duration: start.elapsed(),
+        duration: *visit.over.get_or_init(Instant::now) - start,
     });
     None
 }
@@ -308,6 +318,10 @@ struct Visit<'a> {
     /// The client could be told why it was refused.
     told: AtomicBool,
     detail: OnceLock<String>,
+    /// When it was refused: how long the answer is left to arrive says nothing of that.
+    over: OnceLock<Instant>,
+    /// What a client was waiting for that leaves, in words.
+    doing: Mutex<&'static str>,
 }
 
 impl Gate for Visit<'_> {
@@ -342,6 +356,10 @@ impl Gate for Visit<'_> {
         (self.service.pages)(path)
     }
 
+    fn over(&self) {
+        self.over.get_or_init(Instant::now);
+    }
+
     async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
         let (reason, detail) = match self.reach(&destination, host).await {
             Ok((backend, place)) => {
@@ -366,9 +384,13 @@ impl Gate for Visit<'_> {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Visit<'_> {
     fn ends(&self) -> MutexGuard<'_, Ends> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ends)
     }
 
     fn client(&self) -> SocketAddr {
@@ -378,12 +400,7 @@ impl Visit<'_> {
     /// Gives the handshake's permit back: who waits in the queue of a backend is bounded by that queue, and has its place as a session
     /// already. With the permit, those who wait for one service would keep out those who come for another.
     fn give_way(&self) {
-        drop(
-            self.handshake
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(lock(&self.handshake).take());
     }
 
     fn has_proxy(&self) -> bool {
@@ -467,7 +484,12 @@ impl Visit<'_> {
             id: self.id,
         };
         let begin = Instant::now();
-        let opened = destination.pool.open(caller, || self.give_way()).await;
+        *lock(&self.doing) = "while its backend was dialled";
+        let waits = || {
+            self.give_way();
+            *lock(&self.doing) = "after it had begun to wait for a place at its backend";
+        };
+        let opened = destination.pool.open(caller, waits).await;
         let backend = opened.map_err(|refused| (refused.reason(), refused.to_string()))?;
         let times = counts::route(&destination.route.name);
         times.dial.observe(begin.elapsed());
