@@ -453,7 +453,14 @@ pub fn check(config: &Config) -> Checked {
 
 impl Checked {
     fn problem(&mut self, problem: Option<impl Into<MakeError>>) {
-        self.problems.extend(problem.map(Into::into));
+        let Some(problem) = problem.map(Into::into) else {
+            return;
+        };
+        // Several listeners or routes may have it.
+        let says = problem.to_string();
+        if !self.problems.iter().any(|told| told.to_string() == says) {
+            self.problems.push(problem);
+        }
     }
 
     fn identity(&mut self, file: &Path, loaded: Result<Identity, IdentityError>) {

@@ -14,6 +14,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use super::words;
+
 /// Whom a client trusts.
 #[derive(Clone, Debug)]
 pub enum Trust {
@@ -45,7 +47,7 @@ pub async fn connect(tcp: TcpStream, host: &str, trust: &Trust) -> Result<TlsStr
     TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await
-        .map_err(|error| error.to_string())
+        .map_err(|error| words::of_peer(error).to_string())
 }
 
 /// The TLS version and cipher suite of a connection.
@@ -89,7 +91,7 @@ fn file_roots(file: &Path) -> Result<RootCertStore, String> {
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| told(&error))? {
         roots
             .add(certificate.map_err(|error| told(&error))?)
-            .map_err(|error| told(&error))?;
+            .map_err(|error| told(&words::of(&error)))?;
     }
     if roots.is_empty() {
         Err(told(&"there is no certificate in this file"))

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::pki_types::{ServerName, TrustAnchor};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 
 use super::client::{self, Trust};
-use super::{Identity, IdentityError};
+use super::{Identity, IdentityError, words};
 use crate::io::Connection;
 
 /// Makes TLS 1.2 or 1.3 of connections to a backend, whose certificate is verified.
@@ -87,7 +87,8 @@ impl Connector {
         };
         let stream = TlsConnector::from(Arc::clone(&self.config))
             .connect(name, tcp)
-            .await?;
+            .await
+            .map_err(words::of_peer)?;
         Ok(BackendTls { stream, taken: 0 })
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls;
 
 use super::connection::{PlainHttp, TlsConnection};
-use super::{ServerConfig, Stream};
+use super::{ServerConfig, Stream, words};
 use crate::close::CloseReason;
 
 /// A handshake that failed. The text is for logs; it may quote the peer.
@@ -51,7 +51,7 @@ pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) 
             } else {
                 CloseReason::TlsFailed
             };
-            (reason, error.to_string(), tcp)
+            (reason, words::of_peer(error).to_string(), tcp)
         }
         Err(_) => return Err(failure(CloseReason::TlsTimeout, String::new())),
     };

@@ -17,7 +17,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use super::{Certificates, ServerConfig, expiry};
+use super::{Certificates, ServerConfig, expiry, words};
 use crate::files::regular;
 
 /// Certificates are renewed long before.
@@ -81,7 +81,7 @@ impl Identity {
             }
             Err(error) => Err(problem(
                 cert_file,
-                format!("this certificate cannot be used: {error}"),
+                format!("this certificate cannot be used: {}", words::of(&error)),
             )),
         }
     }
@@ -139,7 +139,9 @@ impl ClientCa {
         };
         let mut roots = RootCertStore::empty();
         for certificate in certificates(file)? {
-            roots.add(certificate).map_err(|error| problem(&error))?;
+            roots
+                .add(certificate)
+                .map_err(|error| problem(&words::of(&error)))?;
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
