@@ -279,18 +279,19 @@ fn bridge(
         listed.session().live.drain(Stop::Drain);
     }
     // Not awaited in an `async` block, which would keep room for it twice.
-    session.map(move |ended| {
+    session.map(move |mut ended| {
         // Before it is told: whoever reads of it may count on its places.
         drop((place, at_backend));
         let session = Arc::clone(listed.session());
         listed.ended(&ended);
+        let detail = ended.detail.take();
         log_session(&SessionEnd {
             ended,
             peer: session.peer,
             client: session.client(),
             route: &session.route.name,
             backend: Some(shown(&session.backend, &session.target)),
-            detail: "",
+            detail: detail.as_deref().unwrap_or_default(),
             subprotocol: session.subprotocol.as_deref(),
             duration: session.start.elapsed(),
         });

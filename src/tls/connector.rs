@@ -1,7 +1,7 @@
 //! TLS to backends.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::io;
+use std::io::{self, ErrorKind as K};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -123,7 +123,12 @@ impl Connection for BackendTls {
 
 impl AsyncRead for BackendTls {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.get_mut().stream).poll_read(cx, buf);
+        // What rustls says is for those who write programs.
+        read.map_err(|error| match error.kind() {
+            K::UnexpectedEof => io::Error::new(K::UnexpectedEof, "TLS ended without close_notify"),
+            _ => error,
+        })
     }
 }
 

@@ -172,7 +172,9 @@ async fn an_end_without_close_notify_is_a_loss() {
         client.expect_close(code, reason).await;
         // Half a line that was cut is none.
         let lost = if politely { 0 } else { 2 };
-        scene.ended(cause, json!({"code": code, "lost_down": lost})).await;
+        let detail = (!politely).then_some("TLS ended without close_notify");
+        let fields = json!({"code": code, "lost_down": lost, "detail": detail});
+        scene.ended(cause, fields).await;
     }
     scene.done().await;
 }
