@@ -23,8 +23,9 @@ use crate::route::RouteTable;
 use crate::session::Service;
 use crate::sessions::{Done, REMOVED};
 use crate::telemetry::counts;
-use crate::tls::client::Trust;
-use crate::tls::{self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig};
+use crate::tls::{
+    self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig, SystemRoots,
+};
 use crate::upgrade::{Bounds, Forwarding};
 
 /// A route, and the way to its backend. Sessions keep the route alone, so that the pool can be replaced under them.
@@ -177,8 +178,10 @@ impl Generation {
             })
             .collect::<Result<_, _>>()?;
         let (mut routes, mut destinations) = (Vec::new(), Vec::new());
+        let system = SystemRoots::default();
         for route in config.routes.iter().cloned() {
-            let (secure, print) = route.backend_tls.as_ref().map(secure).transpose()?.unzip();
+            let tls = route.backend_tls.as_ref();
+            let (secure, print) = tls.map(|tls| secure(tls, &system)).transpose()?.unzip();
             let before = old.and_then(|old| old.destination(&route.name));
             let same =
                 |other: &&Arc<Destination>| other.print == print && other.route.backend == route.backend;
@@ -376,19 +379,8 @@ fn load_other(other: &OtherCertificate) -> Result<(Identity, Vec<String>), Ident
 }
 
 /// TLS to the targets of a route, and a number for what it is made of.
-fn secure(tls: &BackendTls) -> Result<(Secure, u64), IdentityError> {
-    if let Some(file) = &tls.ca_file {
-        regular(file).map_err(|error| IdentityError::File {
-            file: file.clone(),
-            problem: error.to_string(),
-        })?;
-    }
-    let trust = tls.ca_file.clone().map_or(Trust::System, Trust::File);
-    let certificate = tls.certificate.as_ref();
-    let identity = certificate
-        .map(|(cert, key)| Identity::load(cert, key))
-        .transpose()?;
-    let connector = Connector::new(&trust, tls.server_name.as_deref(), identity.as_ref())?;
+fn secure(tls: &BackendTls, system: &SystemRoots) -> Result<(Secure, u64), IdentityError> {
+    let (connector, _) = connector(tls, system)?;
     let print = connector.print();
     let secure: Secure = Arc::new(move |tcp, host| {
         let (connector, host) = (connector.clone(), host.to_owned());
@@ -398,6 +390,23 @@ fn secure(tls: &BackendTls) -> Result<(Secure, u64), IdentityError> {
         })
     });
     Ok((secure, print))
+}
+
+/// What connects to the targets of a route, and the certificate that it shows them.
+fn connector(tls: &BackendTls, system: &SystemRoots) -> Result<(Connector, Option<Identity>), IdentityError> {
+    if let Some(file) = &tls.ca_file {
+        regular(file).map_err(|error| IdentityError::File {
+            file: file.clone(),
+            problem: error.to_string(),
+        })?;
+    }
+    let certificate = tls.certificate.as_ref();
+    let identity = certificate
+        .map(|(cert, key)| Identity::load(cert, key))
+        .transpose()?;
+    let (ca_file, name) = (tls.ca_file.as_deref(), tls.server_name.as_deref());
+    let connector = Connector::new(ca_file, system, name, identity.as_ref())?;
+    Ok((connector, identity))
 }
 
 /// Sets those limits that are no affair of a single connection.
@@ -436,13 +445,14 @@ pub fn check(config: &Config) -> Checked {
         let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
         checked.problem(client_ca.and_then(Result::err));
     }
+    let system = SystemRoots::default();
     for tls in config
         .routes
         .iter()
         .filter_map(|route| route.backend_tls.as_ref())
     {
-        match (secure(tls), &tls.certificate) {
-            (Ok(_), Some((cert, key))) => checked.identity(cert, Identity::load(cert, key)),
+        match (connector(tls, &system), &tls.certificate) {
+            (Ok((_, Some(identity))), Some((cert, _))) => checked.identity(cert, Ok(identity)),
             (made, _) => checked.problem(made.err()),
         }
     }

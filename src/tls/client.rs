@@ -39,8 +39,11 @@ pub async fn connect(tcp: TcpStream, host: &str, trust: &Trust) -> Result<TlsStr
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
             .with_no_client_auth(),
-        Trust::System | Trust::File(_) => builder
-            .with_root_certificates(roots(trust)?)
+        Trust::System => builder
+            .with_root_certificates(system_roots()?)
+            .with_no_client_auth(),
+        Trust::File(file) => builder
+            .with_root_certificates(file_roots(file)?)
             .with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -64,16 +67,7 @@ pub fn describe(stream: &TlsStream<TcpStream>) -> String {
     format!("{version} {suite}")
 }
 
-/// The authorities that are trusted; none where nothing is verified.
-pub(super) fn roots(trust: &Trust) -> Result<RootCertStore, String> {
-    match trust {
-        Trust::System => system_roots(),
-        Trust::File(file) => file_roots(file),
-        Trust::Anybody => Ok(RootCertStore::empty()),
-    }
-}
-
-fn system_roots() -> Result<RootCertStore, String> {
+pub(super) fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     // One bad certificate in the system's store must not spoil the others.
@@ -85,7 +79,7 @@ fn system_roots() -> Result<RootCertStore, String> {
     }
 }
 
-fn file_roots(file: &Path) -> Result<RootCertStore, String> {
+pub(super) fn file_roots(file: &Path) -> Result<RootCertStore, String> {
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| told(&error))? {

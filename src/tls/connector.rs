@@ -1,8 +1,10 @@
 //! TLS to backends.
 
+use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::io::{self, ErrorKind as K};
 use std::net::IpAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
@@ -11,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{ServerName, TrustAnchor};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::client::{self, Trust};
+use super::client::{file_roots, system_roots};
 use super::{Identity, IdentityError, words};
 use crate::io::Connection;
 
@@ -31,11 +33,22 @@ pub struct Connector {
 /// The key of [`Connector::print`], which nobody knows: so nobody can make two that look the same.
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
+/// The authorities of the system: read when they are asked for first, and kept for all who trust them.
+#[derive(Default)]
+pub struct SystemRoots(OnceCell<Result<Arc<RootCertStore>, String>>);
+
+impl SystemRoots {
+    fn get(&self) -> Result<Arc<RootCertStore>, String> {
+        self.0.get_or_init(|| system_roots().map(Arc::new)).clone()
+    }
+}
+
 impl Connector {
-    /// One that trusts these authorities, or those of the system. `server_name` is what the certificate must be for, and what is asked
-    /// for, instead of the target's host. Backends that ask for a certificate get `identity`.
+    /// One that trusts the authorities in this PEM file, or those of the system. `server_name` is what the certificate must be for, and
+    /// what is asked for, instead of the target's host. Backends that ask for a certificate get `identity`.
     pub fn new(
-        trust: &Trust,
+        ca_file: Option<&Path>,
+        system: &SystemRoots,
         server_name: Option<&str>,
         identity: Option<&Identity>,
     ) -> Result<Self, IdentityError> {
@@ -44,7 +57,8 @@ impl Connector {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| setup(&error))?;
-        let roots = client::roots(trust).map_err(|problem| setup(&problem))?;
+        let roots = ca_file.map_or_else(|| system.get(), |file| file_roots(file).map(Arc::new));
+        let roots = roots.map_err(|problem| setup(&problem))?;
         let mut hasher = KEY.build_hasher();
         server_name.hash(&mut hasher);
         // The system's store has no order.
@@ -168,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ca = dir.path().join("ca.pem");
         std::fs::write(&ca, &made.ca_pem).unwrap();
-        let connector = Connector::new(&Trust::File(ca), Some("localhost"), None).unwrap();
+        let connector = Connector::new(Some(&ca), &SystemRoots::default(), Some("localhost"), None).unwrap();
         let acceptor = TlsAcceptor::from(server_config(&made.identity(), None).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -232,16 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn the_authorities_of_the_system_are_read_once() {
+        let system = SystemRoots::default();
+        let (first, second) = (system.get().unwrap(), system.get().unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
     fn names_and_files_are_checked_at_once() {
-        for (trust, name, says) in [
-            (
-                Trust::System,
-                Some("a b"),
-                "not a name that a certificate can have",
-            ),
-            (Trust::File("/nonexistent.pem".into()), None, "/nonexistent.pem"),
+        for (ca_file, name, says) in [
+            (None, Some("a b"), "not a name that a certificate can have"),
+            (Some("/nonexistent.pem"), None, "/nonexistent.pem"),
         ] {
-            let Err(error) = Connector::new(&trust, name, None) else {
+            let ca_file = ca_file.map(Path::new);
+            let Err(error) = Connector::new(ca_file, &SystemRoots::default(), name, None) else {
                 panic!("this should have been refused")
             };
             assert!(error.to_string().contains(says), "{error}");

@@ -15,7 +15,7 @@ mod words;
 
 pub use certificates::Certificates;
 pub use connection::TlsConnection;
-pub use connector::{BackendTls, Connector};
+pub use connector::{BackendTls, Connector, SystemRoots};
 pub use handshake::{Failure, accept};
 pub use identity::{ClientCa, DevelopmentCa, Identity, IdentityError, server_config};
 pub use stream::Stream;

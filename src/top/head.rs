@@ -10,8 +10,11 @@ use super::screen::About;
 use super::text::{size, span, visible, width};
 use super::view::View;
 
-/// A certificate that ends sooner is worth a word.
-const SOON: Duration = Duration::from_hours(14 * 24);
+/// A certificate that ends sooner is worth a word, as on the console.
+const SOON: Duration = Duration::from_hours(30 * 24);
+/// And then a louder one: what renews certificates has had its time.
+const VERY_SOON: Duration = Duration::from_hours(7 * 24);
+
 /// The lines on top, the most important first.
 pub(super) fn head(picture: &Picture, view: &View, about: &About, columns: Option<usize>) -> Vec<Line> {
     let head = &picture.head;
@@ -116,7 +119,8 @@ pub(super) fn configuration(head: &Head, now: Timestamp) -> Line {
     };
     let (text, style) = match Duration::try_from(end.duration_since(now)) {
         Ok(left) if left >= SOON => (format!("ends in {}", span(left)), Style::Plain),
-        Ok(left) => (format!("ends SOON, in {}", span(left)), Style::Warn),
+        Ok(left) if left >= VERY_SOON => (format!("ends soon, in {}", span(left)), Style::Warn),
+        Ok(left) => (format!("ends SOON, in {}", span(left)), Style::Bad),
         Err(_) => {
             let ago = Duration::try_from(now.duration_since(*end)).unwrap_or_default();
             (format!("ENDED {} ago", span(ago)), Style::Bad)

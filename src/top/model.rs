@@ -34,6 +34,7 @@ pub(super) struct Picture {
 pub(super) struct Head {
     pub(super) version: String,
     pub(super) state: String,
+    pub(super) pid: Option<u64>,
     pub(super) started: Option<Timestamp>,
     pub(super) generation: Option<u64>,
     pub(super) sessions: Option<u64>,
@@ -122,26 +123,26 @@ impl Rates {
 }
 
 impl Picture {
-    /// What a look tells, beside one before it and the time between them.
-    pub(super) fn new(look: Look, before: Option<(&Look, Duration)>) -> Self {
+    /// What a look tells, beside the picture before it and the time between them.
+    pub(super) fn new(look: Look, before: Option<(&Self, Duration)>) -> Self {
+        let mut head = head(&look.status);
         // Another process counts from nothing.
-        let before = before.filter(|(before, _)| is_same_process(&before.status, &look.status));
+        let before = before.filter(|(before, _)| head.is_same_process(&before.head));
         let elapsed = before.map(|(_, elapsed)| elapsed);
         let known: HashMap<&str, Moved> = before
             .iter()
             .flat_map(|(before, _)| &before.routes)
-            .map(|route| (text(route, "name"), moved(route)))
+            .map(|route| (route.name.as_str(), moved(&route.fields)))
             .collect();
         let routes = look.routes.into_iter();
         let routes: Vec<Route> = routes.map(|fields| route(fields, &known, elapsed)).collect();
         let known: HashMap<u64, Moved> = before
             .iter()
             .flat_map(|(before, _)| &before.sessions)
-            .map(|session| (number(session, "/id").unwrap_or(0), moved(session)))
+            .map(|session| (session.id, moved(&session.fields)))
             .collect();
         let sessions = look.sessions.into_iter();
         let sessions = sessions.map(|fields| session(fields, &known, elapsed)).collect();
-        let mut head = head(&look.status);
         for route in &routes {
             head.rates.add(route.rates);
         }
@@ -154,23 +155,24 @@ impl Picture {
     }
 }
 
-fn is_same_process(before: &Value, now: &Value) -> bool {
-    ["pid", "started"].iter().all(|field| before[field] == now[field])
+impl Head {
+    fn is_same_process(&self, before: &Self) -> bool {
+        (self.pid, self.started) == (before.pid, before.started)
+    }
 }
 
 fn head(status: &Value) -> Head {
     let number = |pointer| number(status, pointer);
     let listeners = status["listeners"].as_array().into_iter().flatten();
-    let certificates = listeners.flat_map(|listener| {
-        let address = text(listener, "address").to_owned();
-        let mut ends = Vec::new();
-        ends_of_certificates(listener, &mut ends);
-        ends.into_iter().map(move |end| (address.clone(), end))
+    let certificates = listeners.filter_map(|listener| {
+        let end = text(listener, "certificate_expires").parse().ok()?;
+        Some((text(listener, "address").to_owned(), end))
     });
     let refusals = status["refusals"].as_object();
     Head {
         version: text(status, "version").to_owned(),
         state: text(status, "state").to_owned(),
+        pid: number("/pid"),
         started: text(status, "started").parse().ok(),
         generation: number("/generation/number"),
         sessions: number("/sessions"),
@@ -183,24 +185,6 @@ fn head(status: &Value) -> Head {
         refused: refusals.map_or(0, |causes| causes.values().filter_map(Value::as_u64).sum()),
         rates: Rates::default(),
         certificate: certificates.min_by_key(|(_, end)| *end),
-    }
-}
-
-/// Every `certificate_expires` or `expires`: a listener may have several certificates.
-fn ends_of_certificates(value: &Value, ends: &mut Vec<Timestamp>) {
-    match value {
-        Value::Array(values) => values.iter().for_each(|value| ends_of_certificates(value, ends)),
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    Value::String(end) if matches!(name.as_str(), "certificate_expires" | "expires") => {
-                        ends.extend(end.parse::<Timestamp>());
-                    }
-                    value => ends_of_certificates(value, ends),
-                }
-            }
-        }
-        _ => {}
     }
 }
 
@@ -310,6 +294,11 @@ mod tests {
         }
     }
 
+    /// A picture of it, with none before.
+    fn first(pid: u64, routes: Vec<Value>, sessions: Vec<Value>) -> Picture {
+        Picture::new(look(pid, routes, sessions), None)
+    }
+
     fn rates(up: f64, down: f64) -> Rates {
         Rates {
             up: Some(up),
@@ -319,7 +308,7 @@ mod tests {
 
     #[test]
     fn rates_are_what_came_between_two_looks() {
-        let before = look(
+        let before = first(
             1,
             vec![route("a", 100, 1000), route("b", 0, 0)],
             vec![session(1, 9.0, 10, 20), session(2, 9.0, 5, 5)],
@@ -345,15 +334,15 @@ mod tests {
         assert_eq!(picture.head.rates, rates(101.0, 2.0));
         assert_eq!(picture.sessions[0].rates.sum(), Some(30.0));
 
-        let first = Picture::new(now.clone(), None);
-        assert_eq!(first.head.rates, Rates::default());
+        let alone = Picture::new(now.clone(), None);
+        assert_eq!(alone.head.rates, Rates::default());
         let in_no_time = Picture::new(now, Some((&before, Duration::ZERO)));
         assert_eq!(in_no_time.head.rates, Rates::default());
     }
 
     #[test]
     fn a_restart_is_not_taken_for_traffic() {
-        let before = look(1, vec![route("a", 100, 100)], vec![session(1, 5.0, 100, 100)]);
+        let before = first(1, vec![route("a", 100, 100)], vec![session(1, 5.0, 100, 100)]);
         // Another process, whose counters happen to be higher.
         let now = look(2, vec![route("a", 500, 500)], vec![session(1, 0.5, 500, 500)]);
         let picture = Picture::new(now, Some((&before, SECOND)));
@@ -408,7 +397,9 @@ mod tests {
             "listeners": [
                 { "address": "[::]:1", "certificate_expires": "2027-01-01T00:00:00Z" },
                 { "address": "[::]:2", "certificate_expires": null },
-                { "address": "[::]:3", "certificates": [{ "expires": "2026-12-01T00:00:00Z" }, { "expires": "nonsense" }] },
+                { "address": "[::]:3", "certificate_expires": "2026-12-01T00:00:00Z" },
+                { "address": "[::]:4", "certificate_expires": "nonsense" },
+                { "address": "[::]:5" },
             ],
         });
         let head = head(&status);
@@ -440,7 +431,8 @@ mod tests {
                 sessions: odd(),
                 found: 3,
             };
-            let picture = Picture::new(look.clone(), Some((&look, SECOND)));
+            let before = Picture::new(look.clone(), None);
+            let picture = Picture::new(look, Some((&before, SECOND)));
             assert_eq!((picture.routes.len(), picture.sessions.len()), (3, 3));
             assert_eq!(picture.head.sessions, None);
             assert_eq!(picture.sessions[2].age, Duration::ZERO);

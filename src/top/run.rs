@@ -1,5 +1,6 @@
 //! Drives the view: keys, looks and the size of the terminal go in, a screen comes out.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::Client;
-use super::keys::{Decoder, action};
+use super::keys::{Decoder, Key, action};
 use super::model::{Look, Picture};
 use super::screen::{self, About};
 use super::terminal::Terminal;
@@ -20,12 +21,9 @@ use super::view::{Order, View};
 /// The rest of a key comes as fast as this, or it was Escape alone.
 const REST_OF_A_KEY: Duration = Duration::from_millis(100);
 
-/// A look, and when it was.
-type Seen = (Instant, Look);
-
-/// What was seen, and what of it is known.
+/// What was seen last.
 struct Scene {
-    last: Seen,
+    at: Instant,
     picture: Picture,
     /// Why there is no answer any more.
     away: Option<String>,
@@ -34,8 +32,8 @@ struct Scene {
 impl Scene {
     fn new(at: Instant, look: Look) -> Self {
         Self {
-            picture: Picture::new(look.clone(), None),
-            last: (at, look),
+            at,
+            picture: Picture::new(look, None),
             away: None,
         }
     }
@@ -43,10 +41,9 @@ impl Scene {
     fn see(&mut self, at: Instant, look: Result<Look, String>) {
         match look {
             Ok(look) => {
-                let (before, old) = &self.last;
-                self.picture = Picture::new(look.clone(), Some((old, at.duration_since(*before))));
-                self.last = (at, look);
-                self.away = None;
+                let before = (&self.picture, at.duration_since(self.at));
+                self.picture = Picture::new(look, Some(before));
+                (self.at, self.away) = (at, None);
             }
             Err(why) => self.away = Some(why),
         }
@@ -58,7 +55,7 @@ impl Scene {
             // Where, stands beside it; what to do about it, in the lines behind the first, is for a start.
             let why = why.lines().next().unwrap_or_default();
             let why = why.strip_prefix(&format!("{url}: ")).unwrap_or(why);
-            (self.last.0.elapsed(), why.to_owned())
+            (self.at.elapsed(), why.to_owned())
         });
         About {
             url,
@@ -66,6 +63,33 @@ impl Scene {
             now: Timestamp::now(),
             away,
         }
+    }
+}
+
+/// Keys, of what is typed and of what does not follow.
+#[derive(Default)]
+struct Keyboard {
+    decoder: Decoder,
+    /// When a key that has begun is taken for what there is of it.
+    whole: Option<Instant>,
+}
+
+impl Keyboard {
+    fn feed(&mut self, bytes: &[u8]) -> Vec<Key> {
+        let keys = self.decoder.feed(bytes);
+        let begun = self.decoder.is_inside();
+        self.whole = begun.then(|| Instant::now() + REST_OF_A_KEY);
+        keys
+    }
+
+    /// Waits for that moment, which does not move where the wait is begun anew.
+    async fn rest(&mut self) -> Option<Key> {
+        match self.whole {
+            Some(whole) => sleep_until(whole).await,
+            None => pending().await,
+        }
+        self.whole = None;
+        self.decoder.flush()
     }
 }
 
@@ -101,12 +125,13 @@ pub(super) async fn watch(
     let mut signals = Signals::new().map_err(failed)?;
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut keyboard = Decoder::default();
+    let mut keyboard = Keyboard::default();
     let mut terminal = Terminal::enter(colour).map_err(failed)?;
     loop {
         let (about, size) = (scene.about(&client, every), terminal.size());
-        let mut page = screen::settle(&mut view, &scene.picture, &about, size);
-        let lines = screen::draw(&scene.picture, &view, &about, size);
+        let (mut page, tables) = screen::settle(&mut view, &scene.picture, &about, size);
+        let lines = screen::draw(&scene.picture, &tables, &view, &about, size);
+        drop(tables);
         let told = tokio::select! {
             painted = terminal.paint(&lines, size) => painted.map(|()| None).map_err(failed)?,
             told = signals.next() => Some(told),
@@ -117,13 +142,15 @@ pub(super) async fn watch(
             Some(Told::Resized) => continue,
         }
         let keys = tokio::select! {
-            bytes = terminal.read() => keyboard.feed(&bytes.map_err(failed)?),
-            () = sleep(REST_OF_A_KEY), if keyboard.is_inside() => keyboard.flush().into_iter().collect(),
+            // The rest of a key that is here has come in time, however long the turn before took.
+            biased;
             told = signals.next() => match told {
                 Told::End => return Ok(()),
                 // It is drawn anew at the top of the loop.
                 Told::Resized => continue,
             },
+            bytes = terminal.read() => keyboard.feed(&bytes.map_err(failed)?),
+            key = keyboard.rest() => key.into_iter().collect(),
             _ = seconds.tick() => continue,
             look = looks.recv() => {
                 let (at, look) = look.ok_or("nobody looks any more")?;
@@ -142,7 +169,7 @@ pub(super) async fn watch(
                 Some(Order::Nothing) | None => {}
             }
             // The next key means what stands there now, drawn or not.
-            page = screen::settle(&mut view, &scene.picture, &about, size);
+            (page, _) = screen::settle(&mut view, &scene.picture, &about, size);
         }
         paused.send_if_modified(|paused| std::mem::replace(paused, view.paused) != view.paused);
     }
@@ -206,5 +233,32 @@ impl Signals {
             _ = d.recv() => Told::End,
             _ = self.resized.recv() => Told::Resized,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn escape_alone_is_a_key_however_often_the_screen_is_drawn() {
+        let mut keyboard = Keyboard::default();
+        let mut looks = interval(REST_OF_A_KEY * 2 / 3);
+        looks.tick().await;
+        assert_eq!(keyboard.feed(b"\x1b"), []);
+        let mut drawn = 0;
+        let key = loop {
+            tokio::select! {
+                key = keyboard.rest() => break key,
+                _ = looks.tick() => drawn += 1,
+            }
+            assert!(drawn < 3, "it is waited for anew each time");
+        };
+        assert_eq!((key, drawn), (Some(Key::Escape), 1));
+        // What comes in time belongs to it.
+        assert_eq!(keyboard.feed(b"\x1b"), []);
+        looks.tick().await;
+        assert_eq!(keyboard.feed(b"[A"), [Key::Up]);
+        assert_eq!(keyboard.whole, None);
     }
 }

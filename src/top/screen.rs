@@ -12,7 +12,7 @@ use super::line::{Line, Style, clip, pad, piece};
 use super::model::Picture;
 use super::table;
 use super::text::{rate, visible, width};
-use super::view::{Details, Focus, View};
+use super::view::{Details, Focus, Tables, View};
 
 /// From this height on there is room for all of the head, and for both tables.
 const TALL: usize = 16;
@@ -78,25 +78,37 @@ impl Layout {
     }
 }
 
-/// Brings what is looked at in line with a new picture or size. Gives how many rows a page has.
-pub(super) fn settle(view: &mut View, picture: &Picture, about: &About, size: Size) -> usize {
+/// Brings what is looked at in line with a new picture or size. Gives how many rows a page has, and those of both tables.
+pub(super) fn settle<'a>(
+    view: &mut View,
+    picture: &'a Picture,
+    about: &About,
+    size: Size,
+) -> (usize, Tables<'a>) {
     let layout = Layout::of(size, view, picture, about);
-    view.settle(picture, layout.routes.unwrap_or(0), layout.sessions.unwrap_or(0));
+    let tables = view.settle(picture, layout.routes.unwrap_or(0), layout.sessions.unwrap_or(0));
     if view.mode == Mode::Details
         && let Some(details) = &view.details
     {
         let page = layout.room(size).saturating_sub(1);
         view.scrolled = view.scrolled.min(fields(details).len().saturating_sub(page));
-        return page;
+        return (page, tables);
     }
-    match view.focus {
-        Focus::Routes => layout.routes.unwrap_or(0),
-        Focus::Sessions => layout.sessions.unwrap_or(0),
-    }
+    let page = match view.focus {
+        Focus::Routes => layout.routes,
+        Focus::Sessions => layout.sessions,
+    };
+    (page.unwrap_or(0), tables)
 }
 
 /// The whole screen: exactly as many lines as it has, none wider than it is.
-pub(super) fn draw(picture: &Picture, view: &View, about: &About, size: Size) -> Vec<Line> {
+pub(super) fn draw(
+    picture: &Picture,
+    tables: &Tables<'_>,
+    view: &View,
+    about: &About,
+    size: Size,
+) -> Vec<Line> {
     let layout = Layout::of(size, view, picture, about);
     let mut lines = head(picture, view, about, Some(size.columns));
     lines.truncate(layout.head);
@@ -112,7 +124,7 @@ pub(super) fn draw(picture: &Picture, view: &View, about: &About, size: Size) ->
         None => {
             for (focus, rows) in [(Focus::Routes, layout.routes), (Focus::Sessions, layout.sessions)] {
                 if let Some(rows) = rows {
-                    lines.extend(table(focus, picture, view, Some((size.columns, rows))));
+                    lines.extend(table(focus, picture, tables, view, Some((size.columns, rows))));
                 }
             }
         }
@@ -127,9 +139,10 @@ pub(super) fn draw(picture: &Picture, view: &View, about: &About, size: Size) ->
 /// The same as text, whole and without a frame.
 pub(super) fn plain(picture: &Picture, view: &View, about: &About) -> String {
     let mut lines = head(picture, view, about, None);
+    let tables = view.tables(picture);
     for focus in [Focus::Routes, Focus::Sessions] {
         lines.push(Line::new());
-        lines.extend(table(focus, picture, view, None));
+        lines.extend(table(focus, picture, &tables, view, None));
     }
     let text = |line: &Line| -> String { line.iter().map(|piece| piece.text.as_str()).collect() };
     lines
@@ -139,14 +152,25 @@ pub(super) fn plain(picture: &Picture, view: &View, about: &About) -> String {
 }
 
 /// A title, the names of the columns, and the rows: those that are shown on a screen of this width and for so many, or all of them.
-fn table(focus: Focus, picture: &Picture, view: &View, screen: Option<(usize, usize)>) -> Vec<Line> {
+fn table(
+    focus: Focus,
+    picture: &Picture,
+    tables: &Tables<'_>,
+    view: &View,
+    screen: Option<(usize, usize)>,
+) -> Vec<Line> {
     let columns = View::columns(focus);
     let looking = view.looking(focus);
-    let rows = view.rows(focus, picture);
-    let (name, listed, all) = match focus {
-        Focus::Routes => ("Routes", picture.routes.len(), picture.routes.len()),
+    let (name, rows, listed, all) = match focus {
+        Focus::Routes => (
+            "Routes",
+            &tables.routes,
+            picture.routes.len(),
+            picture.routes.len(),
+        ),
         Focus::Sessions => (
             "Sessions",
+            &tables.sessions,
             picture.sessions.len(),
             usize::try_from(picture.found).unwrap_or(usize::MAX),
         ),
@@ -178,7 +202,7 @@ fn table(focus: Focus, picture: &Picture, view: &View, screen: Option<(usize, us
     // The mark of the chosen row stands in front.
     let mark = usize::from(screen.is_some());
     let room = screen.map(|(width, _)| width.saturating_sub(mark));
-    let widths = table::fit(columns, &rows, room);
+    let widths = table::fit(columns, rows, room);
     let names = widths
         .iter()
         .map(|(at, width)| (columns[*at].title, *width, columns[*at].number));
@@ -355,7 +379,7 @@ mod tests {
     }
 
     fn picture(routes: usize, sessions: usize) -> Picture {
-        let before = look(routes, sessions, 1000);
+        let before = Picture::new(look(routes, sessions, 1000), None);
         Picture::new(
             look(routes, sessions, 2000),
             Some((&before, Duration::from_secs(2))),
@@ -371,8 +395,8 @@ mod tests {
 
     fn drawn(picture: &Picture, view: &mut View, about: &About, columns: usize, lines: usize) -> Vec<String> {
         let size = Size { columns, lines };
-        settle(view, picture, about, size);
-        let drawn = draw(picture, view, about, size);
+        let (_, tables) = settle(view, picture, about, size);
+        let drawn = draw(picture, &tables, view, about, size);
         assert_eq!(drawn.len(), lines);
         for line in &drawn {
             assert!(line_width(line) <= columns, "{columns}: {line:?}");
@@ -510,8 +534,10 @@ q quit  Tab table  / search  Enter deta…";
     fn words_say_what_the_head_says() {
         let mut picture = picture(1, 1);
         for (end, says, style) in [
-            ("2026-12-04T12:00:00Z", "ends in 14d00h", Style::Plain),
-            ("2026-12-04T11:59:59Z", "ends SOON, in 13d23h", Style::Warn),
+            ("2026-12-20T12:00:00Z", "ends in 30d00h", Style::Plain),
+            ("2026-12-20T11:59:59Z", "ends soon, in 29d23h", Style::Warn),
+            ("2026-11-27T12:00:00Z", "ends soon, in 7d00h", Style::Warn),
+            ("2026-11-27T11:59:59Z", "ends SOON, in 6d23h", Style::Bad),
             ("2026-11-20T11:00:00Z", "ENDED 1h00m ago", Style::Bad),
         ] {
             picture.head.certificate = Some(("[::]:8443".into(), end.parse().unwrap()));
@@ -623,8 +649,8 @@ target            tcp://10.0.0.7:6667";
                 columns: 80,
                 lines: 24,
             };
-            settle(&mut view, &picture, &about(), size);
-            let lines = draw(&picture, &view, &about(), size);
+            let (_, tables) = settle(&mut view, &picture, &about(), size);
+            let lines = draw(&picture, &tables, &view, &about(), size);
             let chosen = |line: &Line| line.iter().any(|piece| piece.style == Style::Chosen);
             let found: Vec<usize> = (0..24).filter(|at| chosen(&lines[*at])).collect();
             assert_eq!(found, [marked]);

@@ -81,6 +81,13 @@ pub(super) struct Looking {
     pub(super) first: usize,
 }
 
+/// The rows of both tables, as they are shown.
+#[derive(Debug)]
+pub(super) struct Tables<'a> {
+    pub(super) routes: Vec<Row<'a>>,
+    pub(super) sessions: Vec<Row<'a>>,
+}
+
 /// What the driver has to do about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
@@ -154,18 +161,26 @@ impl View {
         }
     }
 
+    /// The rows of both tables. There may be very many: they are made once for a screen.
+    pub(super) fn tables<'a>(&self, picture: &'a Picture) -> Tables<'a> {
+        Tables {
+            routes: self.rows(Focus::Routes, picture),
+            sessions: self.rows(Focus::Sessions, picture),
+        }
+    }
+
     /// Follows the chosen rows into a new picture, or onto a screen with room for so many rows of each table.
-    pub(super) fn settle(&mut self, picture: &Picture, routes: usize, sessions: usize) {
-        let rows = self.rows(Focus::Routes, picture);
-        self.routes.settle(&rows, routes);
-        let rows = self.rows(Focus::Sessions, picture);
-        self.sessions.settle(&rows, sessions);
+    pub(super) fn settle<'a>(&mut self, picture: &'a Picture, routes: usize, sessions: usize) -> Tables<'a> {
+        let tables = self.tables(picture);
+        self.routes.settle(&tables.routes, routes);
+        self.sessions.settle(&tables.sessions, sessions);
         if let Some(details) = &mut self.details {
             match Details::find(details.focus, &details.key, picture) {
                 Some(now) => *details = now,
                 None => (details.gone, details.rates) = (true, Rates::default()),
             }
         }
+        tables
     }
 
     /// Does what a key asks for, where a screen shows `page` lines.
