@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use sealock::tls::{Identity, server_config};
 
+use crate::admin;
 use crate::support::{Authority, Client, Request, Scene, Service, TEXT, certificate, program, sealock, soon};
 
 /// OpenSSL's server with the run's certificate, which sends each line back turned round; other words go to its command line.
@@ -119,8 +120,14 @@ async fn a_backend_may_ask_who_we_are() {
     works(&mut scene).await;
     scene.done().await;
 
-    for tls in [ca(), with("expired")] {
-        let mut scene = Scene::start(&route(&server, &tls)).await;
+    // The first second of 2001.
+    for (tls, expiry) in [(ca(), None), (with("expired"), Some(978_307_200.0))] {
+        let admin = "[admin]\nbind = \"127.0.0.1:0\"\n";
+        let mut scene = Scene::start_with(admin, &route(&server, &tls)).await;
+        let metrics = admin::ask(&scene.program, "GET /metrics", "Host: localhost\r\n").await;
+        let name = "sealock_backend_certificate_expiry_timestamp_seconds{route=\"test\"} ";
+        let sample = metrics.body.lines().find_map(|line| line.strip_prefix(name));
+        assert_eq!(sample.map(|value| value.parse::<f64>().unwrap()), expiry);
         let refusal = Request::get("/test")
             .plain(scene.program.plain)
             .await
