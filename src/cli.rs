@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::accept::Inherited;
 use crate::app::{self, App, StartError};
-use crate::config::{self, Config, Diagnostics};
+use crate::config::{self, Config, Diagnostics, Loaded};
 use crate::decode::{self, Decode};
 use crate::generation::{self, Identities};
 use crate::probe::{self, Probe};
@@ -171,8 +171,15 @@ async fn run(args: RunArgs, inherited: Inherited) -> ExitCode {
         Err(error) => return no_signals(&error),
     };
     let mut source = reload::Source::before(&args.config);
-    let Some(config) = load(&args.config) else {
-        return BAD_CONFIG.into();
+    let Loaded {
+        config,
+        warnings: odd,
+    } = match config::load(&args.config) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            print(&problems);
+            return BAD_CONFIG.into();
+        }
     };
     source.named(&config);
     let Some(warnings) = check_files(&config) else {
@@ -183,6 +190,9 @@ async fn run(args: RunArgs, inherited: Inherited) -> ExitCode {
         Err(code) => return code,
     };
     level.follow(config.log_level.as_deref());
+    if !odd.is_empty() {
+        tracing::warn!("{odd}");
+    }
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -35,6 +35,8 @@ pub struct Destination {
     pub pool: Arc<Pool>,
     /// What its TLS is made of, where a target speaks it.
     print: Option<u64>,
+    /// When the certificate ends that its targets are shown, if they are shown one.
+    pub not_after: Option<jiff::Timestamp>,
     /// No sessions are begun: [`Service::drain`].
     pub draining: Arc<Switch>,
 }
@@ -181,7 +183,9 @@ impl Generation {
         let system = SystemRoots::default();
         for route in config.routes.iter().cloned() {
             let tls = route.backend_tls.as_ref();
-            let (secure, print) = tls.map(|tls| secure(tls, &system)).transpose()?.unzip();
+            let tls = tls.map(|tls| secure(tls, &system)).transpose()?;
+            let not_after = tls.as_ref().and_then(|(.., not_after)| *not_after);
+            let (secure, print) = tls.map(|(secure, print, _)| (secure, print)).unzip();
             let before = old.and_then(|old| old.destination(&route.name));
             let same =
                 |other: &&Arc<Destination>| other.print == print && other.route.backend == route.backend;
@@ -200,6 +204,7 @@ impl Generation {
                 route: Arc::new(route),
                 pool,
                 print,
+                not_after,
                 draining,
             });
             destinations.push(Arc::clone(&destination));
@@ -391,9 +396,12 @@ fn load_other(other: &OtherCertificate) -> Result<(Identity, Vec<String>), Ident
     }
 }
 
-/// TLS to the targets of a route, and a number for what it is made of.
-fn secure(tls: &BackendTls, system: &SystemRoots) -> Result<(Secure, u64), IdentityError> {
-    let (connector, _) = connector(tls, system)?;
+/// TLS to the targets of a route, a number for what it is made of, and when the certificate ends that they are shown.
+fn secure(
+    tls: &BackendTls,
+    system: &SystemRoots,
+) -> Result<(Secure, u64, Option<jiff::Timestamp>), IdentityError> {
+    let (connector, identity) = connector(tls, system)?;
     let print = connector.print();
     let secure: Secure = Arc::new(move |tcp, host| {
         let (connector, host) = (connector.clone(), host.to_owned());
@@ -402,7 +410,7 @@ fn secure(tls: &BackendTls, system: &SystemRoots) -> Result<(Secure, u64), Ident
             Ok(stream)
         })
     });
-    Ok((secure, print))
+    Ok((secure, print, identity.and_then(|identity| identity.not_after())))
 }
 
 /// What connects to the targets of a route, and the certificate that it shows them.
@@ -470,7 +478,14 @@ pub fn check(config: &Config) -> Checked {
 
 impl Checked {
     fn problem(&mut self, problem: Option<impl Into<MakeError>>) {
-        self.problems.extend(problem.map(Into::into));
+        let Some(problem) = problem.map(Into::into) else {
+            return;
+        };
+        // Several listeners or routes may have it.
+        let says = problem.to_string();
+        if !self.problems.iter().any(|told| told.to_string() == says) {
+            self.problems.push(problem);
+        }
     }
 
     fn identity(&mut self, file: &Path, loaded: Result<Identity, IdentityError>) {

@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -116,6 +117,8 @@ pub fn start(
             route: OnceLock::new(),
             told: AtomicBool::new(true),
             detail: OnceLock::new(),
+            over: OnceLock::new(),
+            doing: Mutex::new(""),
         };
         if let Some(ready) = open(&visit, (tcp, peer)).await {
             visit.give_way();
@@ -149,9 +152,12 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
             Some(config) => {
                 let limit = port.handshake_timeout.saturating_sub(begin.elapsed());
                 let accepted = tls::accept(tcp, Arc::clone(config), limit).await;
-                let stream = accepted.map_err(|failure| upgrade::Refused {
-                    reason: failure.reason,
-                    detail: failure.detail,
+                let stream = accepted.map_err(|failure| {
+                    visit.over.get_or_init(|| failure.at);
+                    upgrade::Refused {
+                        reason: failure.reason,
+                        detail: failure.detail,
+                    }
                 })?;
                 counts::tls_handshakes().observe(begin.elapsed());
                 begin = Instant::now();
@@ -181,14 +187,28 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
             Way::Refuse { reason, detail } => {
                 let route = &destination.route;
                 let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
-                let ended = bridge::refuse(stream, early, reason, settings, Arc::default()).await;
+                let live = Arc::new(Live::default());
+                let mut telling = pin!(bridge::refuse(stream, early, reason, settings, Arc::clone(&live)));
+                let stop = &visit.service.stop;
+                let ended = match stop.run_until_cancelled(&mut telling).await {
+                    Some(ended) => ended,
+                    None => {
+                        live.cut(Stop::Shutdown);
+                        telling.await
+                    }
+                };
                 let counters = &ended.counters;
                 visit.service.sessions.add(visit.id, &route.name, counters);
                 let reason = ended.reason;
                 (upgrade::Refused { reason, detail }, Some(ended))
             }
         },
-        Some(Err(refused)) => (refused, None),
+        Some(Err(mut refused)) => {
+            if refused.reason == CloseReason::ClientLeft && refused.detail.is_empty() {
+                refused.detail = lock(&visit.doing).to_string();
+            }
+            (refused, None)
+        }
         None => (CloseReason::Shutdown.into(), None),
     };
     log_refusal(&Refusal {
@@ -200,7 +220,7 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
         client: visit.client(),
         route: visit.route.get().map(|route| route.name.as_str()),
         detail: visit.detail.get().unwrap_or(&refused.detail),
-        duration: start.elapsed(),
+        duration: *visit.over.get_or_init(Instant::now) - start,
     });
     None
 }
@@ -261,18 +281,19 @@ fn bridge(
         listed.session().live.drain(Stop::Drain);
     }
     // Not awaited in an `async` block, which would keep room for it twice.
-    session.map(move |ended| {
+    session.map(move |mut ended| {
         // Before it is told: whoever reads of it may count on its places.
         drop((place, at_backend));
         let session = Arc::clone(listed.session());
         listed.ended(&ended);
+        let detail = ended.detail.take();
         log_session(&SessionEnd {
             ended,
             peer: session.peer,
             client: session.client(),
             route: &session.route.name,
             backend: shown(&session.backend, &session.target),
-            detail: "",
+            detail: detail.as_deref().unwrap_or_default(),
             subprotocol: session.subprotocol.as_deref(),
             duration: session.start.elapsed(),
         });
@@ -300,6 +321,10 @@ struct Visit<'a> {
     /// The client could be told why it was refused.
     told: AtomicBool,
     detail: OnceLock<String>,
+    /// When it was refused: how long the answer is left to arrive says nothing of that.
+    over: OnceLock<Instant>,
+    /// What a client was waiting for that leaves, in words.
+    doing: Mutex<&'static str>,
 }
 
 impl Gate for Visit<'_> {
@@ -334,6 +359,10 @@ impl Gate for Visit<'_> {
         (self.service.pages)(path)
     }
 
+    fn over(&self) {
+        self.over.get_or_init(Instant::now);
+    }
+
     async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
         let (reason, detail) = match self.reach(&destination, host).await {
             Ok((backend, place)) => {
@@ -358,9 +387,13 @@ impl Gate for Visit<'_> {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Visit<'_> {
     fn ends(&self) -> MutexGuard<'_, Ends> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ends)
     }
 
     fn client(&self) -> SocketAddr {
@@ -370,12 +403,7 @@ impl Visit<'_> {
     /// Gives the handshake's permit back: who waits in the queue of a backend is bounded by that queue, and has its place as a session
     /// already. With the permit, those who wait for one service would keep out those who come for another.
     fn give_way(&self) {
-        drop(
-            self.handshake
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(lock(&self.handshake).take());
     }
 
     fn has_proxy(&self) -> bool {
@@ -459,7 +487,12 @@ impl Visit<'_> {
             id: self.id,
         };
         let begin = Instant::now();
-        let opened = destination.pool.open(caller, || self.give_way()).await;
+        *lock(&self.doing) = "while its backend was dialled";
+        let waits = || {
+            self.give_way();
+            *lock(&self.doing) = "after it had begun to wait for a place at its backend";
+        };
+        let opened = destination.pool.open(caller, waits).await;
         let backend = opened.map_err(|refused| (refused.reason(), refused.to_string()))?;
         let times = counts::route(&destination.route.name);
         times.dial.observe(begin.elapsed());

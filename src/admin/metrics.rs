@@ -359,6 +359,14 @@ impl Metrics {
                 .map(|(route, pool, _)| ([("route", *route)], pool.queued as f64)),
         )?;
         page.gauges(
+            "sealock_backend_certificate_expiry_timestamp_seconds",
+            "When the certificate of a route ends that its targets are shown.",
+            generation.destinations.iter().filter_map(|destination| {
+                let labels = [("route", destination.route.name.as_str())];
+                Some((labels, destination.not_after?.as_second() as f64))
+            }),
+        )?;
+        page.gauges(
             "sealock_route_draining",
             "Whether a route refuses new sessions.",
             pools

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -38,7 +38,7 @@ pub struct Caller<'a> {
 pub struct Pool {
     shared: Arc<Shared>,
     checking: Once,
-    /// Ends the checks, and trials that are under way.
+    /// Ends the checks, and dials that outlive their sessions.
     _stop: DropGuard,
 }
 
@@ -81,7 +81,9 @@ pub(super) struct Shared {
     pub(super) plan: Plan,
     pub(super) targets: Vec<Arc<Target>>,
     secure: Option<Secure>,
-    /// Trials may outlive the session that they were begun for.
+    /// For each target, the permit of a dial whose session has left.
+    pub(super) left_alone: Vec<Arc<Semaphore>>,
+    /// Trials, and those dials, outlive the session that they were begun for.
     pub(super) tasks: TaskTracker,
     /// Ends them and the checks.
     pub(super) stop: CancellationToken,
@@ -131,6 +133,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             route: route.to_owned(),
             plan,
+            left_alone: targets.iter().map(|_| Arc::new(Semaphore::new(1))).collect(),
             targets,
             secure,
             tasks: tasks.clone(),
@@ -450,6 +453,56 @@ mod tests {
         drop(third);
     }
 
+    /// A unix socket whose queue is full: dials wait until they may no longer.
+    async fn silent(path: &std::path::Path) -> (socket2::Socket, Vec<tokio::net::UnixStream>) {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&socket2::SockAddr::unix(path).unwrap()).unwrap();
+        socket.listen(1).unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = tokio::net::UnixStream::connect(path).await {
+            queued.push(stream);
+            assert!(queued.len() < 64, "the queue never filled");
+        }
+        (socket, queued)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_target_does_not_answer_is_learnt_from_those_who_leave_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let _silent = silent(&path).await;
+        let plan = plan(&[&format!("unix:{}", path.display())]);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.close();
+        let pool = Pool::new("test", plan, None, &tasks, &stop);
+        for _ in 0..3 {
+            assert!(futures_util::poll!(Box::pin(pool.open(caller(), || ()))).is_pending());
+            assert_eq!(tasks.len(), 1, "one dial is enough");
+            assert_eq!(pool.snapshot().targets[0].sessions, 1);
+        }
+        tasks.wait().await;
+        let [target] = pool.snapshot().targets.try_into().unwrap();
+        assert_eq!((target.condition, target.sessions), (Condition::Down, 0));
+        assert_eq!(target.last_failure.unwrap().0, "no answer within 5s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dial_that_was_left_alone_ends_with_its_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let _silent = silent(&path).await;
+        let plan = plan(&[&format!("unix:{}", path.display())]);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        tasks.close();
+        let pool = Pool::new("test", plan, None, &tasks, &stop);
+        assert!(futures_util::poll!(Box::pin(pool.open(caller(), || ()))).is_pending());
+        assert_eq!(tasks.len(), 1);
+        drop(pool);
+        let begin = Instant::now();
+        tasks.wait().await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+
     #[tokio::test]
     async fn who_has_only_a_trial_left_keeps_no_place_from_others() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -473,14 +526,7 @@ mod tests {
         let late = pool.open(caller(), || ()).await;
         assert!(matches!(late, Err(Refused::QueueTimeout(_))));
         // And now it is there, and says nothing.
-        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
-        socket.listen(1).unwrap();
-        let mut queued = Vec::new();
-        while let Ok(stream) = tokio::net::UnixStream::connect(&path).await {
-            queued.push(stream);
-            assert!(queued.len() < 64, "the queue never filled");
-        }
+        let (socket, queued) = silent(&path).await;
         let waits = std::cell::Cell::new(false);
         let mut third = Box::pin(pool.open(caller(), || waits.set(true)));
         let leaves = async {

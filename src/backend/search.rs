@@ -1,9 +1,14 @@
 //! A session's way to a target: from one to the next, through the queue, until one is reached or none is left.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -140,7 +145,11 @@ impl Search<'_> {
         let share = self.dialling / u32::try_from(others + 1).unwrap_or(u32::MAX);
         let (shared, greeting) = (Arc::clone(self.shared), Arc::clone(&self.greeting));
         let begin = Instant::now();
-        let mut dialling = std::pin::pin!(dial(&shared, place, &greeting, share));
+        let mut dialling = Dialling {
+            shared: self.shared,
+            index,
+            dial: Some(async move { dial(&shared, place, &greeting, share).await }.boxed()),
+        };
         let dialled = loop {
             tokio::select! {
                 dialled = &mut dialling => break dialled,
@@ -230,6 +239,47 @@ impl Search<'_> {
 impl Drop for Search<'_> {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+/// A dial that is run to its end even where nobody waits for it any more. That a target does not answer would otherwise never be learnt
+/// from clients who are less patient than the dial.
+struct Dialling<'a> {
+    shared: &'a Shared,
+    index: usize,
+    /// Until it has ended.
+    dial: Option<BoxFuture<'static, Dialled>>,
+}
+
+impl Future for Dialling<'_> {
+    type Output = Dialled;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Dialled> {
+        let Some(dial) = &mut self.dial else {
+            return Poll::Pending;
+        };
+        let dialled = ready!(dial.poll_unpin(cx));
+        self.dial = None;
+        Poll::Ready(dialled)
+    }
+}
+
+impl Drop for Dialling<'_> {
+    fn drop(&mut self) {
+        // There is no runtime where it has ended, and all that it ran with it.
+        let (Some(dial), Ok(runtime)) = (self.dial.take(), Handle::try_current()) else {
+            return;
+        };
+        // One is enough to learn from; more would let clients who come and go pile up dials.
+        let Ok(only) = Arc::clone(&self.shared.left_alone[self.index]).try_acquire_owned() else {
+            return;
+        };
+        let stop = self.shared.stop.clone();
+        let rest = async move {
+            drop(stop.run_until_cancelled(dial).await);
+            drop(only);
+        };
+        self.shared.tasks.spawn_on(rest.in_current_span(), &runtime);
     }
 }
 

@@ -175,6 +175,8 @@ pub struct Ended {
     pub reason: CloseReason,
     /// The close code: ours where we closed first, the client's where it did.
     pub code: Option<CloseCode>,
+    /// What exactly went wrong, where the cause does not say it all.
+    pub detail: Option<Box<str>>,
     /// What was moved.
     pub counters: Counters,
     /// The most memory it held for bytes on their way; see [`super::held_bytes`].

@@ -265,6 +265,7 @@ mod tests {
             log_session(&SessionEnd {
                 ended: Ended {
                     reason: CloseReason::Shutdown,
+                    detail: None,
                     code: None,
                     counters: Counters::default(),
                     held_max: 0,

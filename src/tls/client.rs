@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::identity::authorities;
+use super::words;
 
 /// Whom a client trusts.
 #[derive(Clone, Debug)]
@@ -51,7 +52,7 @@ pub async fn connect(tcp: TcpStream, host: &str, trust: &Trust) -> Result<TlsStr
     TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await
-        .map_err(|error| error.to_string())
+        .map_err(|error| words::of_peer(error).to_string())
 }
 
 /// The TLS version and cipher suite of a connection.

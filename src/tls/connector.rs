@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::io;
+use std::io::{self, ErrorKind as K};
 use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::client::system_roots;
 use super::identity::authorities;
-use super::{Identity, IdentityError};
+use super::{Identity, IdentityError, words};
 use crate::files::regular;
 use crate::io::Connection;
 
@@ -105,7 +105,8 @@ impl Connector {
         };
         let stream = TlsConnector::from(Arc::clone(&self.config))
             .connect(name, tcp)
-            .await?;
+            .await
+            .map_err(words::of_peer)?;
         Ok(BackendTls { stream, taken: 0 })
     }
 }
@@ -140,7 +141,12 @@ impl Connection for BackendTls {
 
 impl AsyncRead for BackendTls {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.get_mut().stream).poll_read(cx, buf);
+        // What rustls says is for those who write programs.
+        read.map_err(|error| match error.kind() {
+            K::UnexpectedEof => io::Error::new(K::UnexpectedEof, "TLS ended without close_notify"),
+            _ => error,
+        })
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls;
 
 use super::connection::{PlainHttp, TlsConnection};
-use super::{ServerConfig, Stream};
+use super::{ServerConfig, Stream, words};
 use crate::close::CloseReason;
 
 /// A handshake that failed. The text is for logs; it may quote the peer.
@@ -20,12 +20,18 @@ pub struct Failure {
     pub reason: CloseReason,
     /// What exactly went wrong.
     pub detail: String,
+    /// When that was.
+    pub at: Instant,
 }
 
 /// Performs the handshake. A client that speaks plain HTTP gets a readable answer. Whoever fails is left a moment to read why; that
 /// time is not the handshake's.
 pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) -> Result<Stream, Failure> {
-    let failure = |reason, detail| Failure { reason, detail };
+    let failure = |reason, detail| Failure {
+        reason,
+        detail,
+        at: Instant::now(),
+    };
     let (reason, detail, mut tcp) = match timeout(limit, handshake(tcp, config)).await {
         Ok(Ok(connection)) => return Ok(Stream::tls(connection)),
         Ok(Err(Broken::Refused(error))) => return Err(failure(CloseReason::TlsFailed, error.to_string())),
@@ -45,12 +51,13 @@ pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) 
             } else {
                 CloseReason::TlsFailed
             };
-            (reason, error.to_string(), tcp)
+            (reason, words::of_peer(error).to_string(), tcp)
         }
         Err(_) => return Err(failure(CloseReason::TlsTimeout, String::new())),
     };
+    let failure = failure(reason, detail);
     crate::io::linger(&mut tcp, crate::io::LINGER).await;
-    Err(failure(reason, detail))
+    Err(failure)
 }
 
 /// How a handshake can fail, with the socket where it can still carry an answer.

@@ -18,7 +18,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use super::{Certificates, ServerConfig, expiry};
+use super::{Certificates, ServerConfig, expiry, words};
 use crate::files::regular;
 
 /// Certificates are renewed long before.
@@ -82,7 +82,7 @@ impl Identity {
             }
             Err(error) => Err(problem(
                 cert_file,
-                format!("this certificate cannot be used: {error}"),
+                format!("this certificate cannot be used: {}", words::of(&error)),
             )),
         }
     }
@@ -149,7 +149,7 @@ pub(super) fn authorities(file: &Path, opened: io::Result<File>) -> Result<RootC
     for certificate in certificates(file, opened)? {
         roots
             .add(certificate)
-            .map_err(|error| no_authority(file, &error))?;
+            .map_err(|error| no_authority(file, &words::of(&error)))?;
     }
     Ok(roots)
 }

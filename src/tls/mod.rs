@@ -11,6 +11,7 @@ mod identity;
 mod names;
 mod sealed;
 mod stream;
+mod words;
 
 pub use certificates::Certificates;
 pub use connection::TlsConnection;

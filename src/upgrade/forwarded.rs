@@ -3,6 +3,7 @@
 //! Each proxy appends the address that it was called from. Everything before what a trusted proxy has written may be made up, so the
 //! list is read from its end: an address is believed while all behind it are trusted.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::addr::Networks;
@@ -34,30 +35,85 @@ impl ForwardedHeader {
         }
     }
 
-    /// Splits one element off the end of a line; no proxy writes a comma inside of one but in quotes.
-    fn pop(self, line: &[u8]) -> (&[u8], &[u8]) {
-        let mut quoted = false;
-        let comma = line.iter().rposition(|byte| {
-            quoted ^= *byte == b'"' && self == Self::Forwarded;
-            *byte == b',' && !quoted
-        });
-        comma.map_or((&[], line), |at| (&line[..at], &line[at + 1..]))
+    /// The elements of a line, one of each proxy. `None`: of what is quoted there, the end cannot be told, and so nothing is believed.
+    fn elements(self, line: &[u8]) -> Option<Vec<&[u8]>> {
+        match self {
+            Self::XForwardedFor => Some(line.split(|byte| *byte == b',').collect()),
+            Self::Forwarded => split(line, b','),
+        }
     }
 
     /// Only what is looked at has to be text: bytes that are none, beside it, must not hide it.
     fn address(self, element: &[u8]) -> Option<SocketAddr> {
-        let node = match self {
-            Self::XForwardedFor => element,
-            Self::Forwarded => element.split(|byte| *byte == b';').find_map(|pair| {
-                let at = pair.iter().position(|byte| *byte == b'=')?;
-                let name = pair[..at].trim_ascii();
-                name.eq_ignore_ascii_case(b"for").then(|| &pair[at + 1..])
-            })?,
-        };
-        let node = std::str::from_utf8(node.trim_ascii()).ok()?;
-        let unquoted = node.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        address(unquoted.filter(|_| self == Self::Forwarded).unwrap_or(node))
+        match self {
+            Self::XForwardedFor => address(std::str::from_utf8(element).ok()?.trim_ascii()),
+            Self::Forwarded => {
+                let pairs = split(element, b';')?;
+                let mut nodes = pairs.into_iter().filter_map(|pair| {
+                    let at = pair.iter().position(|byte| *byte == b'=')?;
+                    let name = pair[..at].trim_ascii();
+                    name.eq_ignore_ascii_case(b"for").then(|| &pair[at + 1..])
+                });
+                let node = nodes.next()?;
+                // Two of them are no address: none is the right one.
+                match nodes.next() {
+                    None => address(&unquoted(std::str::from_utf8(node).ok()?.trim_ascii())),
+                    Some(_) => None,
+                }
+            }
+        }
     }
+}
+
+/// Splits where a separator stands outside of quotes. `None` where a quote does not end, or stands where none may: what somebody has
+/// written before may have shifted what is quoted, and then what comes from one client would look like the word of a proxy.
+fn split(text: &[u8], separator: u8) -> Option<Vec<&[u8]>> {
+    let mut parts = Vec::new();
+    let (mut begin, mut at) = (0, 0);
+    while let Some(&byte) = text.get(at) {
+        if byte == b'"' {
+            if !text[..at].trim_ascii_end().ends_with(b"=") {
+                return None;
+            }
+            at += 1 + quoted(&text[at + 1..])?;
+            let next = text[at..].trim_ascii_start().first();
+            if !matches!(next, None | Some(b',' | b';')) {
+                return None;
+            }
+            continue;
+        }
+        if byte == separator {
+            parts.push(&text[begin..at]);
+            begin = at + 1;
+        }
+        at += 1;
+    }
+    parts.push(&text[begin..]);
+    Some(parts)
+}
+
+/// The length of what is quoted, with the quote that ends it (RFC 9110 §5.6.4).
+fn quoted(text: &[u8]) -> Option<usize> {
+    let mut escaped = false;
+    let end = text.iter().position(|byte| {
+        let ends = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    })?;
+    Some(end + 1)
+}
+
+/// A value without its quotes, if it has any.
+fn unquoted(value: &str) -> Cow<'_, str> {
+    let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return value.into();
+    };
+    let mut escaped = false;
+    let kept = inner.chars().filter(|char| {
+        escaped = *char == '\\' && !escaped;
+        !escaped
+    });
+    kept.collect::<String>().into()
 }
 
 impl Forwarding {
@@ -69,21 +125,19 @@ impl Forwarding {
         lines: impl DoubleEndedIterator<Item = &'a [u8]>,
     ) -> SocketAddr {
         let mut client = peer;
-        for mut rest in lines.rev() {
-            loop {
+        for line in lines.rev() {
+            let Some(elements) = self.header.elements(line) else {
+                return client;
+            };
+            for element in elements.into_iter().rev() {
                 if !self.from.contains(client.ip()) {
                     return client;
                 }
-                let element;
-                (rest, element) = self.header.pop(rest);
                 match self.header.address(element) {
                     Some(address) => client = address,
                     // An empty element is none (RFC 9110 §5.6.1).
                     None if element.trim_ascii().is_empty() => {}
                     None => return client,
-                }
-                if rest.is_empty() {
-                    break;
                 }
             }
         }
@@ -132,7 +186,8 @@ mod tests {
             (XForwardedFor, &b"\xff, 192.0.2.1"[..], "192.0.2.1:0"),
             (XForwardedFor, b"\xc3, 192.0.2.1, 10.0.0.3", "192.0.2.1:0"),
             (XForwardedFor, b"192.0.2.1, \xff", PROXY),
-            (Forwarded, b"for=\"\xff, for=192.0.2.1", "192.0.2.1:0"),
+            (Forwarded, b"for=\xff, for=192.0.2.1", "192.0.2.1:0"),
+            (Forwarded, b"for=\"\xff\", for=192.0.2.1", "192.0.2.1:0"),
             (Forwarded, b"for=192.0.2.1;host=\"\xe4.example\"", "192.0.2.1:0"),
             (Forwarded, b"host=\xe4.example;for=192.0.2.1", "192.0.2.1:0"),
             (Forwarded, b"for=192.0.2.1, for=\xff", PROXY),
@@ -198,12 +253,30 @@ mod tests {
             (&["for=192.0.2.1, for=unknown"], PROXY),
             (&["for=192.0.2.1, for=_hidden"], PROXY),
             (&["for=192.0.2.1, by=10.0.0.2"], PROXY),
-            // A quote of the client that does not end must not swallow what the proxy has written behind it.
-            (&["for=\"x, for=192.0.2.1"], "192.0.2.1:0"),
+            (&["for=\"192.0.\\2.1\""], "192.0.2.1:0"),
+            // What is quoted names nobody.
             (
-                &["for=\"127.0.0.1, for=192.0.2.1, for=\"10.0.0.2\""],
+                &["proto=https;host=\"a;for=127.0.0.1;b\";for=192.0.2.1"],
                 "192.0.2.1:0",
             ),
+            (&["host=\"x,for=127.0.0.1;y=\\\"\";for=192.0.2.1"], "192.0.2.1:0"),
+            (&["for=192.0.2.1;host=\"x,for=127.0.0.1;y=\\\"\""], "192.0.2.1:0"),
+            (
+                &["for=192.0.2.1;host=\"x\\\", for=127.0.0.1, by=\\\\\""],
+                "192.0.2.1:0",
+            ),
+            // It is not said which of them.
+            (&["for=192.0.2.1;for=127.0.0.1"], PROXY),
+            (&["for=127.0.0.1;For=\"192.0.2.1\""], PROXY),
+            // Where a quote of the client does not end, or begins where none may, nobody knows what the proxy has written behind it.
+            (&["for=\"x, for=192.0.2.1"], PROXY),
+            (&["for=\"x, for=192.0.2.1;host=\",for=127.0.0.1;a=\""], PROXY),
+            (&["for=\"x, for=192.0.2.1;host=\",for=127.0.0.1;a=\\\"\""], PROXY),
+            (&["x\"y\", for=192.0.2.1"], PROXY),
+            (&["for=\"x\"y, for=192.0.2.1"], PROXY),
+            // On a line of its own it is nobody's business.
+            (&["for=\"x", "for=192.0.2.1"], "192.0.2.1:0"),
+            (&["for=\"x", "for=10.0.0.2"], "10.0.0.2:0"),
         ] {
             assert_eq!(
                 client(ForwardedHeader::Forwarded, PROXY, lines),
@@ -211,6 +284,16 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    /// Text out of what forgeries are made of.
+    fn written() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec!["\"", "\\", ",", ";", "=", " ", "for=127.0.0.1", "x"]);
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    fn quote(text: &str) -> String {
+        format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
     }
 
     proptest! {
@@ -225,7 +308,27 @@ mod tests {
             };
             let joined = [&made_up, &b", "[..], said].concat();
             let lines: &[&[u8]] = if own_line { &[&made_up, said] } else { &[&joined] };
-            prop_assert_eq!(client_of(header, "10.0.0.1:9", lines), "192.0.2.1:0");
+            let found = client_of(header, "10.0.0.1:9", lines);
+            // By its quotes it can bring about that nothing is believed.
+            let torn = standard && !own_line && made_up.contains(&b'"');
+            prop_assert!(found == "192.0.2.1:0" || torn && found == "10.0.0.1:9", "{found}");
+        }
+
+        #[test]
+        fn whatever_is_quoted_the_address_is_that_of_for(
+            before in written(), host in written(), path in written(), first: bool,
+        ) {
+            let (host, path) = (quote(&host), quote(&path));
+            let said = if first {
+                format!("for=192.0.2.1;host={host};path={path}")
+            } else {
+                format!("host={host};path={path};for=192.0.2.1")
+            };
+            let honest = format!("for=127.0.0.1;host={}, {said}", quote(&before));
+            prop_assert_eq!(client(ForwardedHeader::Forwarded, "10.0.0.1:9", &[&honest]), "192.0.2.1:0");
+            let made_up = format!("{before}, {said}");
+            let found = client(ForwardedHeader::Forwarded, "10.0.0.1:9", &[&made_up]);
+            prop_assert!(found == "192.0.2.1:0" || found == "10.0.0.1:9", "{} from {}", found, made_up);
         }
 
         #[test]

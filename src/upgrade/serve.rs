@@ -63,6 +63,8 @@ pub trait Gate: Sync {
     fn policy<'a>(&self, route: &'a Self::Route) -> &'a Policy;
     /// A page to serve to visitors.
     fn page(&self, path: &str) -> Option<Page>;
+    /// The client has got all that it gets, and no session. What follows is only for that to arrive.
+    fn over(&self) {}
     /// Takes whatever must be there before the 101, for a request to this host: a place, the backend.
     fn open(
         &self,
@@ -277,6 +279,7 @@ where
         CloseReason::OutOfDescriptors => BRIEF_LINGER,
         _ => LINGER,
     };
+    gate.over();
     linger(&mut stream, patience).await;
     Err(refused)
 }

@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use sealock::tls::{Identity, server_config};
 
+use crate::admin;
 use crate::support::{Authority, Client, Request, Scene, Service, TEXT, certificate, program, sealock, soon};
 
 /// OpenSSL's server with the run's certificate, which sends each line back turned round; other words go to its command line.
@@ -119,8 +120,14 @@ async fn a_backend_may_ask_who_we_are() {
     works(&mut scene).await;
     scene.done().await;
 
-    for tls in [ca(), with("expired")] {
-        let mut scene = Scene::start(&route(&server, &tls)).await;
+    // The first second of 2001.
+    for (tls, expiry) in [(ca(), None), (with("expired"), Some(978_307_200.0))] {
+        let admin = "[admin]\nbind = \"127.0.0.1:0\"\n";
+        let mut scene = Scene::start_with(admin, &route(&server, &tls)).await;
+        let metrics = admin::ask(&scene.program, "GET /metrics", "Host: localhost\r\n").await;
+        let name = "sealock_backend_certificate_expiry_timestamp_seconds{route=\"test\"} ";
+        let sample = metrics.body.lines().find_map(|line| line.strip_prefix(name));
+        assert_eq!(sample.map(|value| value.parse::<f64>().unwrap()), expiry);
         let refusal = Request::get("/test")
             .plain(scene.program.plain)
             .await
@@ -172,7 +179,9 @@ async fn an_end_without_close_notify_is_a_loss() {
         client.expect_close(code, reason).await;
         // Half a line that was cut is none.
         let lost = if politely { 0 } else { 2 };
-        scene.ended(cause, json!({"code": code, "lost_down": lost})).await;
+        let detail = (!politely).then_some("TLS ended without close_notify");
+        let fields = json!({"code": code, "lost_down": lost, "detail": detail});
+        scene.ended(cause, fields).await;
     }
     scene.done().await;
 }
@@ -243,10 +252,14 @@ async fn files_are_checked_before_anything_starts() {
     };
     let stranger = made("stranger.pem");
     let check = async |tls: String| {
-        let file = format!(
-            "[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n[[route]]\nname = \"a\"\npath = \"/a\"\n\
-             framing = \"raw\"\nbackend = {{ targets = [\"tls://localhost:1\"], tls = {{ {tls} }} }}\n"
-        );
+        let route = |name: &str| {
+            format!(
+                "[[route]]\nname = {name:?}\npath = \"/{name}\"\nframing = \"raw\"\n\
+                 backend = {{ targets = [\"tls://localhost:1\"], tls = {{ {tls} }} }}\n"
+            )
+        };
+        let listener = "[[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n";
+        let file = [listener, &route("a"), &route("b")].concat();
         let path = dir.path().join("sealock.toml");
         std::fs::write(&path, file).unwrap();
         sealock([Path::new("check"), Path::new("-c"), &path], "").await
@@ -258,5 +271,6 @@ async fn files_are_checked_before_anything_starts() {
     let key = authority.file("client.key");
     let mismatch = check(format!("{}, cert_file = {stranger:?}, key_file = {key:?}", ca())).await;
     assert_eq!(mismatch.code, Some(78));
-    assert!(mismatch.stderr.contains("does not belong"), "{mismatch:?}");
+    let told = mismatch.stderr.matches("does not belong").count();
+    assert_eq!(told, 1, "once for all routes: {mismatch:?}");
 }

@@ -398,7 +398,8 @@ async fn who_leaves_the_queue_is_noticed_whatever_stands_behind_the_request() {
         let mut gone = enqueue(&mut scene.program, before).await;
         write(&mut gone, &vec![b'x'; behind]).await;
         drop(gone);
-        scene.ended("client_left", json!({})).await;
+        let detail = "after it had begun to wait for a place at its backend";
+        scene.ended("client_left", json!({"detail": detail})).await;
     }
     leave(&mut scene, first).await;
     scene.done().await;

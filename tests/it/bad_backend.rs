@@ -187,7 +187,9 @@ async fn a_reset_is_told_from_an_end() {
     client.expect_close(1014, "backend connection lost").await;
     client.expect_end().await;
     let fields = json!({"state": "SD", "level": "WARN", "code": 1014, "messages_down": 1, "lost_down": 0});
-    scene.ended("backend_reset", fields).await;
+    let record = scene.ended("backend_reset", fields).await;
+    let detail = record["detail"].as_str().unwrap();
+    assert!(detail.contains("Connection reset by peer"), "{detail}");
     scene.done().await;
 }
 

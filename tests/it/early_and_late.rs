@@ -3,6 +3,7 @@
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::support::{
     BINARY, Client, Program, Request, Scene, Stream, TEXT, answer, frame, read, read_to_end, soon,
@@ -82,6 +83,28 @@ async fn a_client_that_leaves_before_its_request_is_whole_is_noted_quietly() {
                 json!({"state": "CR", "status": null, "level": "DEBUG"}),
             )
             .await;
+    }
+    scene.done().await;
+}
+
+#[tokio::test]
+async fn a_refusal_lasts_until_it_has_been_told() {
+    let mut scene = Scene::start(ROUTE).await;
+    for (address, cause) in [
+        (scene.program.plain, "not_found"),
+        (scene.program.tls, "plain_http"),
+    ] {
+        let begin = Instant::now();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(&Request::get("/none").bytes()).await.unwrap();
+        read_to_end(&mut client).await.unwrap();
+        let told = begin.elapsed().as_millis();
+        // The client stays, and is waited for.
+        let record = scene.ended(cause, json!({})).await;
+        assert!(
+            u128::from(record["duration_ms"].as_u64().unwrap()) <= told,
+            "{record}"
+        );
     }
     scene.done().await;
 }

@@ -97,6 +97,25 @@ async fn a_log_file_that_cannot_be_opened_stops_the_start() {
 }
 
 #[tokio::test]
+async fn what_is_odd_about_the_configuration_is_logged_like_all_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sealock.log");
+    let mut program = Program::start_with(
+        &format!("log_file = {path:?}\nlimits.max_sessions = 9"),
+        "[[route]]\nname = \"a\"\npath = \"/a\"\nbackend = \"tcp://127.0.0.1:1\"\nframing = \"raw\"\nmax_sessions = 10\n",
+    )
+    .await;
+    let log = until_holds(&path, "never reached").await;
+    let line = log.lines().find(|line| line.contains("never reached")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["level"], "WARN");
+    program.signal("TERM").await;
+    assert_eq!(program.exit().await, Some(0));
+    program.close_log().await;
+    assert_eq!(program.log(), "", "nothing goes to standard error");
+}
+
+#[tokio::test]
 async fn without_a_file_the_signal_changes_nothing() {
     let echo = Backend::echo().await;
     let program = Program::start(&format!(

@@ -7,6 +7,7 @@
 mod ends;
 mod steps;
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -52,6 +53,8 @@ pub(super) struct Pump<C, B> {
     /// It gathers, and there is no memory for more.
     short: bool,
     code: Option<CloseCode>,
+    /// What the backend's connection has failed with first.
+    failure: Option<io::Error>,
     live: Arc<Live>,
     /// What the sessions of its route share, and the class of the last message of each direction.
     sizes: Arc<Sizes>,
@@ -87,6 +90,7 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             memory: Charge::new(),
             short: false,
             code: None,
+            failure: None,
             live,
             sizes,
             size_up: 0,
@@ -113,6 +117,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         Ended {
             reason,
             code: self.code.or(reason.row().code),
+            detail: match &self.failure {
+                Some(error) if reason == CloseReason::BackendReset => Some(error.to_string().into()),
+                _ => None,
+            },
             counters: self.counters.clone(),
             held_max: self.memory.most(),
         }
@@ -296,7 +304,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
         let result = write_out(backend, cx, &mut self.to_backend, last);
         let waiting = self.to_backend.ready().len();
         let mut progress = waiting < before;
-        if result.is_err() {
+        if let Err(error) = result {
+            self.failure.get_or_insert(error);
             self.life.backend_write_failed(now);
             self.drop_uplink();
             return true;
@@ -357,7 +366,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 self.read += got as u32;
                 self.translate_down(cx, now, &scratch[..left + got], got == 0);
             }
-            Poll::Ready(Err(_)) => {
+            Poll::Ready(Err(error)) => {
+                self.failure.get_or_insert(error);
                 self.counters.lost_down += self.from_backend.forget();
                 self.down.abandon(&mut self.to_client, &mut self.counters);
                 self.life.backend_failed(CloseReason::BackendReset);
@@ -376,7 +386,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
                 self.life.backend_dropped(got as u64);
             }
             Poll::Ready(Ok(_)) => self.life.backend_ended(Ok(())),
-            Poll::Ready(Err(_)) => self.life.backend_failed(CloseReason::BackendReset),
+            Poll::Ready(Err(error)) => {
+                self.failure.get_or_insert(error);
+                self.life.backend_failed(CloseReason::BackendReset);
+            }
         }
         true
     }
