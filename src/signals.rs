@@ -1,6 +1,10 @@
 //! Signals, and what the service manager is told.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -129,7 +133,9 @@ pub async fn notify_stopping(sessions: impl Fn() -> usize) {
 /// told, and systemd ends the process and starts it again. While systemd does not read, no sign of life waits: it would be an old one.
 /// To be called once; needs the runtime.
 pub fn feed_watchdog(alive: impl Fn() + Clone + Send + 'static) {
-    let (Some(patience), Some(teller)) = (sd_notify::watchdog_enabled(), &*TELLER) else {
+    // 0 is none, as sd_watchdog_enabled(3) has it.
+    let patience = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero());
+    let (Some(patience), Some(teller)) = (patience, &*TELLER) else {
         return;
     };
     tokio::spawn(async move {
@@ -162,22 +168,38 @@ pub async fn all_told() {
 
 fn notify(state: &[NotifyState<'_>]) {
     let Some(teller) = &*TELLER else { return };
-    let lines: Vec<String> = state.iter().map(ToString::to_string).collect();
-    if let Err(error) = teller.try_send(Told::State(lines.join("\n"))) {
-        tracing::warn!(%error, state = lines.join(" "), "the service manager does not read, and was not told");
+    let state: String = state.iter().map(|state| format!("{state}\n")).collect();
+    if let Err(error) = teller.try_send(Told::State(state.clone())) {
+        tracing::warn!(%error, state, "the service manager does not read, and was not told");
     }
 }
 
+/// Sends to the socket of sd_notify(3): a path, or, behind an `@`, an abstract name.
+fn tell_manager(manager: &OsStr, state: &str) -> io::Result<usize> {
+    let address = match manager.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(manager)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)
+}
+
 fn teller() -> Option<mpsc::Sender<Told>> {
-    std::env::var_os("NOTIFY_SOCKET")?;
+    let manager = std::env::var_os("NOTIFY_SOCKET")?;
     let (sender, mut waiting) = mpsc::channel(WAITING);
     let tell = move || {
+        let mut failed = false;
         while let Some(told) = waiting.blocking_recv() {
             match told {
                 Told::State(state) => {
-                    if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&state)]) {
-                        tracing::debug!(%error, "cannot notify the service manager");
+                    let sent = tell_manager(&manager, &state);
+                    match &sent {
+                        Err(error) if !failed => {
+                            tracing::warn!(%error, socket = %manager.display(), "cannot notify the service manager");
+                        }
+                        Err(error) => tracing::debug!(%error, "cannot notify the service manager"),
+                        Ok(_) => {}
                     }
+                    failed = sent.is_err();
                 }
                 // Who waited may have given up.
                 Told::Mark(mark) => drop(mark.send(())),

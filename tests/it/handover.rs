@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::process::Stdio;
 
 use socket2::{Domain, Socket, Type};
@@ -438,5 +439,26 @@ async fn a_service_manager_that_does_not_read_stops_no_session() {
     // What is no sign of life waits until it is read.
     let told = async { while !notification(&manager).await.ends_with(status) {} };
     soon("the end in the notifications", told).await;
+    assert_eq!(sealock.exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_service_manager_may_listen_on_an_abstract_name_and_want_no_signs_of_life() {
+    let name = format!("sealock-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind_addr(&address).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let manager = UnixDatagram::from_std(manager).unwrap();
+    let echo = Backend::echo().await;
+    let mut command = Command::new("env");
+    command
+        .env("NOTIFY_SOCKET", format!("@{name}"))
+        .env("WATCHDOG_USEC", "0");
+    let mut sealock = Program::start_by(command, &file("bind = \"127.0.0.1:0\"", echo), 1).await;
+    let told = async || soon("a notification", notification(&manager)).await;
+    assert_eq!(told().await, "READY=1\nSTATUS=serving\n");
+    visit(sealock.plain).await;
+    sealock.signal("TERM").await;
+    assert_eq!(told().await, "STOPPING=1\nSTATUS=stopping: 0 sessions remain\n");
     assert_eq!(sealock.exit().await, Some(0));
 }
