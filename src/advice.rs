@@ -9,7 +9,7 @@ impl CloseReason {
     #[rustfmt::skip]
     pub fn advice(self) -> &'static str {
         match self {
-            Self::CrowdedOut => "Look for who connects and says nothing, and block it in front; if these are clients on slow networks, raise `max_handshakes`.",
+            Self::CrowdedOut => "Look for who connects and says nothing, or next to nothing, and block it in front; if these are clients on slow networks, raise `max_handshakes`.",
             Self::ProxyHeader => "Let the proxy in front send a PROXY header, or take its address out of `proxy_protocol_from`.",
             Self::ProxyTimeout => "Look at the proxy in front: it connected and said nothing; health checks of proxies often do.",
             Self::PlainHttp => "Correct the client's address: this port speaks TLS, so it begins with https:// or wss://.",

@@ -20,19 +20,20 @@ pub struct Failure {
     pub reason: CloseReason,
     /// What exactly went wrong.
     pub detail: String,
+    /// The connection, where it can still carry an answer: whoever has failed is to be left a moment to read that.
+    pub tcp: Option<TcpStream>,
 }
 
-/// Performs the handshake. A client that speaks plain HTTP gets a readable answer. Whoever fails is left a moment to read why; that
-/// time is not the handshake's.
+/// Performs the handshake. A client that speaks plain HTTP gets a readable answer.
 pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) -> Result<Stream, Failure> {
-    let failure = |reason, detail| Failure { reason, detail };
-    let (reason, detail, mut tcp) = match timeout(limit, handshake(tcp, config)).await {
+    let failure = |reason, detail, tcp| Failure { reason, detail, tcp };
+    Err(match timeout(limit, handshake(tcp, config)).await {
         Ok(Ok(connection)) => return Ok(Stream::tls(connection)),
-        Ok(Err(Broken::Refused(error))) => return Err(failure(CloseReason::TlsFailed, error.to_string())),
+        Ok(Err(Broken::Refused(error))) => failure(CloseReason::TlsFailed, error.to_string(), None),
         Ok(Err(Broken::Http(mut tcp))) => {
             // Whether it arrives is up to the client; a socket that nothing was written to has room for it.
             drop(tcp.write_all(plain_http_answer().as_bytes()).await);
-            (CloseReason::PlainHttp, String::new(), tcp)
+            failure(CloseReason::PlainHttp, String::new(), Some(tcp))
         }
         Ok(Err(Broken::Tls(error, tcp))) => {
             use std::io::ErrorKind as K;
@@ -45,12 +46,10 @@ pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) 
             } else {
                 CloseReason::TlsFailed
             };
-            (reason, error.to_string(), tcp)
+            failure(reason, error.to_string(), Some(tcp))
         }
-        Err(_) => return Err(failure(CloseReason::TlsTimeout, String::new())),
-    };
-    crate::io::linger(&mut tcp, crate::io::LINGER).await;
-    Err(failure(reason, detail))
+        Err(_) => failure(CloseReason::TlsTimeout, String::new(), None),
+    })
 }
 
 /// How a handshake can fail, with the socket where it can still carry an answer.
