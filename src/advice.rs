@@ -18,7 +18,7 @@ impl CloseReason {
             Self::ClientLeft => "Nothing, if few; if many, see in `sealock_dial_seconds` whether clients lose patience with a slow backend.",
 
             Self::RequestTimeout => "Nothing, if few; many from one address are a slow attack: block it in front, or lower `request_timeout`.",
-            Self::HeadTooLarge => "Raise `max_head` if the clients are yours; large cookies of the same host are the usual cause.",
+            Self::HeadTooLarge => "Raise `max_head` if the clients are yours; large cookies of the same host are the usual cause. More than 100 headers are never taken.",
             Self::BadRequest(what) => match what {
                 BadRequest::Malformed => "Look at what connects: it does not speak HTTP/1.1, or something in front of sealock changes the request.",
                 BadRequest::HttpVersion => "Set the proxy in front to HTTP/1.1 towards sealock; many use 1.0 unless told.",

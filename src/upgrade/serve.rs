@@ -411,17 +411,16 @@ fn refusal_head(reason: CloseReason) -> String {
 
 /// hyper has answered these itself (400, 414, 431), where there was something to answer.
 fn hyper_refusal(error: &hyper::Error) -> Option<Refused> {
-    let reason = if error.is_parse_too_large() {
-        CloseReason::HeadTooLarge
+    let (reason, detail) = if error.is_parse_too_large() {
+        // hyper does not say which. So many headers have room on its stack; more would be memory for each request.
+        let detail = "the request head is longer than max_head, or has more than 100 headers";
+        (CloseReason::HeadTooLarge, detail.to_owned())
     } else if error.is_parse() {
-        CloseReason::BadRequest(BadRequest::Malformed)
+        (CloseReason::BadRequest(BadRequest::Malformed), error.to_string())
     } else {
         return None;
     };
-    Some(Refused {
-        reason,
-        detail: error.to_string(),
-    })
+    Some(Refused { reason, detail })
 }
 
 /// The method, host and path; no query, which may carry secrets.
