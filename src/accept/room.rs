@@ -24,7 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Room {
     permits: Arc<Semaphore>,
+    size: Mutex<Size>,
+    /// Each listener holds a permit while it waits for a connection: the others must not be kept from accepting by that.
+    waiting: usize,
     awaited: Mutex<Awaited>,
+}
+
+/// How much room there is.
+#[derive(Debug, Default)]
+struct Size {
+    most: usize,
+    /// Of what there was more before, what is still in use. The next permits that are taken are given up for that.
+    debt: usize,
 }
 
 /// Those whose clients are waited for.
@@ -55,12 +66,47 @@ pub struct Newcomer {
 pub struct CrowdedOut;
 
 impl Room {
-    /// For so many.
+    /// For so many, of one listener.
     pub fn new(most: usize) -> Self {
+        let room = Self::shared_by(1);
+        room.resize(most);
+        room
+    }
+
+    /// For nobody yet, of so many listeners.
+    pub fn shared_by(listeners: usize) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(0)),
+            size: Mutex::default(),
+            waiting: listeners.saturating_sub(1),
             awaited: Mutex::default(),
         }
+    }
+
+    /// For so many from now on. Those that are here stay, however many they are.
+    pub fn resize(&self, most: usize) {
+        let most = most.saturating_add(self.waiting).min(Semaphore::MAX_PERMITS);
+        let mut size = self.size();
+        let before = std::mem::replace(&mut size.most, most);
+        let (more, less) = (most.saturating_sub(before), before.saturating_sub(most));
+        let waived = more.min(size.debt);
+        self.permits.add_permits(more - waived);
+        size.debt = size.debt - waived + (less - self.permits.forget_permits(less));
+    }
+
+    /// Gives a permit up, if there is one too many.
+    fn settle(&self, permit: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
+        let mut size = self.size();
+        if size.debt == 0 {
+            return Some(permit);
+        }
+        size.debt -= 1;
+        permit.forget();
+        None
+    }
+
+    fn size(&self) -> MutexGuard<'_, Size> {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One has come from a client, which is an address or the network that it is in, and has said nothing yet.
@@ -89,7 +135,8 @@ impl Room {
             return Some(permit);
         }
         pace.waits_for_room();
-        let mut permit = pin!(Arc::clone(&self.permits).acquire_owned());
+        let acquire = || Arc::clone(&self.permits).acquire_owned();
+        let mut permit = pin!(acquire());
         loop {
             let now = Instant::now();
             let again = if others_wait() {
@@ -99,14 +146,25 @@ impl Room {
             };
             tokio::select! {
                 biased;
-                permit = &mut permit => return permit.ok(),
+                acquired = &mut permit => {
+                    let kept = self.settle(acquired.ok()?);
+                    if kept.is_some() {
+                        return kept;
+                    }
+                    permit.set(acquire());
+                }
                 () = sleep_until(again) => {}
             }
         }
     }
 
     pub(super) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+        loop {
+            let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+            if let Some(permit) = self.settle(permit) {
+                return Some(permit);
+            }
+        }
     }
 
     fn awaited(&self) -> MutexGuard<'_, Awaited> {
@@ -202,6 +260,8 @@ impl Drop for Newcomer {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -223,6 +283,34 @@ mod tests {
                 None => return left,
             }
         }
+    }
+
+    #[tokio::test]
+    async fn room_grows_at_once_and_shrinks_as_it_becomes_free() {
+        let room = Room::new(2);
+        let mut held: Vec<_> = std::iter::from_fn(|| room.try_permit()).collect();
+        assert_eq!(held.len(), 2);
+        room.resize(5);
+        held.extend(std::iter::from_fn(|| room.try_permit()));
+        assert_eq!(held.len(), 5);
+        // Two are free, and go at once; two more are owed, of which one is waived.
+        held.truncate(3);
+        room.resize(1);
+        room.resize(2);
+        held.pop();
+        assert!(room.try_permit().is_none());
+        held.pop();
+        held.extend(std::iter::from_fn(|| room.try_permit()));
+        assert_eq!(held.len(), 2);
+        // Who waits gets what is left when all is paid.
+        room.resize(1);
+        let pace = Pace::default();
+        let mut waits = pin!(room.permit(&pace, || false));
+        held.pop();
+        assert!(waits.as_mut().now_or_never().is_none());
+        held.pop();
+        assert!(waits.await.is_some());
+        assert_eq!((room.permits.available_permits(), room.size().debt), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]
