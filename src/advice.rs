@@ -9,7 +9,7 @@ impl CloseReason {
     #[rustfmt::skip]
     pub fn advice(self) -> &'static str {
         match self {
-            Self::CrowdedOut => "Look for who connects and says nothing, and block it in front; if these are clients on slow networks, raise `max_handshakes`.",
+            Self::CrowdedOut => "Look for who connects and says nothing, or next to nothing, and block it in front; if these are clients on slow networks, raise `max_handshakes`.",
             Self::ProxyHeader => "Let the proxy in front send a PROXY header, or take its address out of `proxy_protocol_from`.",
             Self::ProxyTimeout => "Look at the proxy in front: it connected and said nothing; health checks of proxies often do.",
             Self::PlainHttp => "Correct the client's address: this port speaks TLS, so it begins with https:// or wss://.",
@@ -18,7 +18,7 @@ impl CloseReason {
             Self::ClientLeft => "Nothing, if few; if many, see in `sealock_dial_seconds` whether clients lose patience with a slow backend.",
 
             Self::RequestTimeout => "Nothing, if few; many from one address are a slow attack: block it in front, or lower `request_timeout`.",
-            Self::HeadTooLarge => "Raise `max_head` if the clients are yours; large cookies of the same host are the usual cause.",
+            Self::HeadTooLarge => "Raise `max_head` if the clients are yours; large cookies of the same host are the usual cause. More than 100 headers are never taken.",
             Self::BadRequest(what) => match what {
                 BadRequest::Malformed => "Look at what connects: it does not speak HTTP/1.1, or something in front of sealock changes the request.",
                 BadRequest::HttpVersion => "Set the proxy in front to HTTP/1.1 towards sealock; many use 1.0 unless told.",

@@ -110,11 +110,8 @@ impl App {
                 tls: generation.ports.get(*at).is_some_and(|port| port.tls.is_some()),
             })
             .collect();
-        // Each listener holds one while it waits for a connection: the others must not be kept from accepting by that.
-        let waiting = listeners.len().saturating_sub(1);
-        let room = Room::new(generation.config.limits.max_handshakes + waiting);
-        let pace = Pace::default();
-        put_in_force(&generation.config.limits, &pace);
+        let (room, pace) = (Room::shared_by(listeners.len()), Pace::default());
+        put_in_force(&generation.config.limits, &room, &pace);
         let service = Arc::new(Service {
             reload: Reloader::new(from_files),
             current: ArcSwap::from_pointee(generation),

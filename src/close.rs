@@ -13,7 +13,7 @@ use crate::websocket::{CloseCode, Violation};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     // Before TLS.
-    /// It had sent nothing yet, and others waited for room.
+    /// It kept sealock waiting, and others waited for room.
     CrowdedOut,
     /// A trusted proxy sent something else than a PROXY header.
     ProxyHeader,
@@ -243,7 +243,7 @@ impl CloseReason {
         use Level::{Debug, Error, Info, Warn};
         let on = Some::<CloseCode>;
         match self {
-            Self::CrowdedOut => row("crowded_out", None, None, Debug, "PT", "silent while others waited"),
+            Self::CrowdedOut => row("crowded_out", Some(503), None, Debug, "PT", "too slow while others waited, try again"),
             Self::ProxyHeader => row("proxy_header", None, None, Info, "CT", "PROXY header expected"),
             Self::ProxyTimeout => row("proxy_timeout", None, None, Debug, "cT", "PROXY header took too long"),
             Self::PlainHttp => row("plain_http", Some(400), None, Debug, "CT", "this port speaks TLS: use https:// or wss://"),

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::Pace;
+use crate::accept::{Pace, Room};
 use crate::addr::{self, Networks};
 use crate::admin::Access;
 use crate::backend::{Pool, Secure};
@@ -138,7 +138,7 @@ impl Next {
 
     /// Puts it in force for the connections to come; sessions go on as they began. Gives what of it has to wait for a restart.
     pub fn put(self, service: &Service) -> Vec<String> {
-        put_in_force(&self.generation.config.limits, &service.pace);
+        put_in_force(&self.generation.config.limits, &service.room, &service.pace);
         let generation = Arc::new(self.generation);
         service.current.store(Arc::clone(&generation));
         generation.begin_checks();
@@ -287,10 +287,6 @@ impl Generation {
                 .map(|new| format!("the listener {} is new", new.bind)),
         );
         kept.admin = keep_admin(old, &mut config, &mut fixed);
-        if config.limits.max_handshakes != old.config.limits.max_handshakes {
-            fixed.push("max_handshakes is another".to_owned());
-            config.limits.max_handshakes = old.config.limits.max_handshakes;
-        }
         if config.log_file != old.config.log_file {
             fixed.push("log_file is another".to_owned());
             config.log_file.clone_from(&old.config.log_file);
@@ -425,7 +421,8 @@ fn connector(tls: &BackendTls, system: &SystemRoots) -> Result<(Connector, Optio
 }
 
 /// Sets those limits that are no affair of a single connection.
-pub(crate) fn put_in_force(limits: &config::Limits, pace: &Pace) {
+pub(crate) fn put_in_force(limits: &config::Limits, room: &Room, pace: &Pace) {
+    room.resize(limits.max_handshakes);
     bridge::set_budget(limits.gather_budget);
     let rate = limits
         .handshakes_per_second

@@ -87,24 +87,39 @@ impl Spare {
 struct Failures {
     said: Option<Instant>,
     since: u64,
+    last: Option<Errno>,
 }
 
 impl Failures {
     fn add(&mut self, error: &io::Error, listener: SocketAddr) {
         ERRORS.fetch_add(1, Ordering::Relaxed);
         self.since += 1;
-        let now = Instant::now();
-        if self.said.is_some_and(|said| now < said + SAID) {
-            return;
-        }
-        self.said = Some(now);
-        let times = std::mem::take(&mut self.since);
-        let remedy = match Errno::from_io_error(error) {
+        self.last = Errno::from_io_error(error);
+        self.tell(listener);
+    }
+
+    /// Says what is left to be said, once it is time again.
+    fn tell(&mut self, listener: SocketAddr) {
+        let Some(times) = self.due() else { return };
+        let error = self.last.map(tracing::field::display);
+        let remedy = match self.last {
             Some(Errno::MFILE) => Some("raise LimitNOFILE or ulimit -n"),
             Some(Errno::NFILE) => Some("raise fs.file-max"),
             _ => None,
         };
-        tracing::warn!(%error, times, %listener, remedy, "cannot accept connections");
+        tracing::warn!(error, times, %listener, remedy, "cannot accept connections");
+    }
+
+    fn due(&mut self) -> Option<u64> {
+        if self.since == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        if self.said.is_some_and(|said| now < said + SAID) {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.since))
     }
 }
 
@@ -230,6 +245,7 @@ impl Listener {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
                     spare.regain(&self.socket);
+                    failures.tell(self.address);
                     if pace.is_set() && !has_left(&stream) {
                         pace.spend();
                     }
@@ -404,6 +420,27 @@ mod tests {
             clients.push(TcpStream::connect(address).await.unwrap());
         }
         clients
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_told_once_in_a_while_and_every_one_in_the_end() {
+        let listener = "127.0.0.1:1".parse().unwrap();
+        let mut failures = Failures::default();
+        let full = || io::Error::from(Errno::MFILE);
+        failures.tell(listener);
+        assert_eq!((failures.said, failures.since), (None, 0));
+        failures.add(&full(), listener);
+        let first = Some(Instant::now());
+        assert_eq!((failures.said, failures.since), (first, 0));
+        for _ in 0..3 {
+            failures.add(&full(), listener);
+        }
+        failures.tell(listener);
+        assert_eq!((failures.said, failures.since), (first, 3));
+        // Accepting succeeds then, and goes on to.
+        tokio::time::advance(SAID).await;
+        assert_eq!(failures.due(), Some(3));
+        assert_eq!(failures.due(), None);
     }
 
     #[tokio::test]

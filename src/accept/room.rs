@@ -1,5 +1,5 @@
-//! Room for connections that are not sessions yet. Where it is used up and more wait, one has to go that has said nothing yet: to connect
-//! and be silent costs nothing, and must not keep others away until a deadline.
+//! Room for connections that are not sessions yet. Where it is used up and more wait, one has to go whose client keeps sealock waiting: to
+//! connect and say nothing, or next to nothing, costs little, and must not keep others away until a deadline.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,45 +8,57 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::Pace;
 
 /// What everybody has for the first byte, however many wait; and how often somebody is looked for who has to go.
 const MOMENT: Duration = Duration::from_millis(100);
 
+/// What who has sent that has for the rest: a handshake and a request on a slow network.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// So many at once.
 #[derive(Debug)]
 pub struct Room {
     permits: Arc<Semaphore>,
-    silent: Mutex<Silent>,
+    size: Mutex<Size>,
+    /// Each listener holds a permit while it waits for a connection: the others must not be kept from accepting by that.
+    waiting: usize,
+    awaited: Mutex<Awaited>,
 }
 
-/// Those that have said nothing yet.
+/// How much room there is.
 #[derive(Debug, Default)]
-struct Silent {
+struct Size {
+    most: usize,
+    /// Of what there was more before, what is still in use. The next permits that are taken are given up for that.
+    debt: usize,
+}
+
+/// Those whose clients are waited for.
+#[derive(Debug, Default)]
+struct Awaited {
     last: u64,
-    /// Of each client, the oldest first.
-    clients: BTreeMap<IpAddr, BTreeMap<u64, Waiting>>,
-    /// Who has how many. The last is who has the most, and of those with as many the one with the oldest.
-    ranks: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
+    /// Of each client, in the order in which they have to go.
+    clients: BTreeMap<IpAddr, BTreeMap<Turn, CancellationToken>>,
+    /// Who has how many. The last is who has the most, and of those with as many the one with the first turn.
+    ranks: BTreeSet<(usize, Reverse<Turn>, IpAddr)>,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    leave: oneshot::Sender<()>,
-}
+/// From when on one may have to go, and which one it is.
+type Turn = (Instant, u64);
 
-/// A connection that has said nothing yet.
+/// A connection that is not a session yet.
 #[derive(Debug)]
 pub struct Newcomer {
     room: Arc<Room>,
-    client: IpAddr,
     id: u64,
-    leave: oneshot::Receiver<()>,
+    leave: CancellationToken,
+    /// Where it is found while its client is waited for.
+    listed: Mutex<Option<(IpAddr, Turn)>>,
 }
 
 /// A connection had to go, because others waited.
@@ -54,24 +66,63 @@ pub struct Newcomer {
 pub struct CrowdedOut;
 
 impl Room {
-    /// For so many.
+    /// For so many, of one listener.
     pub fn new(most: usize) -> Self {
+        let room = Self::shared_by(1);
+        room.resize(most);
+        room
+    }
+
+    /// For nobody yet, of so many listeners.
+    pub fn shared_by(listeners: usize) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
-            silent: Mutex::default(),
+            permits: Arc::new(Semaphore::new(0)),
+            size: Mutex::default(),
+            waiting: listeners.saturating_sub(1),
+            awaited: Mutex::default(),
         }
     }
 
-    /// One has come from a client, which is an address or the network that it is in.
-    pub fn enter(self: &Arc<Self>, client: IpAddr) -> Newcomer {
-        let (sender, leave) = oneshot::channel();
-        let id = self.silent().enter(client, Instant::now(), sender);
-        Newcomer {
-            room: Arc::clone(self),
-            client,
-            id,
-            leave,
+    /// For so many from now on. Those that are here stay, however many they are.
+    pub fn resize(&self, most: usize) {
+        let most = most.saturating_add(self.waiting).min(Semaphore::MAX_PERMITS);
+        let mut size = self.size();
+        let before = std::mem::replace(&mut size.most, most);
+        let (more, less) = (most.saturating_sub(before), before.saturating_sub(most));
+        let waived = more.min(size.debt);
+        self.permits.add_permits(more - waived);
+        size.debt = size.debt - waived + (less - self.permits.forget_permits(less));
+    }
+
+    /// Gives a permit up, if there is one too many.
+    fn settle(&self, permit: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
+        let mut size = self.size();
+        if size.debt == 0 {
+            return Some(permit);
         }
+        size.debt -= 1;
+        permit.forget();
+        None
+    }
+
+    fn size(&self) -> MutexGuard<'_, Size> {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One has come from a client, which is an address or the network that it is in, and has said nothing yet.
+    pub fn enter(self: &Arc<Self>, client: IpAddr) -> Newcomer {
+        let newcomer = Newcomer {
+            room: Arc::clone(self),
+            id: {
+                let mut awaited = self.awaited();
+                awaited.last += 1;
+                awaited.last
+            },
+            leave: CancellationToken::new(),
+            listed: Mutex::default(),
+        };
+        newcomer.list(Some((client, MOMENT)));
+        newcomer
     }
 
     /// Waits for a place, and makes one where `others_wait`. There is always one in the end: nobody closes the semaphore.
@@ -84,67 +135,67 @@ impl Room {
             return Some(permit);
         }
         pace.waits_for_room();
-        let mut permit = pin!(Arc::clone(&self.permits).acquire_owned());
+        let acquire = || Arc::clone(&self.permits).acquire_owned();
+        let mut permit = pin!(acquire());
         loop {
             let now = Instant::now();
             let again = if others_wait() {
-                self.silent().crowd_out(now)
+                self.awaited().crowd_out(now)
             } else {
                 now + MOMENT
             };
             tokio::select! {
                 biased;
-                permit = &mut permit => return permit.ok(),
+                acquired = &mut permit => {
+                    let kept = self.settle(acquired.ok()?);
+                    if kept.is_some() {
+                        return kept;
+                    }
+                    permit.set(acquire());
+                }
                 () = sleep_until(again) => {}
             }
         }
     }
 
     pub(super) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+        loop {
+            let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+            if let Some(permit) = self.settle(permit) {
+                return Some(permit);
+            }
+        }
     }
 
-    fn silent(&self) -> MutexGuard<'_, Silent> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Silent {
-    fn enter(&mut self, client: IpAddr, since: Instant, leave: oneshot::Sender<()>) -> u64 {
-        self.last += 1;
-        let id = self.last;
-        self.change(client, |held| held.insert(id, Waiting { since, leave }));
-        id
-    }
-
-    fn leave(&mut self, client: IpAddr, id: u64) -> Option<Waiting> {
-        self.change(client, |held| held.remove(&id))
-    }
-
-    /// Sends the oldest one away of the client that has the most, once it has had its moment. Who has fewer never goes before that.
-    /// Returns when to look again.
+impl Awaited {
+    /// Sends one away of the client that has the most: the one whose turn came first, if it has come. Who has fewer never goes before
+    /// that. Returns when to look again.
     fn crowd_out(&mut self, now: Instant) -> Instant {
-        let Some(&(_, Reverse(id), client)) = self.ranks.last() else {
+        let Some(&(_, Reverse(turn), client)) = self.ranks.last() else {
             return now + MOMENT;
         };
-        let oldest = self.clients.get(&client).and_then(|held| held.get(&id));
-        if let Some(early) = oldest
-            .map(|oldest| oldest.since + MOMENT)
-            .filter(|due| *due > now)
-        {
-            return early;
+        if turn.0 > now {
+            return turn.0;
         }
-        if let Some(waiting) = self.leave(client, id) {
-            // It may just have been heard.
-            waiting.leave.send(()).unwrap_or_default();
+        if let Some(leave) = self.change(client, |held| held.remove(&turn)) {
+            leave.cancel();
         }
         now + MOMENT
     }
 
-    fn change<T>(&mut self, client: IpAddr, change: impl FnOnce(&mut BTreeMap<u64, Waiting>) -> T) -> T {
-        let rank = |held: &BTreeMap<u64, Waiting>| {
-            let oldest = held.first_key_value();
-            oldest.map(|(id, _)| (held.len(), Reverse(*id), client))
+    fn change<T>(
+        &mut self,
+        client: IpAddr,
+        change: impl FnOnce(&mut BTreeMap<Turn, CancellationToken>) -> T,
+    ) -> T {
+        let rank = |held: &BTreeMap<Turn, CancellationToken>| {
+            let first = held.first_key_value();
+            first.map(|(turn, _)| (held.len(), Reverse(*turn), client))
         };
         let held = self.clients.entry(client).or_default();
         let before = rank(held);
@@ -162,98 +213,177 @@ impl Silent {
 }
 
 impl Newcomer {
-    /// Returns when the connection has something to be read, if it is its end, or after `limit`.
-    pub async fn until_heard(mut self, stream: &TcpStream, limit: Duration) -> Result<(), CrowdedOut> {
-        // A new socket is taken for readable until it was tried.
-        let mut first = [0];
+    /// Something has come of the client, which is this one, and more is waited for.
+    pub fn await_client(&self, client: IpAddr) {
+        self.list(Some((client, PATIENCE)));
+    }
+
+    /// What it takes now is not the client's fault: it does not have to go.
+    pub fn work(&self) {
+        self.list(None);
+    }
+
+    /// Returns when it has to go.
+    pub async fn crowded_out(&self) {
+        self.leave.cancelled().await;
+    }
+
+    /// What the client is waited for, unless it has to go before.
+    pub async fn unless_crowded_out<T>(&self, awaited: impl Future<Output = T>) -> Result<T, CrowdedOut> {
         tokio::select! {
             biased;
-            // What is wrong with it tells who reads.
-            _ = stream.peek(&mut first) => Ok(()),
-            _ = &mut self.leave => Err(CrowdedOut),
-            () = sleep(limit) => Ok(()),
+            done = awaited => Ok(done),
+            () = self.crowded_out() => Err(CrowdedOut),
+        }
+    }
+
+    /// Lists it, with what it has from now on until its turn comes, or nowhere. Who has been sent away stays so.
+    fn list(&self, anew: Option<(IpAddr, Duration)>) {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut awaited = self.room.awaited();
+        if let Some((client, turn)) = listed.take() {
+            awaited.change(client, |held| held.remove(&turn));
+        }
+        if let Some((client, patience)) = anew.filter(|_| !self.leave.is_cancelled()) {
+            let turn = (Instant::now() + patience, self.id);
+            awaited.change(client, |held| held.insert(turn, self.leave.clone()));
+            *listed = Some((client, turn));
         }
     }
 }
 
 impl Drop for Newcomer {
     fn drop(&mut self) {
-        self.room.silent().leave(self.client, self.id);
+        self.list(None);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    fn enter(silent: &mut Silent, client: IpAddr, since: Instant) -> oneshot::Receiver<()> {
-        let (sender, leave) = oneshot::channel();
-        silent.enter(client, since, sender);
-        leave
+    fn room() -> Arc<Room> {
+        Arc::new(Room::new(1))
     }
 
-    #[test]
-    fn the_oldest_goes_of_who_has_the_most_and_nobody_before_a_moment_is_over() {
-        let mut silent = Silent::default();
-        let start = Instant::now();
-        let mut here = [B, A, A, B, A].map(|client| enter(&mut silent, client, start));
-        let mut left = || -> Vec<usize> {
-            let left = here.iter_mut().enumerate();
-            left.filter_map(|(at, leave)| leave.try_recv().is_ok().then_some(at))
-                .collect()
-        };
-        let late = start + MOMENT;
-        let early = late - Duration::from_nanos(1);
-        assert_eq!(silent.crowd_out(early), late);
-        assert!(left().is_empty());
-        // Three, then two each, of which B has the oldest, then those that are left.
-        for expected in [1, 0, 2, 3, 4] {
-            assert_eq!(silent.crowd_out(late), late + MOMENT);
-            assert_eq!(left(), [expected]);
+    /// Who goes, one after another.
+    fn leave(room: &Room, newcomers: &[Newcomer]) -> Vec<usize> {
+        let mut left = Vec::new();
+        let now = Instant::now();
+        loop {
+            room.awaited().crowd_out(now);
+            let mut gone = (0..newcomers.len()).filter(|at| newcomers[*at].leave.is_cancelled());
+            match gone.find(|at| !left.contains(at)) {
+                Some(at) => left.push(at),
+                None => return left,
+            }
         }
-        assert_eq!(silent.crowd_out(late), late + MOMENT);
-        assert!(silent.clients.is_empty() && silent.ranks.is_empty());
-    }
-
-    #[test]
-    fn who_has_fewer_does_not_go_before_a_crowd_that_is_new() {
-        let mut silent = Silent::default();
-        let start = Instant::now();
-        let late = start + MOMENT;
-        let mut slow = enter(&mut silent, B, start);
-        let mut crowd = [A, A].map(|client| enter(&mut silent, client, late));
-        assert_eq!(silent.crowd_out(late), late + MOMENT);
-        assert!(slow.try_recv().is_err() && crowd[0].try_recv().is_err());
-        silent.crowd_out(late + MOMENT);
-        assert!(slow.try_recv().is_err() && crowd[0].try_recv().is_ok());
     }
 
     #[tokio::test]
-    async fn who_has_spoken_stays() {
-        let room = Arc::new(Room::new(1));
-        let (mut client, stream) = {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            (client, listener.accept().await.unwrap().0)
-        };
-        let mut newcomer = room.enter(A);
-        let silent = newcomer.until_heard(&stream, MOMENT);
-        tokio::select! {
-            biased;
-            _ = silent => panic!("nothing was said"),
-            () = std::future::ready(()) => {}
+    async fn room_grows_at_once_and_shrinks_as_it_becomes_free() {
+        let room = Room::new(2);
+        let mut held: Vec<_> = std::iter::from_fn(|| room.try_permit()).collect();
+        assert_eq!(held.len(), 2);
+        room.resize(5);
+        held.extend(std::iter::from_fn(|| room.try_permit()));
+        assert_eq!(held.len(), 5);
+        // Two are free, and go at once; two more are owed, of which one is waived.
+        held.truncate(3);
+        room.resize(1);
+        room.resize(2);
+        held.pop();
+        assert!(room.try_permit().is_none());
+        held.pop();
+        held.extend(std::iter::from_fn(|| room.try_permit()));
+        assert_eq!(held.len(), 2);
+        // Who waits gets what is left when all is paid.
+        room.resize(1);
+        let pace = Pace::default();
+        let mut waits = pin!(room.permit(&pace, || false));
+        held.pop();
+        assert!(waits.as_mut().now_or_never().is_none());
+        held.pop();
+        assert!(waits.await.is_some());
+        assert_eq!((room.permits.available_permits(), room.size().debt), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_goes_of_who_has_the_most_and_nobody_before_a_moment_is_over() {
+        let room = room();
+        let mut silent = Vec::new();
+        for client in [B, A, A, B, A] {
+            silent.push(room.enter(client));
+            tokio::time::advance(Duration::from_millis(1)).await;
         }
-        newcomer = room.enter(A);
-        tokio::io::AsyncWriteExt::write_all(&mut client, b"x")
-            .await
-            .unwrap();
+        assert!(room.awaited().crowd_out(Instant::now()) < Instant::now() + MOMENT);
+        assert!(leave(&room, &silent).is_empty());
+        tokio::time::advance(MOMENT).await;
+        // Of three, then of two each, of which B has the oldest, then those that are left.
+        assert_eq!(leave(&room, &silent), [1, 0, 2, 3, 4]);
+        drop(silent);
+        let nobody = room.awaited();
+        assert!(nobody.clients.is_empty() && nobody.ranks.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_fewer_does_not_go_before_a_crowd_that_is_new() {
+        let room = room();
+        let slow = room.enter(B);
+        tokio::time::advance(MOMENT).await;
+        let crowd = [A, A].map(|client| room.enter(client));
+        let late = Instant::now() + MOMENT;
+        assert_eq!(room.awaited().crowd_out(Instant::now()), late);
+        assert!(leave(&room, &crowd).is_empty());
+        tokio::time::advance(MOMENT).await;
+        room.awaited().crowd_out(late);
+        assert!(!slow.leave.is_cancelled() && crowd[0].leave.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_spoken_has_longer_and_may_have_to_go_then() {
+        let room = room();
+        let crowd = [A, A, A].map(|client| room.enter(client));
+        crowd[0].await_client(A);
+        tokio::time::advance(MOMENT).await;
+        assert_eq!(leave(&room, &crowd), [1, 2]);
         assert_eq!(
-            newcomer.until_heard(&stream, Duration::from_secs(10)).await,
-            Ok(())
+            room.awaited().crowd_out(Instant::now()),
+            Instant::now() + PATIENCE - MOMENT
         );
-        assert!(room.silent().ranks.is_empty());
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(
+            crowd[0].unless_crowded_out(std::future::ready(7)).await,
+            Ok(7),
+            "not yet"
+        );
+        room.awaited().crowd_out(Instant::now());
+        let never = crowd[0].unless_crowded_out(std::future::pending::<()>());
+        assert_eq!(never.await, Err(CrowdedOut));
+        // Whatever it says now.
+        crowd[0].await_client(A);
+        assert!(room.awaited().ranks.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_sealock_stays() {
+        let room = room();
+        let crowd = [A, A].map(|client| room.enter(client));
+        crowd[0].await_client(A);
+        crowd[0].work();
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(leave(&room, &crowd), [1]);
+        // It is the client's turn again, with all the time there is for that.
+        crowd[0].await_client(B);
+        let worked = &crowd[..1];
+        assert!(leave(&room, worked).is_empty());
+        assert_eq!(room.awaited().clients.keys().collect::<Vec<_>>(), [&B]);
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(leave(&room, worked), [0]);
     }
 }

@@ -119,13 +119,13 @@ mod tests {
     fn a_reload_says_how_it_went() {
         let done = Outcome::Done {
             generation: 3,
-            waiting: vec!["max_handshakes is another".to_owned()],
+            waiting: vec!["log_file is another".to_owned()],
         };
         for (outcome, status, body) in [
             (
                 done,
                 200,
-                json!({ "generation": 3, "waits_for_restart": ["max_handshakes is another"] }),
+                json!({ "generation": 3, "waits_for_restart": ["log_file is another"] }),
             ),
             (Outcome::Refused("bad".into()), 422, json!({ "error": "bad" })),
         ] {

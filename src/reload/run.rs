@@ -333,9 +333,9 @@ mod tests {
         app.shutdown(ready(())).await;
     }
 
-    fn file(route: &str, max_handshakes: usize) -> String {
+    fn file(route: &str, log: &str) -> String {
         format!(
-            "reload_interval = \"off\"\n[limits]\nmax_handshakes = {max_handshakes}\n\
+            "reload_interval = \"off\"\nlog_file = \"{log}\"\n\
              [[listener]]\nbind = \"127.0.0.1:0\"\nplaintext = \"loopback\"\n\
              [[route]]\nname = \"{route}\"\npath = \"/\"\nbackend = \"tcp://127.0.0.1:1\"\nframing = \"raw\"\n"
         )
@@ -346,15 +346,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sealock.toml");
         let write = |text: &str| std::fs::write(&path, text).unwrap();
-        write(&file("a", 10));
+        write(&file("a", "10.log"));
         beside(&path, async |service| {
             assert_eq!(service.reload.state().last, None);
-            let waits = vec!["max_handshakes is another".to_owned()];
+            let waits = vec!["log_file is another".to_owned()];
             // It waits as long as it is another than the one that is in force, not once.
             for (text, generation, waiting) in [
-                (file("b", 20), 1, waits.clone()),
-                (file("c", 20), 2, waits),
-                (file("d", 10), 3, Vec::new()),
+                (file("b", "20.log"), 1, waits.clone()),
+                (file("c", "20.log"), 2, waits),
+                (file("d", "10.log"), 3, Vec::new()),
             ] {
                 write(&text);
                 let done = Outcome::Done {
@@ -388,7 +388,7 @@ mod tests {
     async fn a_look_that_hangs_is_no_failed_reload_and_is_over_with_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sealock.toml");
-        std::fs::write(&path, file("a", 10)).unwrap();
+        std::fs::write(&path, file("a", "10.log")).unwrap();
         beside(&path, async |service| {
             let look = Look::default();
             let mut watch = Watch::default();

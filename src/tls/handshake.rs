@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::rustls;
 
 use super::connection::{PlainHttp, TlsConnection};
@@ -20,25 +20,20 @@ pub struct Failure {
     pub reason: CloseReason,
     /// What exactly went wrong.
     pub detail: String,
-    /// When that was.
-    pub at: Instant,
+    /// The connection, where it can still carry an answer: whoever has failed is to be left a moment to read that.
+    pub tcp: Option<TcpStream>,
 }
 
-/// Performs the handshake. A client that speaks plain HTTP gets a readable answer. Whoever fails is left a moment to read why; that
-/// time is not the handshake's.
+/// Performs the handshake. A client that speaks plain HTTP gets a readable answer.
 pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) -> Result<Stream, Failure> {
-    let failure = |reason, detail| Failure {
-        reason,
-        detail,
-        at: Instant::now(),
-    };
-    let (reason, detail, mut tcp) = match timeout(limit, handshake(tcp, config)).await {
+    let failure = |reason, detail, tcp| Failure { reason, detail, tcp };
+    Err(match timeout(limit, handshake(tcp, config)).await {
         Ok(Ok(connection)) => return Ok(Stream::tls(connection)),
-        Ok(Err(Broken::Refused(error))) => return Err(failure(CloseReason::TlsFailed, error.to_string())),
+        Ok(Err(Broken::Refused(error))) => failure(CloseReason::TlsFailed, error.to_string(), None),
         Ok(Err(Broken::Http(mut tcp))) => {
             // Whether it arrives is up to the client; a socket that nothing was written to has room for it.
             drop(tcp.write_all(plain_http_answer().as_bytes()).await);
-            (CloseReason::PlainHttp, String::new(), tcp)
+            failure(CloseReason::PlainHttp, String::new(), Some(tcp))
         }
         Ok(Err(Broken::Tls(error, tcp))) => {
             use std::io::ErrorKind as K;
@@ -51,13 +46,10 @@ pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>, limit: Duration) 
             } else {
                 CloseReason::TlsFailed
             };
-            (reason, words::of_peer(error).to_string(), tcp)
+            failure(reason, words::of_peer(error).to_string(), Some(tcp))
         }
-        Err(_) => return Err(failure(CloseReason::TlsTimeout, String::new())),
-    };
-    let failure = failure(reason, detail);
-    crate::io::linger(&mut tcp, crate::io::LINGER).await;
-    Err(failure)
+        Err(_) => failure(CloseReason::TlsTimeout, String::new(), None),
+    })
 }
 
 /// How a handshake can fail, with the socket where it can still carry an answer.

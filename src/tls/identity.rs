@@ -19,6 +19,7 @@ use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVer
 use rustls::sign::CertifiedKey;
 
 use super::{Certificates, ServerConfig, expiry, words};
+use crate::escape::Printable;
 use crate::files::regular;
 
 /// Certificates are renewed long before.
@@ -199,6 +200,17 @@ fn read_problem(error: &pem::Error) -> String {
     match error {
         Error::Io(error) => error.to_string(),
         Error::NoItemsFound => "there is no PEM item of the expected kind in this file".into(),
+        Error::MissingSectionEnd { end_marker } => {
+            let section = String::from_utf8_lossy(end_marker);
+            format!(
+                "not valid PEM: it ends inside the section {}",
+                Printable(&section)
+            )
+        }
+        // Not quoted: the key may stand on the same line.
+        Error::IllegalSectionStart { .. } => {
+            "not valid PEM: a line that begins with -----BEGIN does not end with -----".into()
+        }
         other => format!("not valid PEM: {other}"),
     }
 }
@@ -351,7 +363,14 @@ mod tests {
             ("", "there is no certificate in this file"),
             (&*made.key_pem, "there is no certificate in this file"),
             (nonsense, "this certificate cannot be an authority's"),
-            ("-----BEGIN CERTIFICATE-----\n", "not valid PEM"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n",
+                "not valid PEM: it ends inside the section CERTIFICATE",
+            ),
+            (
+                "-----BEGIN CERTIFICATE\n",
+                "not valid PEM: a line that begins with -----BEGIN does not end with -----",
+            ),
         ] {
             let error = load(text).unwrap_err().to_string();
             assert!(error.contains(says) && error.contains("ca.pem"), "{error}");

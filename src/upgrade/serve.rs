@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -65,6 +67,10 @@ pub trait Gate: Sync {
     fn page(&self, path: &str) -> Option<Page>;
     /// The client has got all that it gets, and no session. What follows is only for that to arrive.
     fn over(&self) {}
+    /// Returns when others wait for the client's room, and it has to go.
+    fn crowded_out(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
     /// Takes whatever must be there before the 101, for a request to this host: a place, the backend.
     fn open(
         &self,
@@ -117,8 +123,8 @@ struct Outcome<T> {
 enum End {
     /// hyper has.
     Served(hyper::Result<()>),
-    /// The client took too long.
-    Late,
+    /// The client took too long: for anybody, or while others waited.
+    Late(CloseReason),
     /// The client left while its request was answered.
     Left,
 }
@@ -217,6 +223,7 @@ where
         .max_header_size(bounds.max_head)
         .serve_connection(TokioIo::new(Lent(&stream)), service);
 
+    let mut crowded_out = pin!(gate.crowded_out().fuse());
     let result = {
         let mut timer = pin!(sleep_until(begin + bounds.request_timeout));
         let mut seen = (false, 0);
@@ -233,12 +240,15 @@ where
             }
             while timer.as_mut().poll(cx).is_ready() {
                 if !seen.0 {
-                    return Poll::Ready(End::Late);
+                    return Poll::Ready(End::Late(CloseReason::RequestTimeout));
                 }
                 if lock(&stream).has_ended() {
                     return Poll::Ready(End::Left);
                 }
                 timer.as_mut().reset(Instant::now() + wait);
+            }
+            if !seen.0 && crowded_out.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(End::Late(CloseReason::CrowdedOut));
             }
             Poll::Pending
         })
@@ -261,26 +271,26 @@ where
         // The client went away before its 101 had left.
         (_, Some(_)) | (End::Left, None) => None,
         (End::Served(Err(error)), None) => outcome.refused.or_else(|| hyper_refusal(&error)),
-        (End::Late, None) => {
+        (End::Late(reason), None) => {
             if outcome.answered == 0 {
-                let answer = written_refusal(CloseReason::RequestTimeout);
-                // Whether it arrives is up to the client.
+                let answer = written_refusal(reason);
+                // Whether it arrives is up to the client; a connection that nothing was written to has room for it.
                 drop(tokio::time::timeout(bounds.request_timeout, stream.write_all(&answer)).await);
             }
-            let late = Refused {
-                reason: CloseReason::RequestTimeout,
-                detail: String::new(),
-            };
-            Some(outcome.refused.unwrap_or(late))
+            Some(outcome.refused.unwrap_or(reason.into()))
         }
     };
     let refused = refused.unwrap_or(CloseReason::ClientLeft.into());
     let patience = match refused.reason {
         CloseReason::OutOfDescriptors => BRIEF_LINGER,
+        _ if crowded_out.is_terminated() => BRIEF_LINGER,
         _ => LINGER,
     };
     gate.over();
-    linger(&mut stream, patience).await;
+    tokio::select! {
+        () = linger(&mut stream, patience) => {}
+        () = &mut crowded_out => {}
+    }
     Err(refused)
 }
 
@@ -404,17 +414,16 @@ fn written_refusal(reason: CloseReason) -> Vec<u8> {
 
 /// hyper has answered these itself (400, 414, 431), where there was something to answer.
 fn hyper_refusal(error: &hyper::Error) -> Option<Refused> {
-    let reason = if error.is_parse_too_large() {
-        CloseReason::HeadTooLarge
+    let (reason, detail) = if error.is_parse_too_large() {
+        // hyper does not say which. So many headers have room on its stack; more would be memory for each request.
+        let detail = "the request head is longer than max_head, or has more than 100 headers";
+        (CloseReason::HeadTooLarge, detail.to_owned())
     } else if error.is_parse() {
-        CloseReason::BadRequest(BadRequest::Malformed)
+        (CloseReason::BadRequest(BadRequest::Malformed), error.to_string())
     } else {
         return None;
     };
-    Some(Refused {
-        reason,
-        detail: error.to_string(),
-    })
+    Some(Refused { reason, detail })
 }
 
 /// The method, host and path; no query, which may carry secrets.

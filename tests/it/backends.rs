@@ -1,6 +1,6 @@
 //! A route with several targets: who gets which, who waits, and what happens to those that fail.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -9,7 +9,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::support::{Backend, Client, Program, Request, Scene, TEXT, answer, nobody, read, soon, write};
+use crate::support::{
+    Backend, Client, Program, Request, Scene, TEXT, answer, connect_from, nobody, read, soon, write,
+};
 
 /// Sessions that end leave no time to a backend that does not.
 const ROUTE: &str = "framing = \"lines\"\nlinger = \"0s\"\n";
@@ -77,13 +79,6 @@ async fn the_target_with_the_fewest_sessions_is_taken() {
         assert_eq!(index, 0);
         leave(&mut scene, client).await;
     }
-}
-
-/// A connection from this address of loopback.
-async fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
-    soon("a connection", socket.connect(to)).await.unwrap()
 }
 
 #[tokio::test]

@@ -154,6 +154,29 @@ async fn each_flaw_has_its_answer() {
 }
 
 #[tokio::test]
+async fn a_request_may_have_a_hundred_headers() {
+    let mut scene = Scene::start(ROUTE).await;
+    let mut request = get();
+    while request.headers.len() < 100 {
+        request = request.add("x", "");
+    }
+    drop(request.plain(scene.program.plain).await.unwrap());
+    scene.program.record().await;
+    let refusal = request
+        .add("x", "")
+        .plain(scene.program.plain)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refusal.status, 431);
+    let detail = "the request head is longer than max_head, or has more than 100 headers";
+    scene
+        .ended("head_too_large", json!({"status": 431, "detail": detail}))
+        .await;
+    scene.done().await;
+}
+
+#[tokio::test]
 async fn odd_but_right_requests_are_accepted() {
     let mut scene = Scene::start(ROUTE).await;
     let name = "Sec-WebSocket-Protocol";

@@ -1,17 +1,20 @@
 //! How much may happen at once, and how fast: each limit says so in its own words, and what is over it costs nobody else anything.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
 use crate::admin;
 use crate::support::{
-    BINARY, Backend, CLOSE, CONTINUATION, Client, PING, PONG, Program, Request, Scene, TEXT, connect, frame,
-    read, soon, write,
+    BINARY, Backend, CLOSE, CONTINUATION, Client, PING, PONG, Program, Request, Scene, TEXT, connect,
+    connect_from, frame, read, read_to_end, soon, write,
 };
 
 /// Clients are who they say they are: a test has one address only.
@@ -384,28 +387,24 @@ async fn connections_wait_while_as_many_as_may_be_are_not_sessions_yet() {
     let scene = Scene::start_with(&top, LINES).await;
     let mut slow = connect(scene.program.plain).await;
     write(&mut slow, b"GET ").await;
-    let request = Request::get("/test");
-    let mut more = Box::pin(request.plain(scene.program.plain));
-    // It waits, and the listener has stopped to accept because of that.
+    let (request, address) = (Request::get("/test"), scene.program.plain);
+    let more = tokio::spawn(async move { request.plain(address).await });
+    // The listener has stopped to accept because of that.
     let waits = "sealock_accept_waits_total{limit=\"max_handshakes\"} ";
     let stopped = async {
         loop {
-            let metrics = admin::ask(&scene.program, "GET /metrics", "Host: localhost\r\n")
-                .await
-                .body;
-            if metrics.lines().find_map(|line| line.strip_prefix(waits)).unwrap() != "0" {
+            let metrics = admin::ask(&scene.program, "GET /metrics", "Host: localhost\r\n").await;
+            let count = metrics.body.lines().find_map(|line| line.strip_prefix(waits));
+            if count.unwrap() != "0" {
                 return;
             }
         }
     };
-    tokio::select! {
-        early = &mut more => panic!("it was let in: {}", early.is_ok()),
-        () = soon("a listener that waits", stopped) => {}
-    }
+    soon("a listener that waits", stopped).await;
     // The other listener goes on.
     drop(Client::tls(scene.program.tls, "/test").await);
     drop(slow);
-    let session = soon("its turn", more).await.unwrap();
+    let session = soon("its turn", more).await.unwrap().unwrap();
     drop(session);
 }
 
@@ -415,7 +414,7 @@ async fn who_is_silent_does_not_keep_others_away() {
     // The deadlines of those who are silent are longer than this test may take.
     let top = "listener.request_timeout = \"1m\"\nlistener.handshake_timeout = \"1m\"\n[limits]\nmax_handshakes = 8";
     let mut scene = Scene::start_with(top, LINES).await;
-    let mut slow = connect(scene.program.plain).await;
+    let mut slow = connect_from(2, scene.program.plain).await;
     write(&mut slow, b"GET ").await;
     let mut silent = Vec::new();
     for at in 0..CROWD {
@@ -431,7 +430,7 @@ async fn who_is_silent_does_not_keep_others_away() {
         (&record["state"], &record["level"]),
         (&json!("PT"), &json!("DEBUG"))
     );
-    // The oldest went, and saw its end; who has said something is still waited for.
+    // The oldest went, and saw its end; who is alone at its address is still waited for.
     assert_eq!(soon("an end", silent[0].read(&mut [0])).await.unwrap(), 0);
     write(&mut slow, b"/test HTTP/1.1\r\n\r\n").await;
     let mut answer = [0; 12];
@@ -440,6 +439,78 @@ async fn who_is_silent_does_not_keep_others_away() {
     // Nobody waits any more, and who has come last may go on being silent.
     let last = silent.last_mut().unwrap();
     write(last, b"hello").await;
+}
+
+/// Nothing but the need of others ends a connection within the time of a test.
+const HOURS: &str =
+    "listener.request_timeout = \"1h\"\nlistener.handshake_timeout = \"1h\"\n[limits]\nmax_handshakes = 8";
+
+/// Connections of one address that say this and no more, and come again as soon as they have to go.
+async fn besiege(address: SocketAddr, word: &[u8]) -> JoinSet<Infallible> {
+    let mut siege = JoinSet::new();
+    for _ in 0..20 {
+        let word = word.to_vec();
+        // Before the others are in the queue.
+        let mut stream = connect_from(2, address).await;
+        siege.spawn(async move {
+            loop {
+                // It may have had to go already.
+                let _said = stream.write_all(&word).await;
+                let _answer = read_to_end(&mut stream).await;
+                stream = connect_from(2, address).await;
+            }
+        });
+    }
+    siege
+}
+
+#[tokio::test]
+async fn who_says_next_to_nothing_does_not_keep_others_away() {
+    let route = format!("{LINES}\nmax_sessions = 1\non_dial_failure = \"close\"\nclose_timeout = \"1h\"");
+    let whole = Request::get("/test").bytes();
+    // A part of a record of TLS; of a request; and no answer to a Close frame.
+    for (at, word, cause, status) in [
+        (1, &b"\x16"[..], "crowded_out", json!(null)),
+        (0, b"G", "crowded_out", json!(503)),
+        (0, &whole, "too_many_on_route", json!(null)),
+    ] {
+        let mut scene = Scene::start_with(HOURS, &route).await;
+        let _only = scene.open().await;
+        let address = [scene.program.plain, scene.program.tls][at];
+        let siege = besiege(address, word).await;
+        let plain = Client::plain(scene.program.plain, "/neighbour");
+        let tls = Client::tls(scene.program.tls, "/neighbour");
+        drop(soon("their turn", async { tokio::join!(plain, tls) }).await);
+        let record = scene.program.ended(cause).await;
+        assert_eq!(record["status"], status, "{record}");
+        drop(siege);
+    }
+}
+
+#[tokio::test]
+async fn who_has_to_go_in_the_middle_of_a_request_is_told() {
+    let scene = Scene::start_with(&HOURS.replace('8', "2"), LINES).await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect_from(2, scene.program.plain).await;
+        write(&mut stream, b"GET /test HTTP/1.1\r\n").await;
+        slow.push(stream);
+    }
+    let _session = scene.open().await;
+    let [one, other] = &mut slow[..] else {
+        unreachable!()
+    };
+    // Which of them was heard first is up to the system.
+    let told = tokio::select! {
+        told = read_to_end(one) => told,
+        told = read_to_end(other) => told,
+    };
+    let told = String::from_utf8(told.unwrap()).unwrap();
+    assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
+    assert!(
+        told.ends_with("\r\n\r\ntoo slow while others waited, try again\n"),
+        "{told}"
+    );
 }
 
 /// The last descriptors, which sealock keeps for other things than sessions.

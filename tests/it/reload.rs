@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio_rustls::TlsAcceptor;
 
 use crate::admin;
-use crate::support::{Backend, Client, Program, Request, TEXT, certificate, missing, sealock, soon};
+use crate::support::{Backend, Client, Program, Request, TEXT, certificate, connect, missing, sealock, soon};
 
 /// A file with a listener in the clear and one with TLS, whose certificate lies beside it.
 fn file(top: &str, routes: &str) -> String {
@@ -661,6 +661,31 @@ async fn the_log_level_of_the_file_is_followed_unless_the_command_line_has_one()
 }
 
 #[tokio::test]
+async fn there_is_more_room_with_the_next_configuration() {
+    const MORE: usize = 40;
+    let echo = Backend::echo().await;
+    let text = |room: usize| {
+        let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n[limits]\nmax_handshakes = {room}\n");
+        let patient = "plaintext = \"loopback\"\nrequest_timeout = \"1h\"";
+        file(&top, &route("echo", echo, "")).replace("plaintext = \"loopback\"", patient)
+    };
+    let program = Program::start_in(folder(&text(2)), &[]).await;
+    std::fs::write(program.path("sealock.toml"), text(MORE + 2)).unwrap();
+    let told = admin::json(&program, "POST /-/reload", 200).await;
+    assert_eq!(told, json!({ "generation": 1, "waits_for_restart": [] }));
+    let mut opening = Vec::new();
+    for _ in 0..MORE {
+        opening.push(connect(program.plain).await);
+    }
+    let all = format!("sealock_connections_opening {MORE}.0\n");
+    let all_are_in = async {
+        let ask = || admin::ask(&program, "GET /metrics", "Host: localhost\r\n");
+        while !ask().await.body.contains(&all) {}
+    };
+    soon("all of them", all_are_in).await;
+}
+
+#[tokio::test]
 async fn who_asks_over_the_admin_listener_is_told_how_it_went() {
     let echo = Backend::echo().await;
     let top = format!("{QUIET}\n[admin]\nbind = \"127.0.0.1:0\"\n");
@@ -669,11 +694,11 @@ async fn who_asks_over_the_admin_listener_is_told_how_it_went() {
     let path = program.path("sealock.toml");
     admin::json(&program, "POST /-/drain?route=a", 202).await;
 
-    std::fs::write(&path, file(&format!("{top}[limits]\nmax_handshakes = 7"), &both)).unwrap();
+    std::fs::write(&path, file(&format!("log_file = \"log\"\n{top}"), &both)).unwrap();
     let told = admin::json(&program, "POST /-/reload", 200).await;
     assert_eq!(
         told,
-        json!({ "generation": 1, "waits_for_restart": ["max_handshakes is another"] })
+        json!({ "generation": 1, "waits_for_restart": ["log_file is another"] })
     );
     // What was drained stays so.
     assert_eq!(status(program.plain, Request::get("/a")).await, 503);

@@ -18,7 +18,9 @@ pub use client::{
     BINARY, CLOSE, CONTINUATION, Client, Frame, PING, PONG, Refusal, Request, Stream, TEXT, answer, frame,
 };
 pub use gate::Gate;
-pub use program::{Output, Program, certificate, connect, sealock, tls_connect, tls_connect_over};
+pub use program::{
+    Output, Program, certificate, connect, connect_from, sealock, tls_connect, tls_connect_over,
+};
 pub use scene::Scene;
 pub use service::{Service, free_address, missing, nobody, nobody_at, program, pypi, script};
 pub use terminal::Terminal;

@@ -1,14 +1,14 @@
 //! The program under test, as a process of its own.
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::LazyLock;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -335,6 +335,13 @@ pub async fn connect(address: SocketAddr) -> TcpStream {
     let tcp = soon("a connection", TcpStream::connect(address)).await.unwrap();
     tcp.set_nodelay(true).unwrap();
     tcp
+}
+
+/// A connection from this address of loopback.
+pub async fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+    soon("a connection", socket.connect(to)).await.unwrap()
 }
 
 /// A TLS connection that trusts the run's CA.

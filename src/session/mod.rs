@@ -4,11 +4,12 @@
 //! TCP -> PROXY header -> TLS -> HTTP request -> route -> a place -> dial -> 101 -> bridge -> record
 //! ```
 
+mod visit;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -18,22 +19,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{self, CrowdedOut, Pace, Proxied, ProxyError, Room};
+use crate::accept::{Pace, Room};
 use crate::addr::Ends;
-use crate::backend::{Caller, Opened as Dialled, Reached, Target};
+use crate::backend::{Opened as Dialled, Reached, Target};
 use crate::bridge::{self, Live, Stop};
 use crate::close::CloseReason;
-use crate::config::Route;
 use crate::drain::Switch;
-use crate::generation::{Destination, Generation, Port};
-use crate::io::BRIEF_LINGER;
+use crate::generation::{Destination, Generation};
 use crate::limits;
-use crate::quota::{Claim, Most, Place, Quota};
+use crate::quota::{Place, Quota};
 use crate::reload::Reloader;
 use crate::sessions::{Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, counts, log_refusal, log_session};
 use crate::tls;
-use crate::upgrade::{self, ForwardedHeader, Gate, OnDialFailure, Page, Policy, Upgraded};
+use crate::upgrade::{self, Page, Upgraded};
+use visit::{Opened, Visit, Way, lock};
 
 /// What all connections share.
 pub struct Service {
@@ -61,20 +61,6 @@ pub struct Service {
     pub pages: fn(&str) -> Option<Page>,
     /// No sessions are begun, though connections are accepted: [`Service::drain`].
     pub draining: Switch,
-}
-
-/// What the gate gives to a connection that is upgraded.
-struct Opened {
-    destination: Arc<Destination>,
-    way: Way,
-}
-
-/// How an upgraded connection goes on.
-enum Way {
-    /// As a session.
-    Backend { backend: Dialled, place: Place },
-    /// To be told over the open WebSocket why there is none (`on_dial_failure = "close"`).
-    Refuse { reason: CloseReason, detail: String },
 }
 
 /// A connection that is a session from here on.
@@ -106,6 +92,7 @@ pub fn start(
         };
         // A connection that is gone already goes no further than its first read.
         let ends = Ends::new(peer, tcp.local_addr().unwrap_or(peer));
+        let client = generation.config.limits.client_prefix.of(ends.source.ip());
         let visit = Visit {
             service: &service,
             generation: &generation,
@@ -114,6 +101,7 @@ pub fn start(
             id,
             ends: Mutex::new(ends),
             handshake: Mutex::new(handshake),
+            newcomer: service.room.enter(client),
             route: OnceLock::new(),
             told: AtomicBool::new(true),
             detail: OnceLock::new(),
@@ -151,14 +139,11 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
             None => tls::Stream::plain(tcp),
             Some(config) => {
                 let limit = port.handshake_timeout.saturating_sub(begin.elapsed());
-                let accepted = tls::accept(tcp, Arc::clone(config), limit).await;
-                let stream = accepted.map_err(|failure| {
-                    visit.over.get_or_init(|| failure.at);
-                    upgrade::Refused {
-                        reason: failure.reason,
-                        detail: failure.detail,
-                    }
-                })?;
+                let accepted = tls::accept(tcp, Arc::clone(config), limit);
+                let stream = match visit.unless_crowded_out(accepted).await? {
+                    Ok(stream) => stream,
+                    Err(failure) => return Err(visit.part(failure).await),
+                };
                 counts::tls_handshakes().observe(begin.elapsed());
                 begin = Instant::now();
                 stream
@@ -188,14 +173,10 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
                 let route = &destination.route;
                 let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
                 let live = Arc::new(Live::default());
-                let mut telling = pin!(bridge::refuse(stream, early, reason, settings, Arc::clone(&live)));
-                let stop = &visit.service.stop;
-                let ended = match stop.run_until_cancelled(&mut telling).await {
-                    Some(ended) => ended,
-                    None => {
-                        live.cut(Stop::Shutdown);
-                        telling.await
-                    }
+                let refused = bridge::refuse(stream, early, reason, settings, Arc::clone(&live));
+                let ended = tokio::select! {
+                    ended = refused => ended,
+                    never = visit.cut_in_time(&live) => match never {},
                 };
                 let counters = &ended.counters;
                 visit.service.sessions.add(visit.id, &route.name, counters);
@@ -305,198 +286,6 @@ fn shown<'a>(reached: &'a Option<SocketAddr>, target: &'a Target) -> &'a dyn Dis
     match reached {
         Some(address) => address,
         None => target,
-    }
-}
-
-/// One connection's view of the service, and what it learns on the way.
-struct Visit<'a> {
-    service: &'a Service,
-    generation: &'a Generation,
-    listener: usize,
-    port: &'a Port,
-    id: u64,
-    ends: Mutex<Ends>,
-    handshake: Mutex<Option<OwnedSemaphorePermit>>,
-    route: OnceLock<Arc<Route>>,
-    /// The client could be told why it was refused.
-    told: AtomicBool,
-    detail: OnceLock<String>,
-    /// When it was refused: how long the answer is left to arrive says nothing of that.
-    over: OnceLock<Instant>,
-    /// What a client was waiting for that leaves, in words.
-    doing: Mutex<&'static str>,
-}
-
-impl Gate for Visit<'_> {
-    type Route = Arc<Destination>;
-    type Opened = Opened;
-
-    fn forwarded_header(&self) -> Option<ForwardedHeader> {
-        let forwarding = self.port.forwarding.as_ref();
-        let believed = forwarding.filter(|forwarding| forwarding.from.contains(self.ends().source.ip()));
-        believed.map(|forwarding| forwarding.header)
-    }
-
-    fn forwarded(&self, lines: &[&[u8]]) {
-        if let Some(forwarding) = &self.port.forwarding {
-            let mut ends = self.ends();
-            // Of this request: those before may have come from others, by the same proxy.
-            ends.client = forwarding.client(ends.source, lines.iter().copied());
-        }
-    }
-
-    fn find(&self, host: &str, path: &str) -> Option<Arc<Destination>> {
-        let found = self.generation.routes.find(host, path)?;
-        self.route.get_or_init(|| Arc::clone(&found.route));
-        Some(Arc::clone(found))
-    }
-
-    fn policy<'a>(&self, destination: &'a Arc<Destination>) -> &'a Policy {
-        &destination.route.policy
-    }
-
-    fn page(&self, path: &str) -> Option<Page> {
-        (self.service.pages)(path)
-    }
-
-    fn over(&self) {
-        self.over.get_or_init(Instant::now);
-    }
-
-    async fn open(&self, destination: Arc<Destination>, host: &str) -> Result<Opened, CloseReason> {
-        let (reason, detail) = match self.reach(&destination, host).await {
-            Ok((backend, place)) => {
-                return Ok(Opened {
-                    destination,
-                    way: Way::Backend { backend, place },
-                });
-            }
-            Err(failure) => failure,
-        };
-        match destination.route.policy.on_dial_failure {
-            OnDialFailure::Close => Ok(Opened {
-                destination,
-                way: Way::Refuse { reason, detail },
-            }),
-            OnDialFailure::Status => {
-                // The first failure of a connection is the one that is told.
-                self.detail.get_or_init(|| detail);
-                Err(reason)
-            }
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Visit<'_> {
-    fn ends(&self) -> MutexGuard<'_, Ends> {
-        lock(&self.ends)
-    }
-
-    fn client(&self) -> SocketAddr {
-        self.ends().client
-    }
-
-    /// Gives the handshake's permit back: who waits in the queue of a backend is bounded by that queue, and has its place as a session
-    /// already. With the permit, those who wait for one service would keep out those who come for another.
-    fn give_way(&self) {
-        drop(lock(&self.handshake).take());
-    }
-
-    fn has_proxy(&self) -> bool {
-        self.port.proxies.contains(self.ends().source.ip())
-    }
-
-    /// Refuses a connection that has one of the last descriptors, where so many are left behind it: the fewer, the shorter it keeps
-    /// that. Before TLS there are no words for it.
-    async fn turn_away(&self, mut tcp: TcpStream, left: u32) -> upgrade::Refused {
-        let reason = CloseReason::OutOfDescriptors;
-        match self.port.tls {
-            None => upgrade::turn_away(&mut tcp, reason, BRIEF_LINGER * (left + 1) / limits::KEPT).await,
-            Some(_) => self.told.store(false, Ordering::Relaxed),
-        }
-        reason.into()
-    }
-
-    /// Waits for the first byte, for as long as the stage may that reads it. Until then others may take this one's place.
-    async fn hear(&self, tcp: &TcpStream) -> Result<(), upgrade::Refused> {
-        let port = self.port;
-        let limit = match &port.tls {
-            _ if self.has_proxy() => port.proxy_timeout,
-            Some(_) => port.handshake_timeout,
-            None => port.bounds.request_timeout,
-        };
-        let client = self.generation.config.limits.client_prefix;
-        let newcomer = self.service.room.enter(client.of(self.ends().source.ip()));
-        let heard = newcomer.until_heard(tcp, limit).await;
-        heard.map_err(|CrowdedOut| CloseReason::CrowdedOut.into())
-    }
-
-    /// Learns from a trusted proxy whom it speaks for.
-    async fn read_proxy(&self, tcp: &mut TcpStream, begin: Instant) -> Result<(), upgrade::Refused> {
-        match accept::read_proxy(tcp, begin, self.port.proxy_timeout).await {
-            Ok(Some(Proxied { client, destination })) => *self.ends() = Ends::new(client, destination),
-            Ok(None) => {}
-            Err(error) => {
-                let reason = match error {
-                    ProxyError::Left | ProxyError::Lost(_) => CloseReason::ClientLeft,
-                    ProxyError::Late(_) => CloseReason::ProxyTimeout,
-                    ProxyError::Bad(_) => CloseReason::ProxyHeader,
-                };
-                return Err(upgrade::Refused {
-                    reason,
-                    detail: error.to_string(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// A place and the backend, or why not, with what is only for the log.
-    async fn reach(
-        &self,
-        destination: &Destination,
-        host: &str,
-    ) -> Result<(Dialled, Place), (CloseReason, String)> {
-        if self.service.is_draining(destination) {
-            return Err((CloseReason::Drain, String::new()));
-        }
-        let ends = *self.ends();
-        let limits = &self.generation.config.limits;
-        let most = Most {
-            all: limits.max_sessions,
-            listener: self.port.max_sessions,
-            route: destination.route.max_sessions,
-            client: limits.max_sessions_per_client,
-            prefix: limits.client_prefix,
-        };
-        let claim = Claim {
-            listener: self.listener,
-            route: Arc::clone(&destination.route),
-            client: ends.client.ip(),
-        };
-        let place = self.service.quota.reserve(claim, &most);
-        let place = place.map_err(|reason| (reason, String::new()))?;
-        let caller = Caller {
-            client: ends.client,
-            destination: ends.destination,
-            host,
-            id: self.id,
-        };
-        let begin = Instant::now();
-        *lock(&self.doing) = "while its backend was dialled";
-        let waits = || {
-            self.give_way();
-            *lock(&self.doing) = "after it had begun to wait for a place at its backend";
-        };
-        let opened = destination.pool.open(caller, waits).await;
-        let backend = opened.map_err(|refused| (refused.reason(), refused.to_string()))?;
-        let times = counts::route(&destination.route.name);
-        times.dial.observe(begin.elapsed());
-        Ok((backend, place))
     }
 }
 
