@@ -1,6 +1,5 @@
 //! What one reading of the configuration gives, replaced as a whole: routes with their backends, certificates, limits.
 
-use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -20,8 +19,6 @@ use crate::drain::Switch;
 use crate::io::Connection;
 use crate::route::RouteTable;
 use crate::session::Service;
-use crate::sessions::{Done, REMOVED};
-use crate::telemetry::counts;
 use crate::tls::{
     self, Certificates, ClientCa, Connector, Identity, IdentityError, ServerConfig, SystemRoots,
 };
@@ -144,18 +141,6 @@ impl Next {
         generation.begin_checks();
         service.totals();
         self.waiting
-    }
-}
-
-impl Service {
-    /// What the sessions of each route have done. Routes that are neither in the configuration any more nor have sessions are one,
-    /// [`REMOVED`]: a name that comes and goes with reloads must not stay for the life of the process.
-    pub fn totals(&self) -> HashMap<String, (usize, Done)> {
-        let generation = self.current.load();
-        let configured = |name: &str| generation.destination(name).is_some();
-        self.sessions.fold(configured);
-        counts::fold_routes(|name| configured(name) || self.sessions.any_on(name), REMOVED);
-        self.sessions.totals()
     }
 }
 

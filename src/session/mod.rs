@@ -6,6 +6,7 @@
 
 mod visit;
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +30,7 @@ use crate::generation::{Destination, Generation};
 use crate::limits;
 use crate::quota::{Place, Quota};
 use crate::reload::Reloader;
-use crate::sessions::{Session, Sessions};
+use crate::sessions::{Done, REMOVED, Session, Sessions};
 use crate::telemetry::{self, Refusal, SessionEnd, counts, log_refusal, log_session};
 use crate::tls;
 use crate::upgrade::{self, Page, Upgraded};
@@ -61,6 +62,18 @@ pub struct Service {
     pub pages: fn(&str) -> Option<Page>,
     /// No sessions are begun, though connections are accepted: [`Service::drain`].
     pub draining: Switch,
+}
+
+impl Service {
+    /// What the sessions of each route have done. Routes that are neither in the configuration any more nor have sessions are one,
+    /// [`REMOVED`]: a name that comes and goes with reloads must not stay for the life of the process.
+    pub fn totals(&self) -> HashMap<String, (usize, Done)> {
+        let generation = self.current.load();
+        let configured = |name: &str| generation.destination(name).is_some();
+        self.sessions.fold(configured);
+        counts::fold_routes(|name| configured(name) || self.sessions.any_on(name), REMOVED);
+        self.sessions.totals()
+    }
 }
 
 /// A connection that is a session from here on.
