@@ -358,6 +358,7 @@ fn check(setup: &Setup, seen: &Seen) {
         code,
         counters,
         held_max: _,
+        detail: _,
     } = seen.ended.clone();
     assert_ne!(reason, CloseReason::Internal);
 
