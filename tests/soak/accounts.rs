@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use serde_json::Value;
 
 use crate::stage::counted_as;
-use crate::wire::Told;
+use crate::wire::{PATIENCE, Told};
 use crate::words::Framing;
 
 /// More complaints than these say nothing new.
@@ -145,6 +145,29 @@ impl Books {
                 "{client} connects, and its last connection is not closed in the books"
             ));
         }
+    }
+
+    /// Waits until the record of a client is in the log: whoever holds still until then gives sealock all the time it takes to
+    /// lose its patience. Not for ever, should it have too much.
+    pub async fn recorded(&self, client: SocketAddr) {
+        let start = Instant::now();
+        let open = |ledger: &Ledger| {
+            ledger
+                .open
+                .get(&client)
+                .is_some_and(|entry| entry.record.is_none())
+        };
+        while open(&self.ledger()) && start.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Nothing has happened since then that may concern anybody.
+    pub fn calm_since(&self, begin: Instant) -> bool {
+        self.ledger()
+            .weather
+            .as_ref()
+            .is_none_or(|weather| !weather.bad && weather.until <= begin)
     }
 
     /// A client has ended.

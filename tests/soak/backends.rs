@@ -40,9 +40,6 @@ pub enum Does {
 /// What a check says, and wants to hear.
 pub const CHECK: &str = "are you well?";
 
-/// Longer than sealock lets anybody wait.
-const HOLD: Duration = Duration::from_secs(4);
-
 impl Service {
     /// Serves as long as the soak runs; the address.
     pub async fn start(self, books: &Arc<Books>) -> SocketAddr {
@@ -101,7 +98,7 @@ impl Service {
         let mut view = BackendView::default();
         // How it ended stands in the view.
         let result = match self.does {
-            Does::Wrong => self.wrong(stream, &mut view).await,
+            Does::Wrong => self.wrong(stream, client, books, &mut view).await,
             Does::HangUp => Ok(()),
             Does::Feed => self.feed(stream, client, books, &mut view).await,
             Does::Echo | Does::Accents => self.echo(stream, client, books, &mut view).await,
@@ -246,7 +243,13 @@ impl Service {
     }
 
     /// Does what the first record says.
-    async fn wrong(self, stream: TcpStream, view: &mut BackendView) -> io::Result<()> {
+    async fn wrong(
+        self,
+        stream: TcpStream,
+        client: SocketAddr,
+        books: &Books,
+        view: &mut BackendView,
+    ) -> io::Result<()> {
         let mut buffer = BytesMut::new();
         let (mut reader, mut writer) = stream.into_split();
         let order = loop {
@@ -290,7 +293,7 @@ impl Service {
                 while writer.write_all(&record).await.is_ok() {}
                 return Ok(());
             }
-            b"deaf" => sleep(HOLD).await,
+            b"deaf" => books.recorded(client).await,
             b"echo" => return self.reply(reader, writer, buffer, view).await,
             // Listens.
             _ => {}

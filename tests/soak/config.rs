@@ -19,10 +19,11 @@ pub const SERVICES: [Service; 6] = [
 ];
 
 /// Those that do wrong, by the framings of their routes.
-const WRONG: [Service; 3] = [
+const WRONG: [Service; 4] = [
     service("wrong-lines", Framing::Lines, Does::Wrong),
     service("wrong-u32", Framing::U32, Does::Wrong),
     service("wrong-netstring", Framing::Netstring, Does::Wrong),
+    service("slow-netstring", Framing::Netstring, Does::Wrong),
 ];
 
 /// What the admin listener is shown.
@@ -35,6 +36,8 @@ const fn service(name: &'static str, framing: Framing, does: Does) -> Service {
 /// Starts the backends; the routes to them.
 pub async fn routes(books: &Arc<Books>) -> String {
     let mut text = String::new();
+    // Where no deadline is what is tried, none may pass, however slow the machine is.
+    let patient = "record_timeout = \"60s\"\nclose_timeout = \"30s\"\nlinger = \"30s\"";
     for service in SERVICES {
         let (mut targets, own) = (
             vec![service.start(books).await],
@@ -48,10 +51,11 @@ pub async fn routes(books: &Arc<Books>) -> String {
         if service.name == "u32" {
             targets.push(service.start(books).await);
             backend += &format!(
-                ", balance = \"least-sessions\", health = {{ interval = \"300ms\", send = {CHECK:?}, expect = {CHECK:?} }}"
+                ", balance = \"least-sessions\", health = {{ interval = \"300ms\", timeout = \"30s\", send = {CHECK:?}, expect = {CHECK:?} }}"
             );
         }
-        text += &route(service.name, service.framing.preset(), &targets, &backend, own);
+        let own = format!("{patient}\n{own}");
+        text += &route(service.name, service.framing.preset(), &targets, &backend, &own);
     }
     let hasty = "record_timeout = \"2s\"\nwrite_timeout = \"1s\"\nclose_timeout = \"500ms\"\nlinger = \"500ms\"\n\
                  max_message = \"64 KiB\"";
@@ -64,7 +68,10 @@ pub async fn routes(books: &Arc<Books>) -> String {
             service.framing.preset(),
             &[address],
             "proxy_protocol = \"v1\"",
-            &format!("{hasty}\nping_interval = \"off\""),
+            &match service.name {
+                "slow-netstring" => patient.to_owned(),
+                _ => format!("{hasty}\nping_interval = \"off\""),
+            },
         );
     }
     let wrong = wrong[0];
@@ -138,13 +145,15 @@ pub fn text(dir: &Path, routes: &str, other: bool) -> String {
     let plain = "plaintext = \"loopback\"\n";
     let tls = "cert_file = \"certs/tls.crt\"\nkey_file = \"certs/tls.key\"\n";
     let further = "[[listener.certificate]]\ncert_file = \"chat/tls.crt\"\nkey_file = \"chat/tls.key\"\n";
-    let impatient = "handshake_timeout = \"2s\"\n";
-    let hasty = "request_timeout = \"2s\"\nmax_head = \"8 KiB\"\n";
+    let patient = "request_timeout = \"60s\"\nmax_head = \"8 KiB\"\n";
+    let hasty = "request_timeout = \"2s\"\n";
+    let (patient_tls, hasty_tls) = ("handshake_timeout = \"60s\"\n", "handshake_timeout = \"2s\"\n");
     format!(
         "drain_window = \"1s\"\nshutdown_timeout = \"8s\"\nreload_interval = \"500ms\"\nlog_file = {log:?}\n\
          log_level = \"{level},sealock::session=debug\"\n\n\
          [limits]\nmax_sessions = {most}\nmax_sessions_per_client = 8\n\n\
          [admin]\nbind = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n\n\
-         {listener}{plain}\n{listener}{tls}{further}\n{listener}{plain}{hasty}\n{listener}{tls}{impatient}{hasty}{further}\n{routes}"
+         {listener}{plain}{patient}\n{listener}{tls}{patient_tls}{patient}{further}\n\
+         {listener}{plain}{hasty}\n{listener}{tls}{patient_tls}{hasty}{further}\n{listener}{tls}{hasty_tls}{further}\n{routes}"
     )
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +48,7 @@ pub async fn run(stage: &Arc<Stage>, sessions: usize, seed: u64, stop: &Cancella
             drop(tokio::time::timeout(wait, stop.cancelled()).await);
             while !stop.is_cancelled() {
                 let service = SERVICES[slot % SERVICES.len()];
-                let turned_away = one(&stage, service, random.u8(..), &stop, false).await;
+                let turned_away = one(&stage, service, random.u8(..), &stop, None).await;
                 let wait = if turned_away {
                     random.u64(200..600)
                 } else {
@@ -62,21 +63,38 @@ pub async fn run(stage: &Arc<Stage>, sessions: usize, seed: u64, stop: &Cancella
     }
 }
 
-/// Opens so many sessions, which stay until sealock ends them.
-pub fn to_the_end(stage: &Arc<Stage>, sessions: usize) -> JoinSet<()> {
+/// Held by a session until it has begun, or come to nothing.
+type Beginning = mpsc::Sender<()>;
+
+/// Opens so many sessions; some of each kind stay until sealock ends them. The receiver comes to its end when all have begun.
+pub fn to_the_end(stage: &Arc<Stage>, sessions: usize) -> (JoinSet<()>, mpsc::Receiver<()>) {
     let mut open = JoinSet::new();
+    let (beginning, begun) = mpsc::channel(1);
     for at in 0..sessions {
-        let stage = Arc::clone(stage);
+        let (stage, beginning) = (Arc::clone(stage), beginning.clone());
         open.spawn(async move {
             let service = SERVICES[at % SERVICES.len()];
-            one(&stage, service, at as u8, &CancellationToken::new(), true).await;
+            one(
+                &stage,
+                service,
+                at as u8,
+                &CancellationToken::new(),
+                Some(beginning),
+            )
+            .await;
         });
     }
-    open
+    (open, begun)
 }
 
 /// One session, or an attempt; true where it was turned away.
-async fn one(stage: &Stage, service: Service, variety: u8, stop: &CancellationToken, last: bool) -> bool {
+async fn one(
+    stage: &Stage,
+    service: Service,
+    variety: u8,
+    stop: &CancellationToken,
+    last: Option<Beginning>,
+) -> bool {
     let (port, security) = match variety % 4 {
         0 | 1 => (stage.ports.plain, &Security::Plain),
         2 => (stage.ports.tls, &stage.security),
@@ -97,7 +115,7 @@ async fn one(stage: &Stage, service: Service, variety: u8, stop: &CancellationTo
         framing: Some(service.framing),
         opened,
         expected: match service.name {
-            _ if last => LAST,
+            _ if last.is_some() => LAST,
             "aging-feed" => AGING,
             _ => NORMAL,
         },
@@ -123,7 +141,7 @@ async fn talk(
     view: &mut ClientView,
     stop: &CancellationToken,
     books: &Books,
-    last: bool,
+    last: Option<Beginning>,
 ) -> io::Result<()> {
     let mut connection = Connection::secure(stream, security).await?;
     let (status, _) = connection
@@ -135,7 +153,7 @@ async fn talk(
     }
     let key = key(connection.address);
     let mut plan = Plan::of(key);
-    if last {
+    if last.map(drop).is_some() {
         // Something is always under way.
         (plan.up, plan.pause) = (u32::MAX, Duration::from_millis(20));
     }

@@ -1,7 +1,5 @@
 //! The misdeeds of single clients and backends, as a table.
 
-use std::time::Duration;
-
 use super::{Case, Door, End, Manner, Opening, Step};
 use crate::support::{BINARY, CLOSE, CONTINUATION, Request, TEXT, frame};
 use crate::wire::Told;
@@ -211,8 +209,7 @@ fn requests() -> Vec<Case> {
 
 /// Clients that do wrong in their sessions.
 fn clients() -> Vec<Case> {
-    let lines = "/wrong-lines";
-    let u32 = "/wrong-u32";
+    let (lines, u32, slow) = ("/wrong-lines", "/wrong-u32", "/slow-netstring");
     let protocol: &[End] = &[("protocol_error", Told::Close(1002))];
     let stalled: &[End] = &[("client_stalled", Told::Close(1008))];
     let gone: &[End] = &[("client_gone", NOTHING)];
@@ -226,7 +223,7 @@ fn clients() -> Vec<Case> {
     vec![
         session(
             "a frame that drips",
-            lines,
+            slow,
             vec![Step::Drip(b"a message that comes slowly".to_vec()), Step::Close],
             closed,
         ),
@@ -328,7 +325,7 @@ fn clients() -> Vec<Case> {
         ),
         session(
             "a client that vanishes",
-            lines,
+            slow,
             vec![listen(), Step::Bytes(whole[..9].to_vec()), Step::Vanish],
             gone,
         ),
@@ -342,7 +339,7 @@ fn clients() -> Vec<Case> {
         session(
             "a client that is silent",
             "/silent",
-            vec![listen(), Step::Rest(Duration::from_millis(1200))],
+            vec![listen(), Step::Rest],
             &[("pong_timeout", Told::Close(1008))],
         ),
         session(
@@ -354,7 +351,7 @@ fn clients() -> Vec<Case> {
         session(
             "a client that does not read",
             u32,
-            vec![Step::Order("flood"), Step::Rest(Duration::from_millis(3000))],
+            vec![Step::Order("flood"), Step::Rest],
             &[("client_not_reading", NOTHING)],
         ),
         session(
@@ -366,17 +363,18 @@ fn clients() -> Vec<Case> {
         session(
             "a client that is too fast",
             "/rated",
-            (0..30).map(|_| text(b"quick")).collect(),
+            vec![Step::Burst(30)],
             &[("too_fast", Told::Close(1008))],
         ),
         session(
             "a client that has to wait",
             "/delayed",
-            [Step::Order("echo")]
-                .into_iter()
-                .chain((0..120).map(|_| text(b"quick")))
-                .chain([Step::Hear(120), Step::Close])
-                .collect(),
+            vec![
+                Step::Order("echo"),
+                Step::Burst(120),
+                Step::Hear(120),
+                Step::Close,
+            ],
             closed,
         ),
     ]
@@ -393,7 +391,7 @@ fn backends() -> Vec<Case> {
     vec![
         session(
             "a record that drips",
-            netstring,
+            "/slow-netstring",
             vec![Step::Order("drip"), Step::Hear(1), Step::Close],
             &[("client_closed", Told::Close(1000))],
         ),
