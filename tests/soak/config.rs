@@ -146,6 +146,7 @@ pub fn text(dir: &Path, routes: &str, other: bool) -> String {
     let tls = "cert_file = \"certs/tls.crt\"\nkey_file = \"certs/tls.key\"\n";
     let further = "[[listener.certificate]]\ncert_file = \"chat/tls.crt\"\nkey_file = \"chat/tls.key\"\n";
     let patient = "request_timeout = \"60s\"\nmax_head = \"8 KiB\"\n";
+    let proxied = "proxy_protocol_from = [\"127.0.0.0/8\"]\n";
     let hasty = "request_timeout = \"2s\"\n";
     let (patient_tls, hasty_tls) = ("handshake_timeout = \"60s\"\n", "handshake_timeout = \"2s\"\n");
     format!(
@@ -154,6 +155,7 @@ pub fn text(dir: &Path, routes: &str, other: bool) -> String {
          [limits]\nmax_sessions = {most}\nmax_sessions_per_client = 8\n\n\
          [admin]\nbind = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n\n\
          {listener}{plain}{patient}\n{listener}{tls}{patient_tls}{patient}{further}\n\
-         {listener}{plain}{hasty}\n{listener}{tls}{patient_tls}{hasty}{further}\n{listener}{tls}{hasty_tls}{further}\n{routes}"
+         {listener}{plain}{hasty}\n{listener}{tls}{patient_tls}{hasty}{further}\n{listener}{tls}{hasty_tls}{further}\n\
+         {listener}{tls}{patient_tls}{patient}{proxied}\n{listener}{tls}{hasty_tls}{proxied}\n{routes}"
     )
 }

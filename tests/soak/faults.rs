@@ -40,6 +40,8 @@ pub enum Door {
     BeforeTls,
     /// After it.
     Tls,
+    /// Where only proxies may come.
+    Proxied,
 }
 
 /// How bytes are sent.
@@ -159,7 +161,7 @@ async fn one(stage: &Stage, case: Case, secure: bool) {
         Opening::Session(_) => Door::Plain,
     };
     // Only where a wait is what is tried: anybody else may be slow, on a slow machine.
-    let waits = |(cause, _): &End| ["tls_timeout", "request_timeout"].contains(cause);
+    let waits = |(cause, _): &End| ["tls_timeout", "request_timeout", "proxy_timeout"].contains(cause);
     let hasty = case.expected.iter().any(waits);
     let Ok(mut visit) = Visit::begin(stage, next_client(), door, hasty, vanishes).await else {
         return stage
@@ -195,6 +197,8 @@ impl Visit {
             (Door::Tls | Door::BeforeTls, false) => ports.tls,
             (Door::Tls, true) => ports.hasty_tls,
             (Door::BeforeTls, true) => ports.hasty_handshake,
+            (Door::Proxied, false) => ports.proxied,
+            (Door::Proxied, true) => ports.hasty_proxied,
         };
         let opened = Instant::now();
         let stream: TcpStream = wire::tcp(&stage.books, from, to, vanishes).await?;

@@ -39,6 +39,10 @@ pub struct Ports {
     pub hasty_tls: SocketAddr,
     /// With little patience for TLS handshakes.
     pub hasty_handshake: SocketAddr,
+    /// With TLS, for proxies only.
+    pub proxied: SocketAddr,
+    /// The same with little patience.
+    pub hasty_proxied: SocketAddr,
     pub admin: SocketAddr,
 }
 
@@ -122,7 +126,7 @@ impl Stage {
             .unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut addresses = Vec::new();
-        while addresses.len() < 6 {
+        while addresses.len() < 8 {
             let line = within(said.next_line()).await.unwrap().expect("sealock starts");
             if let Some((_, address)) = line.split_once("://") {
                 addresses.push(address.parse().unwrap());
@@ -134,7 +138,9 @@ impl Stage {
             hasty_plain: addresses[2],
             hasty_tls: addresses[3],
             hasty_handshake: addresses[4],
-            admin: addresses[5],
+            proxied: addresses[5],
+            hasty_proxied: addresses[6],
+            admin: addresses[7],
         };
         let stage = Self {
             ports,

@@ -1,6 +1,7 @@
 //! Normal sessions: they come and go, and keep books of every message in both directions.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::backends::{Does, Service};
 use crate::config::SERVICES;
 use crate::stage::Stage;
 use crate::support::{BINARY, CLOSE, CONTINUATION, PING, PONG, Request, TEXT, frame};
-use crate::wire::{self, Connection, Security, Told, close_code, next_client, take_frame};
+use crate::wire::{self, Connection, Security, Told, close_code, next_client, take_frame, within};
 use crate::words::{Framing, Plan, Way, key, message};
 
 /// How a normal session may end.
@@ -95,10 +96,15 @@ async fn one(
     stop: &CancellationToken,
     last: Option<Beginning>,
 ) -> bool {
-    let (port, security) = match variety % 4 {
+    let (port, security) = match variety % 5 {
         0 | 1 => (stage.ports.plain, &Security::Plain),
         2 => (stage.ports.tls, &stage.security),
-        _ => (stage.ports.tls, &stage.other_name),
+        3 => (stage.ports.tls, &stage.other_name),
+        _ => (stage.ports.proxied, &stage.security),
+    };
+    let entrance = Entrance {
+        security,
+        announced: (port == stage.ports.proxied).then(|| SocketAddr::from((next_client(), 40_000))),
     };
     let books = &stage.books;
     let opened = Instant::now();
@@ -110,6 +116,9 @@ async fn one(
         }
     };
     let address = stream.local_addr().unwrap();
+    if let Some(client) = entrance.announced {
+        books.announce(address, client);
+    }
     let mut view = ClientView {
         kind: service.name,
         framing: Some(service.framing),
@@ -124,7 +133,7 @@ async fn one(
         received: (0, 0),
         complete: false,
     };
-    let result = talk(stream, security, service, &mut view, stop, books, last).await;
+    let result = talk(stream, entrance, service, &mut view, stop, books, last).await;
     if let Err(error) = result {
         books.count("connections of normal clients that failed", 1);
         eprintln!("soak: {address}, {}: {error}", service.name);
@@ -134,16 +143,27 @@ async fn one(
     turned_away
 }
 
+/// How a client comes in.
+struct Entrance<'a> {
+    security: &'a Security,
+    /// Whom it speaks for, where it is a proxy.
+    announced: Option<SocketAddr>,
+}
+
 async fn talk(
-    stream: TcpStream,
-    security: &Security,
+    mut stream: TcpStream,
+    entrance: Entrance<'_>,
     service: Service,
     view: &mut ClientView,
     stop: &CancellationToken,
     books: &Books,
     last: Option<Beginning>,
 ) -> io::Result<()> {
-    let mut connection = Connection::secure(stream, security).await?;
+    if let Some(client) = entrance.announced {
+        let header = format!("PROXY TCP4 {} 127.0.0.1 {} 443\r\n", client.ip(), client.port());
+        within(stream.write_all(header.as_bytes())).await?;
+    }
+    let mut connection = Connection::secure(stream, entrance.security).await?;
     let (status, _) = connection
         .request(&Request::get(&format!("/{}", service.name)))
         .await?;
@@ -151,7 +171,7 @@ async fn talk(
         view.told = Told::Status(status);
         return Ok(());
     }
-    let key = key(connection.address);
+    let key = key(entrance.announced.unwrap_or(connection.address));
     let mut plan = Plan::of(key);
     if last.map(drop).is_some() {
         // Something is always under way.

@@ -51,6 +51,7 @@ fn openings() -> Vec<Case> {
     let left: &[End] = &[("client_left", NOTHING)];
     let late: &[End] = &[("request_timeout", Told::Status(408))];
     let bad: &[End] = &[("bad_request", Told::Status(400))];
+    let no_proxy: &[End] = &[("proxy_header", NOTHING)];
     let head = b"GET /wrong-lines HTTP/1.1\r\nHost: localhost\r\nX: ";
     let long = [&head[..], &[b'x'; 10_000]].concat();
     let too_large: &[End] = &[("head_too_large", Told::Status(431))];
@@ -90,6 +91,21 @@ fn openings() -> Vec<Case> {
             b"",
             Manner::Once,
             tls_timeout,
+        ),
+        early("no PROXY header", Door::Proxied, head, Manner::Once, no_proxy),
+        early(
+            "a PROXY header that ends",
+            Door::Proxied,
+            b"PROXY TCP4 192.0",
+            Manner::Leave,
+            no_proxy,
+        ),
+        early(
+            "a PROXY header that stalls",
+            Door::Proxied,
+            b"PROXY TCP4 1",
+            Manner::Once,
+            &[("proxy_timeout", NOTHING)],
         ),
         early("silence before a head", Door::Plain, b"", Manner::Once, late),
         early("silence behind TLS", Door::Tls, b"", Manner::Once, late),
