@@ -14,10 +14,11 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::accounts::Books;
 use crate::config::{TOKEN, routes, text};
@@ -113,7 +114,8 @@ impl Stage {
                 .to_vec()
         };
         let leaves = [leaf(&made[0]), leaf(&made[1])];
-        let routes = routes(&books).await;
+        fs::write(dir.path().join("backend-ca.pem"), &made[2].ca_pem).unwrap();
+        let routes = routes(&books, &acceptor(&made[2])).await;
         let path = dir.path().to_owned();
         point(&path, 0);
         fs::write(path.join("sealock.toml"), text(&path, &routes, false)).unwrap();
@@ -286,6 +288,19 @@ impl Stage {
             memory: memory.unwrap_or_default(),
         })
     }
+}
+
+/// What a service behind TLS shows.
+fn acceptor(made: &DevelopmentCa) -> TlsAcceptor {
+    let chain = CertificateDer::pem_slice_iter(made.cert_pem.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(made.key_pem.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.map(Result::unwrap).collect(), key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// The program: the one that the environment names, or that of this build.
