@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use serde_json::Value;
 
 use crate::stage::counted_as;
-use crate::wire::Told;
+use crate::wire::{PATIENCE, Told};
 use crate::words::Framing;
 
 /// More complaints than these say nothing new.
@@ -71,6 +71,7 @@ pub struct BackendView {
 
 #[derive(Debug)]
 struct Record {
+    client: String,
     cause: String,
     code: Option<u64>,
     status: Option<u64>,
@@ -84,6 +85,8 @@ struct Record {
 
 #[derive(Default)]
 struct Entry {
+    /// Whom a PROXY header told to be the client.
+    announced: Option<SocketAddr>,
     client: Option<ClientView>,
     backend: Option<BackendView>,
     record: Option<Record>,
@@ -95,6 +98,8 @@ pub type Sums = BTreeMap<String, u64>;
 #[derive(Default)]
 struct Ledger {
     open: HashMap<SocketAddr, Entry>,
+    /// The peer of each client that a PROXY header announced.
+    behind: HashMap<SocketAddr, SocketAddr>,
     sums: Sums,
     /// How often each kind of client ended in which way.
     met: BTreeMap<(&'static str, String), u64>,
@@ -147,6 +152,35 @@ impl Books {
         }
     }
 
+    /// A peer is about to say that it speaks for this client.
+    pub fn announce(&self, peer: SocketAddr, client: SocketAddr) {
+        self.entry(peer, |entry| entry.announced = Some(client));
+        self.ledger().behind.insert(client, peer);
+    }
+
+    /// Waits until the record of a client is in the log: whoever holds still until then gives sealock all the time it takes to
+    /// lose its patience. Not for ever, should it have too much.
+    pub async fn recorded(&self, client: SocketAddr) {
+        let start = Instant::now();
+        let open = |ledger: &Ledger| {
+            ledger
+                .open
+                .get(&client)
+                .is_some_and(|entry| entry.record.is_none())
+        };
+        while open(&self.ledger()) && start.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Nothing has happened since then that may concern anybody.
+    pub fn calm_since(&self, begin: Instant) -> bool {
+        self.ledger()
+            .weather
+            .as_ref()
+            .is_none_or(|weather| !weather.bad && weather.until <= begin)
+    }
+
     /// A client has ended.
     pub fn client(&self, client: SocketAddr, view: ClientView) {
         self.entry(client, |entry| entry.client = Some(view));
@@ -155,6 +189,7 @@ impl Books {
     /// A backend's connection has ended.
     pub fn backend(&self, client: SocketAddr, view: BackendView) {
         let mut ledger = self.ledger();
+        let client = ledger.behind.get(&client).copied().unwrap_or(client);
         if !ledger.open.contains_key(&client) {
             // Whoever was refused after all, or left during the dial, has been looked at already.
             if view.records > 0 {
@@ -198,11 +233,21 @@ impl Books {
             return;
         }
         if let Some(Entry {
+            announced,
             client: Some(view),
             backend,
             record: Some(record),
         }) = ledger.open.remove(&client)
         {
+            let known = announced.unwrap_or(client);
+            ledger.behind.remove(&known);
+            // Who is turned away before its PROXY header was read stands for itself.
+            if record.client != known.to_string() && (record.session || record.client != client.to_string()) {
+                ledger.complain(format!(
+                    "{client} was taken for another than {known}: {}",
+                    record.json
+                ));
+            }
             let by_weather = ledger
                 .weather
                 .as_ref()
@@ -302,6 +347,7 @@ impl Record {
         let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
         let both = |up: &str, down: &str| [up, down].map(|name| json[name].as_u64().unwrap_or_default());
         Self {
+            client: text("client"),
             cause: text("cause"),
             code: json["code"].as_u64(),
             status: json["status"].as_u64(),

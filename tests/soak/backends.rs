@@ -2,16 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use crate::accounts::{BackendView, Books};
+use crate::wire::within;
 use crate::words::{Framing, Plan, Way, key, message, windows_1252};
 
 /// A service behind a route.
@@ -40,20 +43,18 @@ pub enum Does {
 /// What a check says, and wants to hear.
 pub const CHECK: &str = "are you well?";
 
-/// Longer than sealock lets anybody wait.
-const HOLD: Duration = Duration::from_secs(4);
-
 impl Service {
-    /// Serves as long as the soak runs; the address.
-    pub async fn start(self, books: &Arc<Books>) -> SocketAddr {
+    /// Serves as long as the soak runs, behind TLS where there is some; the target.
+    pub async fn start(self, books: &Arc<Books>, tls: Option<&TlsAcceptor>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(self.serve(listener, Arc::clone(books)));
-        address
+        tokio::spawn(self.serve(listener, Arc::clone(books), tls.cloned()));
+        let scheme = if tls.is_some() { "tls" } else { "tcp" };
+        format!("{scheme}://{address}")
     }
 
     /// Serves a target that goes down and comes back, in turn. It has a host of its own: no connection's own port takes its.
-    pub async fn flap(self, books: &Arc<Books>) -> SocketAddr {
+    pub async fn flap(self, books: &Arc<Books>) -> String {
         let listener = TcpListener::bind("127.200.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let books = Arc::clone(books);
@@ -65,29 +66,40 @@ impl Service {
                     None => TcpListener::bind(address).await.unwrap(),
                 };
                 // Elapsed is what it always is.
-                drop(timeout(Duration::from_secs(3), self.serve(listening, Arc::clone(&books))).await);
+                drop(
+                    timeout(
+                        Duration::from_secs(3),
+                        self.serve(listening, Arc::clone(&books), None),
+                    )
+                    .await,
+                );
                 books.count("the target went down", 1);
                 sleep(Duration::from_secs(2)).await;
             }
         });
-        address
+        format!("tcp://{address}")
     }
 
-    async fn serve(self, listener: TcpListener, books: Arc<Books>) {
+    async fn serve(self, listener: TcpListener, books: Arc<Books>, tls: Option<TlsAcceptor>) {
         loop {
             // Who has gone by now is of no interest.
             let Ok((stream, _)) = listener.accept().await else {
                 continue;
             };
-            let books = Arc::clone(&books);
+            let (books, tls) = (Arc::clone(&books), tls.clone());
             tokio::spawn(async move {
                 // sealock's checks, and dials that came to nothing, end how they like.
-                drop(self.connection(stream, &books).await);
+                drop(self.connection(stream, tls, &books).await);
             });
         }
     }
 
-    async fn connection(self, mut stream: TcpStream, books: &Books) -> io::Result<()> {
+    async fn connection(
+        self,
+        mut stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        books: &Books,
+    ) -> io::Result<()> {
         let mut header = Vec::new();
         while !header.ends_with(b"\n") {
             header.push(stream.read_u8().await?);
@@ -101,10 +113,18 @@ impl Service {
         let mut view = BackendView::default();
         // How it ended stands in the view.
         let result = match self.does {
-            Does::Wrong => self.wrong(stream, &mut view).await,
+            Does::Wrong => self.wrong(stream, client, books, &mut view).await,
             Does::HangUp => Ok(()),
-            Does::Feed => self.feed(stream, client, books, &mut view).await,
-            Does::Echo | Does::Accents => self.echo(stream, client, books, &mut view).await,
+            Does::Feed | Does::Echo | Does::Accents => {
+                // A handshake that fails is a view of nothing.
+                match halves(stream, tls).await {
+                    Ok(halves) if self.does == Does::Feed => {
+                        self.feed(halves, client, books, &mut view).await
+                    }
+                    Ok(halves) => self.echo(halves, client, books, &mut view).await,
+                    Err(error) => Err(error),
+                }
+            }
         };
         books.backend(client, view);
         result
@@ -149,12 +169,11 @@ impl Service {
 
     async fn echo(
         self,
-        stream: TcpStream,
+        (stream, mut writer): (Reader, Writer),
         client: SocketAddr,
         books: &Books,
         view: &mut BackendView,
     ) -> io::Result<()> {
-        let (stream, mut writer) = stream.into_split();
         let mut ear = Ear {
             stream,
             buffer: BytesMut::new(),
@@ -179,12 +198,13 @@ impl Service {
 
     async fn say(
         self,
-        writer: &mut OwnedWriteHalf,
+        writer: &mut (impl AsyncWrite + Unpin),
         payload: &[u8],
         view: &mut BackendView,
     ) -> io::Result<()> {
         let record = self.framing.record(payload);
         writer.write_all(&record).await?;
+        writer.flush().await?;
         view.wire += record.len() as u64;
         view.sent.push(payload.len() as u32);
         Ok(())
@@ -192,14 +212,13 @@ impl Service {
 
     async fn feed(
         self,
-        stream: TcpStream,
+        (stream, mut writer): (Reader, Writer),
         client: SocketAddr,
         books: &Books,
         view: &mut BackendView,
     ) -> io::Result<()> {
         let key = key(client);
         let plan = Plan::of(key);
-        let (stream, mut writer) = stream.into_split();
         let mut ear = Ear {
             stream,
             buffer: BytesMut::new(),
@@ -246,7 +265,13 @@ impl Service {
     }
 
     /// Does what the first record says.
-    async fn wrong(self, stream: TcpStream, view: &mut BackendView) -> io::Result<()> {
+    async fn wrong(
+        self,
+        stream: TcpStream,
+        client: SocketAddr,
+        books: &Books,
+        view: &mut BackendView,
+    ) -> io::Result<()> {
         let mut buffer = BytesMut::new();
         let (mut reader, mut writer) = stream.into_split();
         let order = loop {
@@ -290,7 +315,7 @@ impl Service {
                 while writer.write_all(&record).await.is_ok() {}
                 return Ok(());
             }
-            b"deaf" => sleep(HOLD).await,
+            b"deaf" => books.recorded(client).await,
             b"echo" => return self.reply(reader, writer, buffer, view).await,
             // Listens.
             _ => {}
@@ -326,9 +351,26 @@ impl Service {
     }
 }
 
+type Reader = Pin<Box<dyn AsyncRead + Send>>;
+type Writer = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// Both halves of a connection, after its handshake where there is to be one.
+async fn halves(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Reader, Writer)> {
+    Ok(match tls {
+        None => {
+            let (reader, writer) = stream.into_split();
+            (Box::pin(reader), Box::pin(writer))
+        }
+        Some(tls) => {
+            let (reader, writer) = tokio::io::split(within(tls.accept(stream)).await?);
+            (Box::pin(reader), Box::pin(writer))
+        }
+    })
+}
+
 /// One side of a normal session.
 struct Ear<'a> {
-    stream: OwnedReadHalf,
+    stream: Reader,
     buffer: BytesMut,
     key: u64,
     next: u32,

@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Books;
 use crate::stage::Stage;
 use crate::verdict::Verdict;
+use crate::wire::PATIENCE;
 
 /// Mixes normal sessions with every fault, reloads and drains, and accounts for everything at the end.
 #[derive(Parser)]
@@ -92,6 +93,10 @@ async fn main() -> ExitCode {
         let _stopped = stop.clone().drop_guard();
         let timer = async {
             tokio::time::sleep(time).await;
+            // A slow machine needs longer: what has not happened cannot be compared, nor judged.
+            while !faults::missing(&stage.books).is_empty() && begin.elapsed() < time + PATIENCE {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             println!(
                 "soak: {:.0} s are over, sessions end",
                 begin.elapsed().as_secs_f64()

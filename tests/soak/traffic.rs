@@ -1,12 +1,14 @@
 //! Normal sessions: they come and go, and keep books of every message in both directions.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +18,7 @@ use crate::backends::{Does, Service};
 use crate::config::SERVICES;
 use crate::stage::Stage;
 use crate::support::{BINARY, CLOSE, CONTINUATION, PING, PONG, Request, TEXT, frame};
-use crate::wire::{self, Connection, Security, Told, close_code, next_client, take_frame};
+use crate::wire::{self, Connection, Security, Told, close_code, next_client, take_frame, within};
 use crate::words::{Framing, Plan, Way, key, message};
 
 /// How a normal session may end.
@@ -47,7 +49,7 @@ pub async fn run(stage: &Arc<Stage>, sessions: usize, seed: u64, stop: &Cancella
             drop(tokio::time::timeout(wait, stop.cancelled()).await);
             while !stop.is_cancelled() {
                 let service = SERVICES[slot % SERVICES.len()];
-                let turned_away = one(&stage, service, random.u8(..), &stop, false).await;
+                let turned_away = one(&stage, service, random.u8(..), &stop, None).await;
                 let wait = if turned_away {
                     random.u64(200..600)
                 } else {
@@ -62,25 +64,47 @@ pub async fn run(stage: &Arc<Stage>, sessions: usize, seed: u64, stop: &Cancella
     }
 }
 
-/// Opens so many sessions, which stay until sealock ends them.
-pub fn to_the_end(stage: &Arc<Stage>, sessions: usize) -> JoinSet<()> {
+/// Held by a session until it has begun, or come to nothing.
+type Beginning = mpsc::Sender<()>;
+
+/// Opens so many sessions; some of each kind stay until sealock ends them. The receiver comes to its end when all have begun.
+pub fn to_the_end(stage: &Arc<Stage>, sessions: usize) -> (JoinSet<()>, mpsc::Receiver<()>) {
     let mut open = JoinSet::new();
+    let (beginning, begun) = mpsc::channel(1);
     for at in 0..sessions {
-        let stage = Arc::clone(stage);
+        let (stage, beginning) = (Arc::clone(stage), beginning.clone());
         open.spawn(async move {
             let service = SERVICES[at % SERVICES.len()];
-            one(&stage, service, at as u8, &CancellationToken::new(), true).await;
+            one(
+                &stage,
+                service,
+                at as u8,
+                &CancellationToken::new(),
+                Some(beginning),
+            )
+            .await;
         });
     }
-    open
+    (open, begun)
 }
 
 /// One session, or an attempt; true where it was turned away.
-async fn one(stage: &Stage, service: Service, variety: u8, stop: &CancellationToken, last: bool) -> bool {
-    let (port, security) = match variety % 4 {
+async fn one(
+    stage: &Stage,
+    service: Service,
+    variety: u8,
+    stop: &CancellationToken,
+    last: Option<Beginning>,
+) -> bool {
+    let (port, security) = match variety % 5 {
         0 | 1 => (stage.ports.plain, &Security::Plain),
         2 => (stage.ports.tls, &stage.security),
-        _ => (stage.ports.tls, &stage.other_name),
+        3 => (stage.ports.tls, &stage.other_name),
+        _ => (stage.ports.proxied, &stage.security),
+    };
+    let entrance = Entrance {
+        security,
+        announced: (port == stage.ports.proxied).then(|| SocketAddr::from((next_client(), 40_000))),
     };
     let books = &stage.books;
     let opened = Instant::now();
@@ -92,12 +116,15 @@ async fn one(stage: &Stage, service: Service, variety: u8, stop: &CancellationTo
         }
     };
     let address = stream.local_addr().unwrap();
+    if let Some(client) = entrance.announced {
+        books.announce(address, client);
+    }
     let mut view = ClientView {
         kind: service.name,
         framing: Some(service.framing),
         opened,
         expected: match service.name {
-            _ if last => LAST,
+            _ if last.is_some() => LAST,
             "aging-feed" => AGING,
             _ => NORMAL,
         },
@@ -106,7 +133,7 @@ async fn one(stage: &Stage, service: Service, variety: u8, stop: &CancellationTo
         received: (0, 0),
         complete: false,
     };
-    let result = talk(stream, security, service, &mut view, stop, books, last).await;
+    let result = talk(stream, entrance, service, &mut view, stop, books, last).await;
     if let Err(error) = result {
         books.count("connections of normal clients that failed", 1);
         eprintln!("soak: {address}, {}: {error}", service.name);
@@ -116,16 +143,27 @@ async fn one(stage: &Stage, service: Service, variety: u8, stop: &CancellationTo
     turned_away
 }
 
+/// How a client comes in.
+struct Entrance<'a> {
+    security: &'a Security,
+    /// Whom it speaks for, where it is a proxy.
+    announced: Option<SocketAddr>,
+}
+
 async fn talk(
-    stream: TcpStream,
-    security: &Security,
+    mut stream: TcpStream,
+    entrance: Entrance<'_>,
     service: Service,
     view: &mut ClientView,
     stop: &CancellationToken,
     books: &Books,
-    last: bool,
+    last: Option<Beginning>,
 ) -> io::Result<()> {
-    let mut connection = Connection::secure(stream, security).await?;
+    if let Some(client) = entrance.announced {
+        let header = format!("PROXY TCP4 {} 127.0.0.1 {} 443\r\n", client.ip(), client.port());
+        within(stream.write_all(header.as_bytes())).await?;
+    }
+    let mut connection = Connection::secure(stream, entrance.security).await?;
     let (status, _) = connection
         .request(&Request::get(&format!("/{}", service.name)))
         .await?;
@@ -133,9 +171,9 @@ async fn talk(
         view.told = Told::Status(status);
         return Ok(());
     }
-    let key = key(connection.address);
+    let key = key(entrance.announced.unwrap_or(connection.address));
     let mut plan = Plan::of(key);
-    if last {
+    if last.map(drop).is_some() {
         // Something is always under way.
         (plan.up, plan.pause) = (u32::MAX, Duration::from_millis(20));
     }

@@ -112,7 +112,7 @@ impl Verdict {
             if unfinished.is_empty() {
                 return;
             }
-            if start.elapsed() > PATIENCE / 4 {
+            if start.elapsed() > PATIENCE {
                 for one in unfinished.into_iter().take(10) {
                     self.complain(format!("{what} are missing: {one}"));
                 }
@@ -156,24 +156,10 @@ impl Verdict {
 
     /// SIGTERM with sessions open: all are told, and the process ends.
     pub async fn end(&mut self, process: &mut Child, log: &mpsc::Sender<Order>, sessions: usize) {
-        let mut open = traffic::to_the_end(&self.stage, sessions);
-        let running = async {
-            let start = Instant::now();
-            while start.elapsed() < PATIENCE {
-                let Ok(metrics) = self.stage.metrics().await else {
-                    continue;
-                };
-                let samples = metrics
-                    .iter()
-                    .filter(|(name, _)| name.starts_with("sealock_sessions{"));
-                if samples.map(|(_, count)| count).sum::<f64>() >= sessions as f64 * 0.75 {
-                    return;
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
+        let (mut open, mut beginning) = traffic::to_the_end(&self.stage, sessions);
+        if timeout(PATIENCE, beginning.recv()).await.is_err() {
             self.complain("the last sessions do not begin");
-        };
-        running.await;
+        }
         self.stage.signal("TERM").await;
         while let Some(done) = open.join_next().await {
             done.unwrap();
@@ -188,6 +174,10 @@ impl Verdict {
         let (done, finished) = oneshot::channel();
         // The reader ends only when it is told to.
         self.settle("the last records").await;
+        let met = self.stage.books.met();
+        if !met.keys().any(|(_, cause)| cause == "shutdown") {
+            self.complain("nobody was told that the process ends");
+        }
         log.send(Order::Finish(done)).await.unwrap();
         self.warnings = finished.await.unwrap();
     }
@@ -205,11 +195,8 @@ impl Verdict {
         for (kind, ends) in &kinds {
             table(kind, ends);
         }
-        for kind in faults::kinds() {
-            let own = |cause: &str| !["drain", "operator", "out_of_descriptors"].contains(&cause);
-            if !met.keys().any(|(known, cause)| *known == kind && own(cause)) {
-                self.complain(format!("{kind}: has not come to its own end once"));
-            }
+        for kind in faults::missing(books) {
+            self.complain(format!("{kind}: has not come to its own end once"));
         }
         title("What was done");
         for (what, count) in books.counts() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -169,7 +169,11 @@ impl Connection {
     /// Reads on to the end, and answers the Close frame and nothing else. What was told, and how many messages came before it.
     pub async fn read_to_end(&mut self) -> (Told, u64) {
         let (mut told, mut messages) = (Told::Nothing, 0);
+        let start = Instant::now();
         while let Ok(Some(got)) = within(self.frame()).await {
+            if start.elapsed() > PATIENCE {
+                break;
+            }
             match got.opcode {
                 CLOSE if told == Told::Nothing => {
                     told = Told::Close(close_code(&got.payload));

@@ -1,7 +1,5 @@
 //! The misdeeds of single clients and backends, as a table.
 
-use std::time::Duration;
-
 use super::{Case, Door, End, Manner, Opening, Step};
 use crate::support::{BINARY, CLOSE, CONTINUATION, Request, TEXT, frame};
 use crate::wire::Told;
@@ -53,6 +51,7 @@ fn openings() -> Vec<Case> {
     let left: &[End] = &[("client_left", NOTHING)];
     let late: &[End] = &[("request_timeout", Told::Status(408))];
     let bad: &[End] = &[("bad_request", Told::Status(400))];
+    let no_proxy: &[End] = &[("proxy_header", NOTHING)];
     let head = b"GET /wrong-lines HTTP/1.1\r\nHost: localhost\r\nX: ";
     let long = [&head[..], &[b'x'; 10_000]].concat();
     let too_large: &[End] = &[("head_too_large", Told::Status(431))];
@@ -92,6 +91,21 @@ fn openings() -> Vec<Case> {
             b"",
             Manner::Once,
             tls_timeout,
+        ),
+        early("no PROXY header", Door::Proxied, head, Manner::Once, no_proxy),
+        early(
+            "a PROXY header that ends",
+            Door::Proxied,
+            b"PROXY TCP4 192.0",
+            Manner::Leave,
+            no_proxy,
+        ),
+        early(
+            "a PROXY header that stalls",
+            Door::Proxied,
+            b"PROXY TCP4 1",
+            Manner::Once,
+            &[("proxy_timeout", NOTHING)],
         ),
         early("silence before a head", Door::Plain, b"", Manner::Once, late),
         early("silence behind TLS", Door::Tls, b"", Manner::Once, late),
@@ -211,8 +225,7 @@ fn requests() -> Vec<Case> {
 
 /// Clients that do wrong in their sessions.
 fn clients() -> Vec<Case> {
-    let lines = "/wrong-lines";
-    let u32 = "/wrong-u32";
+    let (lines, u32, slow) = ("/wrong-lines", "/wrong-u32", "/slow-netstring");
     let protocol: &[End] = &[("protocol_error", Told::Close(1002))];
     let stalled: &[End] = &[("client_stalled", Told::Close(1008))];
     let gone: &[End] = &[("client_gone", NOTHING)];
@@ -226,7 +239,7 @@ fn clients() -> Vec<Case> {
     vec![
         session(
             "a frame that drips",
-            lines,
+            slow,
             vec![Step::Drip(b"a message that comes slowly".to_vec()), Step::Close],
             closed,
         ),
@@ -328,7 +341,7 @@ fn clients() -> Vec<Case> {
         ),
         session(
             "a client that vanishes",
-            lines,
+            slow,
             vec![listen(), Step::Bytes(whole[..9].to_vec()), Step::Vanish],
             gone,
         ),
@@ -342,7 +355,7 @@ fn clients() -> Vec<Case> {
         session(
             "a client that is silent",
             "/silent",
-            vec![listen(), Step::Rest(Duration::from_millis(1200))],
+            vec![listen(), Step::Rest],
             &[("pong_timeout", Told::Close(1008))],
         ),
         session(
@@ -354,7 +367,7 @@ fn clients() -> Vec<Case> {
         session(
             "a client that does not read",
             u32,
-            vec![Step::Order("flood"), Step::Rest(Duration::from_millis(3000))],
+            vec![Step::Order("flood"), Step::Rest],
             &[("client_not_reading", NOTHING)],
         ),
         session(
@@ -366,17 +379,18 @@ fn clients() -> Vec<Case> {
         session(
             "a client that is too fast",
             "/rated",
-            (0..30).map(|_| text(b"quick")).collect(),
+            vec![Step::Burst(30)],
             &[("too_fast", Told::Close(1008))],
         ),
         session(
             "a client that has to wait",
             "/delayed",
-            [Step::Order("echo")]
-                .into_iter()
-                .chain((0..120).map(|_| text(b"quick")))
-                .chain([Step::Hear(120), Step::Close])
-                .collect(),
+            vec![
+                Step::Order("echo"),
+                Step::Burst(120),
+                Step::Hear(120),
+                Step::Close,
+            ],
             closed,
         ),
     ]
@@ -393,7 +407,7 @@ fn backends() -> Vec<Case> {
     vec![
         session(
             "a record that drips",
-            netstring,
+            "/slow-netstring",
             vec![Step::Order("drip"), Step::Hear(1), Step::Close],
             &[("client_closed", Told::Close(1000))],
         ),
