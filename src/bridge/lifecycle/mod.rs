@@ -278,8 +278,9 @@ impl Lifecycle {
             }
         }
         if heard {
-            let pause = now.saturating_duration_since(self.last_message);
-            self.talk.client_said(messages, pause);
+            let last = self.last_message;
+            self.talk
+                .client_said(messages, || now.saturating_duration_since(last));
             self.last_message = now;
             if let Some(drain) = &mut self.drain {
                 drain.heard = now;

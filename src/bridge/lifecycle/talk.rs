@@ -45,11 +45,12 @@ pub(super) enum State {
 
 impl Talk {
     /// The ends of so many messages came, or something of one, after a pause in which nobody said anything.
-    pub(super) fn client_said(&mut self, messages: u64, pause: Duration) {
+    #[inline]
+    pub(super) fn client_said(&mut self, messages: u64, pause: impl FnOnce() -> Duration) {
         match self.rest {
             None => self.rest = Some(self.balance),
             Some(rest) if self.answered && rest == self.balance => self.met = (self.met + 1).min(SURE),
-            Some(rest) if self.answered && rest < self.balance && pause >= LONG_QUIET => {
+            Some(rest) if self.answered && rest < self.balance && pause() >= LONG_QUIET => {
                 (self.rest, self.met) = (Some(self.balance), 0);
             }
             Some(_) => {}
@@ -61,6 +62,7 @@ impl Talk {
     }
 
     /// So many records came, or something of one.
+    #[inline]
     pub(super) fn backend_said(&mut self, records: u64) {
         let count = u32::try_from(records).unwrap_or(u32::MAX);
         self.balance = self.balance.saturating_sub_unsigned(count);

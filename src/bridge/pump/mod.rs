@@ -173,8 +173,8 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             progress |= self.read_backend(cx, now, input);
             // Only now: what has come in time counts, however late the session gets its turn. And one that is to end at a good moment does
             // so behind an answer, before the client can have seen it: no request is on its way then.
-            if self.armed.is_none_or(|at| at <= now) || self.life.is_draining() {
-                self.armed = self.armed.filter(|at| *at > now);
+            let due = self.armed.take_if(|at| *at <= now).is_some();
+            if due || self.life.is_draining() {
                 // What a deadline has changed is for the reads and writes of another turn, without which nothing would wake the session.
                 progress |= self.tick(now);
             }
@@ -191,6 +191,10 @@ impl<C: Connection, B: Connection> Pump<C, B> {
             if self.read >= MOST {
                 break;
             }
+        }
+        if self.armed.is_none() {
+            // A session that is never at rest sets no timer.
+            self.tick(now);
         }
         // Others first.
         cx.waker().wake_by_ref();

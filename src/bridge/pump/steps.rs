@@ -72,8 +72,14 @@ impl<C: Connection, B: Connection> Pump<C, B> {
 
     /// How much is translated at once: where messages are counted, hardly more frames than have to be allowed.
     fn step(&self, now: Instant) -> usize {
-        let most = self.life.most_messages(now).saturating_mul(SHORTEST);
-        most.max(self.up.rest_of_frame()).clamp(LEAST_STEP, STEP)
+        match self.life.most_messages(now) {
+            usize::MAX => STEP,
+            // Or all of the frame that has begun: it is one message, however long.
+            most => most
+                .saturating_mul(SHORTEST)
+                .max(self.up.rest_of_frame())
+                .clamp(LEAST_STEP, STEP),
+        }
     }
 
     /// Translates as much of the input as can be, and tells how much that is: nothing when it was the last.
