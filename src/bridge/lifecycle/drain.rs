@@ -9,11 +9,11 @@ use crate::close::CloseReason;
 /// A session that is asked to end at a good moment.
 ///
 /// Nobody here knows what is a question, and what its answer. So it is guessed (see [`Talk`](super::talk::Talk)), and the guess costs
-/// time: a session ends when neither side has sent anything for a while, which is short where every message is known to have had its
-/// answer. Of the time that there is (`Timeouts::drain`), a third is given to a question without any answer. After a tenth, a chat that
-/// is never quiet ends right behind an answer, if each message has had one. After a third, the messages of a client that always has
-/// others under way are left where they are, so that those can be answered. If they are, what was left is dropped with the end, as
-/// nobody could tell its answer; elsewhere it still goes to the backend. After two thirds it ends between any two records, and in the end
+/// time: a session ends when neither side has sent anything for a while. Of the time that there is (`Timeouts::drain`), a third is given
+/// to a question without any answer. After a tenth, a client that waits for each answer ends right behind one, before it can have seen it:
+/// then nothing of it is on its way, however far it is. After a third, the messages of a client that always has others under way are left
+/// where they are, so that those can be answered. What comes of a client behind the end is dropped where messages have answers, as nobody
+/// could tell its own; elsewhere it still goes to the backend. After two thirds the session ends between any two records, and in the end
 /// anywhere.
 #[derive(Debug)]
 pub(super) struct Drain {
@@ -21,7 +21,7 @@ pub(super) struct Drain {
     pub(super) since: Instant,
     /// The client's last message since then.
     pub(super) heard: Instant,
-    /// The client has not sent two messages since then without a record between them.
+    /// The client has waited for a record behind each message since then.
     pub(super) in_turn: bool,
     /// The client's messages are read no more, but to the end of one that has begun.
     pub(super) holding: bool,
@@ -29,9 +29,9 @@ pub(super) struct Drain {
     pub(super) held: bool,
 }
 
-/// Neither side says anything more, and each message is known to have had its answer.
+/// What may be on its way already when a session is asked to end.
 const QUIET: Duration = Duration::from_millis(100);
-/// The same where that is not known: further answers, or records of this one, may be on their way.
+/// Neither side says anything more, and no message is under way from a client that is far.
 pub(super) const LONG_QUIET: Duration = Duration::from_secs(1);
 /// The client's pings and its Close frame may stand behind messages that are left where they are: not for longer than this.
 const LONGEST_HOLD: Duration = Duration::from_secs(10);
@@ -104,11 +104,15 @@ impl Lifecycle {
         }
         let (quiet, busy) = match self.talk.state() {
             State::Unasked => (QUIET, drain.since + QUIET),
-            // Nothing else of the client was there to be read.
-            State::Answered => (QUIET, drain.since + time / 10),
+            State::Answered if drain.in_turn && self.last_message >= drain.since + time / 10 => {
+                (LONG_QUIET, self.last_message)
+            }
+            State::Answered => (LONG_QUIET, last),
             // Where only the backend says anything, those are no answers.
-            State::Unclear => (LONG_QUIET, drain.heard + time / 3),
-            State::Asked => (time / 3, last),
+            State::Unclear => (self.talk.quiet().min(time / 3), drain.heard + time / 3),
+            // It comes late, or is forgotten.
+            State::Owed if self.last_message + time > drain.since => (time, last),
+            State::Owed | State::Asked => (time / 3, last),
         };
         let quiet = (self.last_message + quiet).max(drain.since + QUIET);
         quiet.min(busy).min(last)
@@ -125,14 +129,14 @@ impl Lifecycle {
         longest.max(self.settings.timeouts.drain / 3)
     }
 
-    /// True when the messages of this session seem to have answers: each had its own; or the client waits for them; or the backend has had
-    /// the last word, and has nothing more to say since no others are read any more.
+    /// True when the messages of this session seem to have answers: each had its own; or the client waits for them, and has got one; or the
+    /// backend has had the last word, and has nothing more to say since no others are read any more.
     pub(super) fn gets_answers(&self, drain: &Drain, now: Instant) -> bool {
         match self.talk.state() {
-            State::Answered => true,
-            _ if drain.in_turn => true,
-            State::Unclear => self.last_message + LONG_QUIET <= now,
-            State::Asked | State::Unasked => false,
+            State::Answered | State::Owed => true,
+            State::Asked => drain.in_turn && drain.holding,
+            State::Unclear => drain.in_turn || (drain.holding && self.last_message + LONG_QUIET <= now),
+            State::Unasked => self.talk.is_answered(),
         }
     }
 }

@@ -291,7 +291,9 @@ impl Lifecycle {
 
     /// Bytes came from the backend, with the ends of so many records; `inside`: they end inside one.
     pub(super) fn backend_received(&mut self, now: Instant, records: u64, inside: bool) {
-        self.talk.backend_said(records);
+        let last = self.last_message;
+        self.talk
+            .backend_said(records, || now.saturating_duration_since(last));
         self.inside_down = inside.then_some(now);
         self.last_message = now;
     }
@@ -564,7 +566,7 @@ mod tests {
         asked.backend_received(at(1500), 1, false);
         assert!(!told(&mut asked, 2499) && told(&mut asked, 2500));
 
-        // Sooner where each message is known to have one answer.
+        // Longer where each message is known to have one answer, unless that was long ago.
         let mut asked = life(start);
         for ms in [0, 200, 400] {
             asked.client_received(at(ms), 1, None, true);
@@ -572,8 +574,17 @@ mod tests {
         }
         asked.drain(at(1000), CloseReason::Drain);
         asked.client_received(at(1000), 1, None, true);
-        asked.backend_received(at(1500), 1, false);
-        assert!(!told(&mut asked, 1599) && told(&mut asked, 1600));
+        assert!(!told(&mut asked, 14_000));
+        asked.backend_received(at(14_010), 1, false);
+        assert!(told(&mut asked, 14_010));
+        let mut asked = life(start);
+        for ms in [0, 200, 400] {
+            asked.client_received(at(ms), 1, None, true);
+            asked.backend_received(at(ms + 100), 1, false);
+        }
+        asked.client_received(at(1000), 1, None, true);
+        asked.drain(at(60_000), CloseReason::Drain);
+        assert!(told(&mut asked, 60_100));
 
         // Never inside a record, unless it is overdue, nor with one that could not be delivered yet.
         let mut inside = life(start);
@@ -632,7 +643,7 @@ mod tests {
             busy.backend_received(at(ms), 1, false);
             assert!(!told(&mut busy, ms + 899), "{answer}");
         }
-        assert!(told(&mut busy, ms + 1000));
+        assert!(!told(&mut busy, ms + 1387) && told(&mut busy, ms + 1388));
         // What it has sent meanwhile is not carried out.
         assert_eq!(busy.client_input(), Input::Discard);
 

@@ -160,8 +160,8 @@ impl Lifecycle {
             Timer::Drain => {
                 if let Some(drain) = self.drain.as_deref() {
                     let reason = drain.reason;
-                    if drain.holding && self.gets_answers(drain, now) {
-                        // Those of what was left could not be told any more: it must not be carried out.
+                    if self.gets_answers(drain, now) {
+                        // Those of what comes now could not be told any more: it must not be carried out.
                         self.tell(reason, false);
                     } else {
                         self.stop(reason);
