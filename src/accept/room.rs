@@ -17,8 +17,9 @@ use super::Pace;
 /// What everybody has for the first byte, however many wait; and how often somebody is looked for who has to go.
 const MOMENT: Duration = Duration::from_millis(100);
 
-/// What who has sent that has for the rest: a handshake and a request on a slow network.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What who has sent that has for each of the rest, a handshake and a request: on a slow network, and on one that is very slow. Between
+/// them it is learnt: if all have gone and nobody was fast enough, the next have twice as long; who is done in time shows how long it takes.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 
 /// So many at once.
 #[derive(Debug)]
@@ -43,9 +44,20 @@ struct Size {
 struct Awaited {
     last: u64,
     /// Of each client, in the order in which they have to go.
-    clients: BTreeMap<IpAddr, BTreeMap<Turn, CancellationToken>>,
+    clients: BTreeMap<IpAddr, BTreeMap<Turn, Waiting>>,
     /// Who has how many. The last is who has the most, and of those with as many the one with the first turn.
     ranks: BTreeSet<(usize, Reverse<Turn>, IpAddr)>,
+    /// What there is of patience beyond the least.
+    more: Duration,
+    /// How many have gone that had begun, since one was done.
+    in_vain: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    leave: CancellationToken,
+    /// It has said something.
+    begun: bool,
 }
 
 /// From when on one may have to go, and which one it is.
@@ -56,6 +68,7 @@ type Turn = (Instant, u64);
 pub struct Newcomer {
     room: Arc<Room>,
     id: u64,
+    since: Instant,
     leave: CancellationToken,
     /// Where it is found while its client is waited for.
     listed: Mutex<Option<(IpAddr, Turn)>>,
@@ -118,10 +131,11 @@ impl Room {
                 awaited.last += 1;
                 awaited.last
             },
+            since: Instant::now(),
             leave: CancellationToken::new(),
             listed: Mutex::default(),
         };
-        newcomer.list(Some((client, MOMENT)));
+        newcomer.list(Some((client, false)));
         newcomer
     }
 
@@ -140,7 +154,8 @@ impl Room {
         loop {
             let now = Instant::now();
             let again = if others_wait() {
-                self.awaited().crowd_out(now)
+                let most = self.size().most;
+                self.awaited().crowd_out(now, most)
             } else {
                 now + MOMENT
             };
@@ -173,27 +188,38 @@ impl Room {
 }
 
 impl Awaited {
+    fn patience(&self) -> Duration {
+        PATIENCE.0 + self.more
+    }
+
+    /// One was done, in this time.
+    fn done(&mut self, took: Duration) {
+        self.in_vain = 0;
+        self.more = self.more.min((took * 2).saturating_sub(PATIENCE.0));
+    }
+
     /// Sends one away of the client that has the most: the one whose turn came first, if it has come. Who has fewer never goes before
-    /// that. Returns when to look again.
-    fn crowd_out(&mut self, now: Instant) -> Instant {
+    /// that. There is room for so many. Returns when to look again.
+    fn crowd_out(&mut self, now: Instant, most: usize) -> Instant {
         let Some(&(_, Reverse(turn), client)) = self.ranks.last() else {
             return now + MOMENT;
         };
         if turn.0 > now {
             return turn.0;
         }
-        if let Some(leave) = self.change(client, |held| held.remove(&turn)) {
+        if let Some(Waiting { leave, begun }) = self.change(client, |held| held.remove(&turn)) {
             leave.cancel();
+            self.in_vain += usize::from(begun);
+        }
+        if self.in_vain >= most.max(1) {
+            self.in_vain = 0;
+            self.more = (self.patience() * 2).min(PATIENCE.1) - PATIENCE.0;
         }
         now + MOMENT
     }
 
-    fn change<T>(
-        &mut self,
-        client: IpAddr,
-        change: impl FnOnce(&mut BTreeMap<Turn, CancellationToken>) -> T,
-    ) -> T {
-        let rank = |held: &BTreeMap<Turn, CancellationToken>| {
+    fn change<T>(&mut self, client: IpAddr, change: impl FnOnce(&mut BTreeMap<Turn, Waiting>) -> T) -> T {
+        let rank = |held: &BTreeMap<Turn, Waiting>| {
             let first = held.first_key_value();
             first.map(|(turn, _)| (held.len(), Reverse(*turn), client))
         };
@@ -215,12 +241,13 @@ impl Awaited {
 impl Newcomer {
     /// Something has come of the client, which is this one, and more is waited for.
     pub fn await_client(&self, client: IpAddr) {
-        self.list(Some((client, PATIENCE)));
+        self.list(Some((client, true)));
     }
 
-    /// What it takes now is not the client's fault: it does not have to go.
+    /// The client has done its part. What it takes now is not its fault: it does not have to go.
     pub fn work(&self) {
         self.list(None);
+        self.room.awaited().done(self.since.elapsed());
     }
 
     /// Returns when it has to go.
@@ -237,16 +264,18 @@ impl Newcomer {
         }
     }
 
-    /// Lists it, with what it has from now on until its turn comes, or nowhere. Who has been sent away stays so.
-    fn list(&self, anew: Option<(IpAddr, Duration)>) {
+    /// Lists it anew, as one that has begun or not, or nowhere. Who has been sent away stays so.
+    fn list(&self, anew: Option<(IpAddr, bool)>) {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut awaited = self.room.awaited();
         if let Some((client, turn)) = listed.take() {
             awaited.change(client, |held| held.remove(&turn));
         }
-        if let Some((client, patience)) = anew.filter(|_| !self.leave.is_cancelled()) {
+        if let Some((client, begun)) = anew.filter(|_| !self.leave.is_cancelled()) {
+            let patience = if begun { awaited.patience() } else { MOMENT };
             let turn = (Instant::now() + patience, self.id);
-            awaited.change(client, |held| held.insert(turn, self.leave.clone()));
+            let leave = self.leave.clone();
+            awaited.change(client, |held| held.insert(turn, Waiting { leave, begun }));
             *listed = Some((client, turn));
         }
     }
@@ -276,7 +305,7 @@ mod tests {
         let mut left = Vec::new();
         let now = Instant::now();
         loop {
-            room.awaited().crowd_out(now);
+            room.awaited().crowd_out(now, 1);
             let mut gone = (0..newcomers.len()).filter(|at| newcomers[*at].leave.is_cancelled());
             match gone.find(|at| !left.contains(at)) {
                 Some(at) => left.push(at),
@@ -321,7 +350,7 @@ mod tests {
             silent.push(room.enter(client));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        assert!(room.awaited().crowd_out(Instant::now()) < Instant::now() + MOMENT);
+        assert!(room.awaited().crowd_out(Instant::now(), 1) < Instant::now() + MOMENT);
         assert!(leave(&room, &silent).is_empty());
         tokio::time::advance(MOMENT).await;
         // Of three, then of two each, of which B has the oldest, then those that are left.
@@ -338,10 +367,10 @@ mod tests {
         tokio::time::advance(MOMENT).await;
         let crowd = [A, A].map(|client| room.enter(client));
         let late = Instant::now() + MOMENT;
-        assert_eq!(room.awaited().crowd_out(Instant::now()), late);
+        assert_eq!(room.awaited().crowd_out(Instant::now(), 1), late);
         assert!(leave(&room, &crowd).is_empty());
         tokio::time::advance(MOMENT).await;
-        room.awaited().crowd_out(late);
+        room.awaited().crowd_out(late, 1);
         assert!(!slow.leave.is_cancelled() && crowd[0].leave.is_cancelled());
     }
 
@@ -353,16 +382,16 @@ mod tests {
         tokio::time::advance(MOMENT).await;
         assert_eq!(leave(&room, &crowd), [1, 2]);
         assert_eq!(
-            room.awaited().crowd_out(Instant::now()),
-            Instant::now() + PATIENCE - MOMENT
+            room.awaited().crowd_out(Instant::now(), 1),
+            Instant::now() + PATIENCE.0 - MOMENT
         );
-        tokio::time::advance(PATIENCE).await;
+        tokio::time::advance(PATIENCE.0).await;
         assert_eq!(
             crowd[0].unless_crowded_out(std::future::ready(7)).await,
             Ok(7),
             "not yet"
         );
-        room.awaited().crowd_out(Instant::now());
+        room.awaited().crowd_out(Instant::now(), 1);
         let never = crowd[0].unless_crowded_out(std::future::pending::<()>());
         assert_eq!(never.await, Err(CrowdedOut));
         // Whatever it says now.
@@ -376,14 +405,52 @@ mod tests {
         let crowd = [A, A].map(|client| room.enter(client));
         crowd[0].await_client(A);
         crowd[0].work();
-        tokio::time::advance(PATIENCE).await;
+        tokio::time::advance(PATIENCE.0).await;
         assert_eq!(leave(&room, &crowd), [1]);
         // It is the client's turn again, with all the time there is for that.
         crowd[0].await_client(B);
         let worked = &crowd[..1];
         assert!(leave(&room, worked).is_empty());
         assert_eq!(room.awaited().clients.keys().collect::<Vec<_>>(), [&B]);
-        tokio::time::advance(PATIENCE).await;
+        tokio::time::advance(PATIENCE.0).await;
         assert_eq!(leave(&room, worked), [0]);
+    }
+
+    /// Or a crowd on a slow network would be sent away again and again, each just before it is done.
+    #[tokio::test(start_paused = true)]
+    async fn patience_grows_until_somebody_is_done_in_time() {
+        const MANY: usize = 10;
+        let room = Arc::new(Room::new(MANY));
+        let mut rounds = 0;
+        let mut served = 0;
+        while served < 5 * MANY {
+            rounds += 1;
+            let crowd: Vec<_> = (0..MANY).map(|_| room.enter(A)).collect();
+            crowd.iter().for_each(|one| one.await_client(A));
+            // Others wait all the time.
+            for _ in 0..18 {
+                tokio::time::advance(MOMENT).await;
+                for _ in 0..MANY {
+                    room.awaited().crowd_out(Instant::now(), MANY);
+                }
+            }
+            let done = crowd.iter().filter(|one| !one.leave.is_cancelled());
+            served += done.inspect(|one| one.work()).count();
+            assert!(rounds < 10, "{served}");
+        }
+        assert_eq!(rounds, 6);
+        // Where others are fast, who is slow has little time again.
+        let fast = room.enter(B);
+        tokio::time::advance(MOMENT).await;
+        fast.work();
+        assert_eq!(room.awaited().patience(), PATIENCE.0);
+        // And nobody has more than that.
+        for _ in 0..10 * MANY {
+            let one = room.enter(A);
+            one.await_client(A);
+            tokio::time::advance(PATIENCE.1).await;
+            room.awaited().crowd_out(Instant::now(), MANY);
+        }
+        assert_eq!(room.awaited().patience(), PATIENCE.1);
     }
 }

@@ -157,6 +157,7 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
                     Ok(stream) => stream,
                     Err(failure) => return Err(visit.part(failure).await),
                 };
+                visit.await_client();
                 counts::tls_handshakes().observe(begin.elapsed());
                 begin = Instant::now();
                 stream
@@ -186,6 +187,7 @@ async fn open(visit: &Visit<'_>, (mut tcp, peer): (TcpStream, SocketAddr)) -> Op
                 let route = &destination.route;
                 let settings = Arc::clone(route.settings_for(subprotocol.as_deref()));
                 let live = Arc::new(Live::default());
+                visit.over.get_or_init(Instant::now);
                 let refused = bridge::refuse(stream, early, reason, settings, Arc::clone(&live));
                 let ended = tokio::select! {
                     ended = refused => ended,

@@ -178,7 +178,7 @@ impl Visit<'_> {
     }
 
     /// It is the client that is waited for, from now on, and as who it is known by now.
-    fn await_client(&self) {
+    pub(super) fn await_client(&self) {
         let prefix = self.generation.config.limits.client_prefix;
         self.newcomer.await_client(prefix.of(self.ends().source.ip()));
     }

@@ -57,7 +57,10 @@ impl ForwardedHeader {
                 let node = nodes.next()?;
                 // Two of them are no address: none is the right one.
                 match nodes.next() {
-                    None => address(&unquoted(std::str::from_utf8(node).ok()?.trim_ascii())),
+                    None => {
+                        let node = unquoted(std::str::from_utf8(node).ok()?.trim_ascii());
+                        address(without_hidden_port(&node))
+                    }
                     Some(_) => None,
                 }
             }
@@ -145,6 +148,21 @@ impl Forwarding {
     }
 }
 
+/// A proxy may hide the port behind a name of its own (RFC 7239, section 6): that says nothing of the address.
+fn without_hidden_port(node: &str) -> &str {
+    let is_hidden = |port: &str| {
+        let name = port.strip_prefix('_').unwrap_or_default();
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    match node.rsplit_once(':') {
+        Some((host, port)) if is_hidden(port) => host,
+        _ => node,
+    }
+}
+
 /// An address with or without a port; port 0 stands for none.
 fn address(node: &str) -> Option<SocketAddr> {
     if let Ok(address) = node.parse::<SocketAddr>() {
@@ -187,6 +205,10 @@ mod tests {
             (XForwardedFor, b"\xc3, 192.0.2.1, 10.0.0.3", "192.0.2.1:0"),
             (XForwardedFor, b"192.0.2.1, \xff", PROXY),
             (Forwarded, b"for=\xff, for=192.0.2.1", "192.0.2.1:0"),
+            (Forwarded, b"for=\"192.0.2.1:_gazonk\"", "192.0.2.1:0"),
+            (Forwarded, b"for=\"[2001:db8::17]:_p.-\"", "[2001:db8::17]:0"),
+            (Forwarded, b"for=\"192.0.2.1:_\"", PROXY),
+            (Forwarded, b"for=\"192.0.2.1:_a:b\"", PROXY),
             (Forwarded, b"for=\"\xff\", for=192.0.2.1", "192.0.2.1:0"),
             (Forwarded, b"for=192.0.2.1;host=\"\xe4.example\"", "192.0.2.1:0"),
             (Forwarded, b"host=\xe4.example;for=192.0.2.1", "192.0.2.1:0"),

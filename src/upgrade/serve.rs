@@ -386,6 +386,7 @@ fn refusal(reason: CloseReason) -> Response<String> {
         | CloseReason::TooManyOnRoute
         | CloseReason::TooManyOfClient
         | CloseReason::Drain
+        | CloseReason::CrowdedOut
         | CloseReason::OutOfDescriptors
         | CloseReason::OutOfResources
         | CloseReason::BackendDown
