@@ -136,6 +136,11 @@ impl Drop for Chromium {
 impl DevTools {
     /// Calls a method and gives its result. Events are passed over.
     async fn call(&mut self, session: &str, method: &str, params: Value) -> Value {
+        let result = self.try_call(session, method, params).await;
+        result.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    async fn try_call(&mut self, session: &str, method: &str, params: Value) -> Result<Value, Value> {
         self.calls += 1;
         let id = self.calls;
         let mut call = json!({ "id": id, "method": method, "params": params });
@@ -152,8 +157,10 @@ impl DevTools {
             let Message::Text(text) = message else { continue };
             let mut answer: Value = serde_json::from_str(&text).unwrap();
             if answer["id"] == id {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].take();
+                return match answer["error"].take() {
+                    Value::Null => Ok(answer["result"].take()),
+                    error => Err(error),
+                };
             }
         }
     }
@@ -191,24 +198,32 @@ impl Tab {
 
     /// The value of an expression, which may await.
     pub async fn evaluate(&self, expression: &str) -> Value {
+        let result = self.try_evaluate(expression).await;
+        result.unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    async fn try_evaluate(&self, expression: &str) -> Result<Value, Value> {
         let params = json!({
             "expression": format!("(async () => ({expression}))()"),
             "awaitPromise": true,
             "returnByValue": true,
         });
-        let mut result = self.call("Runtime.evaluate", params).await;
+        let mut devtools = self.devtools.lock().await;
+        let mut result = devtools
+            .try_call(&self.session, "Runtime.evaluate", params)
+            .await?;
         let thrown = &result["exceptionDetails"]["exception"]["description"];
         assert!(
             result["exceptionDetails"].is_null(),
             "{expression}\n{}",
             thrown.as_str().unwrap_or_default()
         );
-        result["result"]["value"].take()
+        Ok(result["result"]["value"].take())
     }
 
-    /// Waits, inside the page, until an expression is true, and gives its value.
+    /// Waits, inside the page, until an expression is true, and gives its value. If the page goes meanwhile, the next one is asked.
     pub async fn until(&self, condition: &str) -> Value {
-        self.evaluate(&format!(
+        let wait = format!(
             "await new Promise((resolve, reject) => {{
                 const end = performance.now() + {PAGE_PATIENCE};
                 const look = () => {{
@@ -219,8 +234,17 @@ impl Tab {
                 }};
                 look();
             }})"
-        ))
-        .await
+        );
+        let found = async {
+            loop {
+                match self.try_evaluate(&wait).await {
+                    Ok(found) => return found,
+                    Err(error) if error["message"] == "Inspected target navigated or closed" => {}
+                    Err(error) => panic!("{condition}: {error}"),
+                }
+            }
+        };
+        soon(condition, found).await
     }
 
     /// What those of a role are called to people who do not see them.
