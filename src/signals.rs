@@ -15,6 +15,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// States that may wait until the service manager has read what it was told before.
 const WAITING: usize = 64;
+/// Of these, so many are kept for the end.
+const KEPT: usize = 8;
 
 /// How long the end of the process waits for the service manager to read what is left.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -116,7 +118,7 @@ pub async fn notify_stopping(sessions: impl Fn() -> usize) {
         count => format!("stopping: {count} sessions remain"),
     };
     let mut told = sessions();
-    notify(&[NotifyState::Stopping, NotifyState::Status(&remain(told))]);
+    tell(&[NotifyState::Stopping, NotifyState::Status(&remain(told))], 0);
     let mut seconds = interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
@@ -167,10 +169,15 @@ pub async fn all_told() {
 }
 
 fn notify(state: &[NotifyState<'_>]) {
+    tell(state, KEPT);
+}
+
+/// Tells it, unless no more than so many could wait then.
+fn tell(state: &[NotifyState<'_>], kept: usize) {
     let Some(teller) = &*TELLER else { return };
     let state: String = state.iter().map(|state| format!("{state}\n")).collect();
-    if let Err(error) = teller.try_send(Told::State(state.clone())) {
-        tracing::warn!(%error, state, "the service manager does not read, and was not told");
+    if teller.capacity() <= kept || teller.try_send(Told::State(state.clone())).is_err() {
+        tracing::warn!(state, "the service manager does not read, and was not told");
     }
 }
 
