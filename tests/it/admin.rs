@@ -90,12 +90,15 @@ async fn health_and_readiness_follow_the_process() {
 
 #[tokio::test]
 async fn only_requests_for_a_host_of_ours_are_answered() {
-    let hosts = format!("{ADMIN}hosts = [\"sealock.internal\"]\n");
+    let hosts = format!("{ADMIN}hosts = [\"sealock.internal\", \"192.0.2.2\", \"[2001:db8::1]\"]\n");
     let scene = Scene::start_with(&hosts, "framing = \"u32be\"").await;
     for (headers, status) in [
         ("Host: localhost:9901\r\n", 200),
         ("Host: 127.0.0.1\r\n", 200),
         ("Host: SEALOCK.internal:80\r\n", 200),
+        // As a balancer forwards them.
+        ("Host: 192.0.2.2:9901\r\n", 200),
+        ("Host: [2001:db8::1]\r\n", 200),
         ("Host: rebound.example\r\n", 421),
         ("Host: localhost.rebound.example\r\n", 421),
         ("Host: 192.0.2.1\r\n", 421),
