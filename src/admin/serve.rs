@@ -331,6 +331,10 @@ impl<'a> Endpoint<'a> {
         match self {
             Self::Sessions => return api::sessions(&service.sessions, &mut query, unknown),
             Self::Ends => return past::ends(&admin.service, &mut query, unknown),
+            Self::Close(id) => {
+                let started = query.take("started");
+                return unknown(&query).unwrap_or_else(|| change::close(admin, id, started.as_deref()));
+            }
             Self::Drain | Self::Undrain => {
                 let route = query.take("route");
                 let (drain, route) = (matches!(self, Self::Drain), route.as_deref());
@@ -357,11 +361,14 @@ impl<'a> Endpoint<'a> {
             Self::Config => api::config(service),
             Self::Asset(asset) => asset.answer(),
             Self::Front => Answer::text(StatusCode::SEE_OTHER, console::PATH),
-            Self::Close(id) => change::close(&service.sessions, id),
             Self::Reload => change::reload(service).await,
-            Self::Health | Self::Sessions | Self::Ends | Self::Drain | Self::Undrain | Self::LogLevel => {
-                Answer::text(StatusCode::OK, "ok")
-            }
+            Self::Health
+            | Self::Sessions
+            | Self::Ends
+            | Self::Close(_)
+            | Self::Drain
+            | Self::Undrain
+            | Self::LogLevel => Answer::text(StatusCode::OK, "ok"),
         }
     }
 }

@@ -349,6 +349,23 @@ async fn closing_one_session_ends_that_session_only() {
     for bad in ["0", "none", "-1", "99999999999999999999"] {
         json(&scene.program, &format!("POST /api/v1/sessions/{bad}/close"), 404).await;
     }
+    // Another process has given the same ids.
+    let close = format!("POST /api/v1/sessions/{id}/close");
+    json(&scene.program, &format!("{close}?start=x"), 400).await;
+    for other in ["", "2026-01-01T00:00:00Z"] {
+        json(&scene.program, &format!("{close}?started={other}"), 409).await;
+    }
+    let third = scene.open().await;
+    let listed = sessions(&scene.program, "?route=test", 3).await;
+    let status = json(&scene.program, "GET /api/v1/status", 200).await;
+    let (newest, started) = (&listed["sessions"][2]["id"], status["started"].as_str().unwrap());
+    let close = format!("POST /api/v1/sessions/{newest}/close?started={started}");
+    json(&scene.program, &close, 202).await;
+    let (mut third, _third) = third;
+    third.expect_close(1001, "ended by an operator").await;
+    scene
+        .ended("operator", serde_json::json!({ "route": "test" }))
+        .await;
     // As people do it.
     let url = format!(
         "http://{}/api/v1/sessions/{id}/close",
