@@ -840,6 +840,12 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
     assert_eq!(promtool(&check, &metrics).await, "");
 
     let accept = "Host: localhost\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let less = accept.replace("version=1.0.0", "q=0.4");
+    let older = ask(&scene.program, "GET /metrics", &less).await;
+    assert_eq!(
+        older.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
     let openmetrics = ask(&scene.program, "GET /metrics", accept).await;
     assert_eq!(
         openmetrics.header("content-type"),
