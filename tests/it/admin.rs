@@ -414,6 +414,15 @@ async fn a_drained_route_sends_its_sessions_away_and_the_others_go_on() {
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.body.contains("behind the ? of the target"), "{answer:?}");
     }
+    text(&scene.program, "GET /-/drain?route=test", 405).await;
+    // What was asked in vain is in the log as well.
+    let drain = "\"admin: asked for a change\"";
+    scene.program.logged_times(drain, 5).await;
+    let log = scene.program.log();
+    for (route, status, times) in [("", 400, 3), ("\"route\":\"test\",", 405, 1)] {
+        let told = format!("\"path\":\"/-/drain\",{route}\"status\":{status}");
+        assert_eq!(log.matches(&told).count(), times, "{told} in {log}");
+    }
     assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
     let empty = "Host: localhost\r\nContent-Length: 0\r\n";
     assert_eq!(ask(&scene.program, "POST /-/undrain", empty).await.status, 202);
