@@ -432,12 +432,11 @@ pub fn check(config: &Config) -> Checked {
         let Tls::On(files) = &listener.tls else {
             continue;
         };
-        checked.identity(
-            &files.cert_file,
-            Identity::load(&files.cert_file, &files.key_file),
-        );
+        let (cert, key) = (&files.cert_file, &files.key_file);
+        checked.identity((cert, key), Identity::load(cert, key));
         for other in &files.others {
-            checked.identity(&other.cert_file, load_other(other).map(|(identity, _)| identity));
+            let loaded = load_other(other).map(|(identity, _)| identity);
+            checked.identity((&other.cert_file, &other.key_file), loaded);
         }
         let client_ca = files.client_ca_file.as_deref().map(ClientCa::load);
         checked.problem(client_ca.and_then(Result::err));
@@ -449,8 +448,14 @@ pub fn check(config: &Config) -> Checked {
         .filter_map(|route| route.backend_tls.as_ref())
     {
         match (connector(tls, &system), &tls.certificate) {
-            (Ok((_, Some(identity))), Some((cert, _))) => checked.identity(cert, Ok(identity)),
-            (made, _) => checked.problem(made.err()),
+            (Ok((_, Some(identity))), Some((cert, key))) => checked.identity((cert, key), Ok(identity)),
+            (Ok(_), _) => {}
+            // It tells of the first file alone that is wrong.
+            (Err(error), files) => {
+                checked.problem(Some(error));
+                checked.problem(files.as_ref().and_then(|(_, key)| Identity::key_problem(key)));
+                checked.problem(Connector::new(tls.ca_file.as_deref(), &system, None, None).err());
+            }
         }
     }
     let token = config.admin.as_ref().map(|admin| Access::load(admin, None));
@@ -470,13 +475,16 @@ impl Checked {
         }
     }
 
-    fn identity(&mut self, file: &Path, loaded: Result<Identity, IdentityError>) {
+    fn identity(&mut self, (cert, key): (&Path, &Path), loaded: Result<Identity, IdentityError>) {
         let identity = match loaded {
             Ok(identity) => identity,
-            Err(error) => return self.problem(Some(error)),
+            Err(error) => {
+                self.problem(Some(error));
+                return self.problem(Identity::key_problem(key));
+            }
         };
         for remark in identity.remarks(jiff::Timestamp::now()) {
-            let warning = format!("{}: {remark}", file.display());
+            let warning = format!("{}: {remark}", cert.display());
             // Several listeners may have it.
             if !self.warnings.contains(&warning) {
                 self.warnings.push(warning);

@@ -55,9 +55,11 @@ impl Access {
         let raw = only(&head.headers, &header::HOST).ok_or(Denied::NoHost)?;
         let raw = head.uri.authority().map_or(raw, |authority| authority.as_str());
         let host = normalize_host(raw).ok_or(Denied::NoHost)?;
-        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-        let ours = match address {
-            Some(address) => is_loopback(address) || address.to_canonical() == local.ip().to_canonical(),
+        let ours = match address(&host) {
+            Some(asked) => {
+                let mut named = self.hosts.iter().filter_map(|host| address(host));
+                is_loopback(asked) || asked == local.ip().to_canonical() || named.any(|named| named == asked)
+            }
             None => host == "localhost" || self.hosts.contains(&host),
         };
         ours.then_some(()).ok_or(Denied::OtherHost)
@@ -128,6 +130,12 @@ impl Denied {
     }
 }
 
+/// The address that a host is, if it is one: an IPv4 address has one more form, of IPv6.
+fn address(host: &str) -> Option<IpAddr> {
+    let address: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
+    Some(address.to_canonical())
+}
+
 /// The value of a header that occurs once and is visible ASCII.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
@@ -161,7 +169,14 @@ mod tests {
     fn access(token: Option<&str>) -> Access {
         Access {
             token: token.map(str::to_owned),
-            hosts: vec!["sealock.internal".to_owned()],
+            hosts: [
+                "sealock.internal",
+                "198.51.100.1",
+                "[::ffff:198.51.100.2]",
+                "[2001:db8::1]",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         }
     }
 
@@ -176,6 +191,12 @@ mod tests {
             ("[::1]:9901", Ok(())),
             ("192.0.2.1:9901", Ok(())),
             ("sealock.internal.", Ok(())),
+            ("198.51.100.1:9901", Ok(())),
+            ("[::ffff:198.51.100.1]", Ok(())),
+            ("198.51.100.2", Ok(())),
+            ("[2001:DB8:0::1]:9901", Ok(())),
+            ("[2001:db8::2]", Err(Denied::OtherHost)),
+            ("198.51.100.3", Err(Denied::OtherHost)),
             ("192.0.2.2", Err(Denied::OtherHost)),
             ("sealock.internal.example.com", Err(Denied::OtherHost)),
             ("localhost.example.com", Err(Denied::OtherHost)),

@@ -230,7 +230,7 @@ fn met(counts: impl Iterator<Item = (&'static str, u64)>) -> Map<String, Value> 
     met.map(|(name, count)| (name.to_owned(), count.into())).collect()
 }
 
-fn time(time: SystemTime) -> Option<String> {
+pub(super) fn time(time: SystemTime) -> Option<String> {
     let time = Timestamp::try_from(time).ok()?;
     Some(time.round(jiff::Unit::Second).ok()?.to_string())
 }

@@ -8,16 +8,21 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::serve::{Answer, PATIENCE};
+use super::{Admin, api};
 use crate::bridge::Stop;
 use crate::drain::{NoSuchRoute, State};
 use crate::reload::Outcome;
 use crate::session::Service;
-use crate::sessions::Sessions;
 use crate::telemetry;
 
 /// Ends a session, wherever it is: an operator who does that may have to do with one that no longer comes to a good moment.
-pub(super) fn close(sessions: &Sessions, id: &str) -> Answer {
-    match id.parse().ok().and_then(|id| sessions.get(id)) {
+/// `started`: of the process that the session was seen in, since the next one gives its id to another.
+pub(super) fn close(admin: &Admin, id: &str, started: Option<&str>) -> Answer {
+    if started.is_some() && started != api::time(admin.started).as_deref() {
+        let text = "sealock was restarted: this id is not that of the same session any more";
+        return Answer::error(StatusCode::CONFLICT, text);
+    }
+    match id.parse().ok().and_then(|id| admin.service.sessions.get(id)) {
         Some(session) => {
             session.live.end(Stop::Operator);
             Answer::json(StatusCode::ACCEPTED, &json!({ "closing": session.id }))

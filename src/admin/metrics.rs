@@ -35,12 +35,40 @@ pub(super) fn answer(admin: &Arc<Admin>, accept: Option<&HeaderValue>) -> Answer
     }
     let openmetrics = accept
         .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("application/openmetrics-text"));
+        .is_some_and(wants_openmetrics);
     Answer {
         status: StatusCode::OK,
         content_type: if openmetrics { OPENMETRICS } else { PLAIN },
         body: if openmetrics { body } else { plain(&body) }.into(),
     }
+}
+
+/// Whether an `Accept` likes the newer format better, or names it and likes it as much.
+fn wants_openmetrics(accept: &str) -> bool {
+    const NAME: &str = "application/openmetrics-text";
+    let newer = quality(accept, &[NAME, "application/*", "*/*"]);
+    let older = quality(accept, &["text/plain", "text/*", "*/*"]);
+    newer > older || (newer >= older && quality(accept, &[NAME]) > 0.0)
+}
+
+/// How welcome something is, by the first of these ranges that an `Accept` has; of several with other parameters, by the best.
+fn quality(accept: &str, ranges: &[&str]) -> f32 {
+    let of = |one: &str, range: &str| {
+        let mut parts = one.split(';').map(str::trim);
+        if !parts.next()?.eq_ignore_ascii_case(range) {
+            return None;
+        }
+        let said = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.strip_prefix('=')?.parse().ok());
+        // To the parser "nan" is a number.
+        Some(said.filter(|quality: &f32| !quality.is_nan()).unwrap_or(1.0))
+    };
+    let best = |range: &&str| {
+        accept
+            .split(',')
+            .filter_map(|one| of(one, range))
+            .reduce(f32::max)
+    };
+    ranges.iter().find_map(best).unwrap_or_default()
 }
 
 /// The same in the older format: there the name of a counter ends with `_total` in its type too, and nothing marks the end.
@@ -447,6 +475,38 @@ fn seconds(time: SystemTime) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_format_is_the_one_that_is_liked_better() {
+        const OPEN: &str = "application/openmetrics-text";
+        for (accept, expected) in [
+            ("OM", true),
+            ("om;version=1.0.0,text/plain;q=0.5", true),
+            (
+                "om;version=1.0.0;q=0.5,om;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                true,
+            ),
+            ("text/plain, om", true),
+            ("om;q=0.8, text/plain ; Q=0.8", true),
+            ("om;q=0.5,text/plain", false),
+            ("om;q=0.5,text/plain;q=0.501", false),
+            ("om;q=0.5,text/*;q=0.9", false),
+            ("om;q=0", false),
+            ("om;q=0.0,*/*", false),
+            ("om;q=0,text/plain;q=0", false),
+            ("om;q=nan,text/plain;q=x", true),
+            ("om;q=0.1,text/plain;q=0,*/*", true),
+            ("text/plain;q=0,*/*", true),
+            ("application/*", true),
+            ("*/*", false),
+            ("", false),
+            ("text/html", false),
+            ("text/plain;x=om", false),
+        ] {
+            let accept = accept.replace("om", OPEN).replace("OM", &OPEN.to_uppercase());
+            assert_eq!(wants_openmetrics(&accept), expected, "{accept}");
+        }
+    }
 
     #[test]
     fn counters_have_their_whole_name_in_the_older_format() {

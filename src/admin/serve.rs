@@ -165,7 +165,8 @@ async fn respond(
     let changes = endpoint.as_ref().is_some_and(Endpoint::changes);
     let policy = endpoint.as_ref().map_or(POLICY, Endpoint::policy);
     let mut allow = None;
-    let answer = match (admit(head, local, endpoint.as_ref(), admin), endpoint) {
+    let admitted = admit(head, local, endpoint.as_ref(), admin);
+    let answer = match (admitted, endpoint) {
         (Err(denied), _) => {
             tracing::info!(%peer, status = denied.status().as_u16(), "admin: denied: {}", denied.text());
             Answer::error(denied.status(), denied.text())
@@ -184,18 +185,16 @@ async fn respond(
             StatusCode::BAD_REQUEST,
             "no body is read here: parameters stand behind the ? of the target",
         ),
-        (Ok(()), Some(endpoint)) => {
-            let answer = endpoint.answer(head, peer, admin).await;
-            if changes {
-                let (path, status) = (head.uri.path(), answer.status.as_u16());
-                let query = Query::parse(head.uri.query().unwrap_or_default());
-                let route = query.and_then(|mut query| query.take("route"));
-                let route = route.as_deref().map(|route| display(Printable(route)));
-                tracing::info!(%peer, path, route, status, "admin: asked for a change");
-            }
-            answer
-        }
+        (Ok(()), Some(endpoint)) => endpoint.answer(head, peer, admin).await,
     };
+    // Whatever came of it: who wonders why nothing has changed looks here.
+    if changes && admitted.is_ok() {
+        let (path, status) = (head.uri.path(), answer.status.as_u16());
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let route = query.and_then(|mut query| query.take("route"));
+        let route = route.as_deref().map(|route| display(Printable(route)));
+        tracing::info!(%peer, path, route, status, "admin: asked for a change");
+    }
     let denied = answer.status == StatusCode::UNAUTHORIZED;
     let moved = answer.status == StatusCode::SEE_OTHER;
     let body = match answer.body {
@@ -331,6 +330,10 @@ impl<'a> Endpoint<'a> {
         match self {
             Self::Sessions => return api::sessions(&service.sessions, &mut query, unknown),
             Self::Ends => return past::ends(&admin.service, &mut query, unknown),
+            Self::Close(id) => {
+                let started = query.take("started");
+                return unknown(&query).unwrap_or_else(|| change::close(admin, id, started.as_deref()));
+            }
             Self::Drain | Self::Undrain => {
                 let route = query.take("route");
                 let (drain, route) = (matches!(self, Self::Drain), route.as_deref());
@@ -357,11 +360,14 @@ impl<'a> Endpoint<'a> {
             Self::Config => api::config(service),
             Self::Asset(asset) => asset.answer(),
             Self::Front => Answer::text(StatusCode::SEE_OTHER, console::PATH),
-            Self::Close(id) => change::close(&service.sessions, id),
             Self::Reload => change::reload(service).await,
-            Self::Health | Self::Sessions | Self::Ends | Self::Drain | Self::Undrain | Self::LogLevel => {
-                Answer::text(StatusCode::OK, "ok")
-            }
+            Self::Health
+            | Self::Sessions
+            | Self::Ends
+            | Self::Close(_)
+            | Self::Drain
+            | Self::Undrain
+            | Self::LogLevel => Answer::text(StatusCode::OK, "ok"),
         }
     }
 }

@@ -29,6 +29,8 @@ const SUSPECT: &[&str] = &[
     "bearer",
     "authorization",
 ];
+/// Parts of keys that nobody has declared, for which somebody may have written a secret. In comments they are too common.
+const MEANT: &[&str] = &["auth", "pass", "pwd"];
 
 /// A file that was parsed without an error, with its secrets masked.
 pub(super) fn mask(source: &str, tree: &DeTable<'_>) -> String {
@@ -80,7 +82,9 @@ pub(super) fn veil(source: &str, tree: &DeTable<'_>, broken: bool) -> String {
 /// Whether a key is secret, or seems to be meant for one.
 fn is_meant(key: &str) -> bool {
     let known = KEYS.iter().any(|(_, keys)| keys.contains(&key));
-    let suspect = SUSPECT.iter().any(|word| key.to_ascii_lowercase().contains(word));
+    let lower = key.to_ascii_lowercase();
+    // A key that is misspelt and names a file does not end so.
+    let suspect = lower.ends_with("key") || SUSPECT.iter().chain(MEANT).any(|word| lower.contains(word));
     SECRET.contains(&key) || (!known && (suspect || closest(key, SECRET.iter().copied()).is_some()))
 }
 
@@ -368,6 +372,16 @@ mod tests {
                 "password = 'ab'\nAdminToken = 'ab'",
                 "password = '**'\nAdminToken = '**'",
             ),
+            // Of other products.
+            (
+                "auth = 'ab'\napi_key = 'ab'\napiKey = 'ab'\nkey = 'ab'\npass = 'ab'\nadmin_pwd = 'ab'\nbearer = 'ab'",
+                "auth = '**'\napi_key = '**'\napiKey = '**'\nkey = '**'\npass = '**'\nadmin_pwd = '**'\nbearer = '**'",
+            ),
+            (
+                "key_file = 'ab'\nkey_fil = 'ab' # the pass key = 'ab'",
+                "key_file = 'ab'\nkey_fil = 'ab' # the pass key = 'ab'",
+            ),
+            ("admin.auth = ab\n", "admin.auth =***\n"),
             // Whatever the parser makes of these.
             ("token = \"a\"\ntoken = \"b\"\n", "token =*\"*\"\ntoken =*\"*\"\n"),
             (

@@ -151,7 +151,7 @@ struct Read {
     /// What stood in the files before they were read.
     prints: Prints,
     /// The configuration and what is odd about it, or all that is wrong.
-    made: Result<(Next, String), String>,
+    made: Result<(Next, Vec<String>), String>,
 }
 
 impl Driver<'_> {
@@ -201,7 +201,7 @@ impl Driver<'_> {
     }
 
     /// Puts a good configuration in force, and says how it went.
-    fn told(&self, cause: Cause, made: Result<(Next, String), String>) -> Outcome {
+    fn told(&self, cause: Cause, made: Result<(Next, Vec<String>), String>) -> Outcome {
         let outcome = match made {
             Ok((next, warnings)) => {
                 let waiting = next.put(self.service);
@@ -214,8 +214,8 @@ impl Driver<'_> {
                     cause,
                     "reloaded: this configuration is in force"
                 );
-                if !warnings.is_empty() {
-                    tracing::warn!("{warnings}");
+                for warning in warnings {
+                    tracing::warn!("{warning}");
                 }
                 for what in &waiting {
                     tracing::warn!(what, "waits for a restart");
@@ -283,7 +283,7 @@ fn read(service: &Service, path: &Path, look: &Look) -> Read {
     Read { prints, made }
 }
 
-fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), String> {
+fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, Vec<String>), String> {
     let checked = generation::check(&loaded.config);
     if !checked.problems.is_empty() {
         let lines = checked
@@ -292,13 +292,9 @@ fn make(service: &Service, loaded: config::Loaded) -> Result<(Next, String), Str
             .map(|problem| format!("error: {problem}\n"));
         return Err(lines.collect());
     }
-    let mut warnings = match loaded.warnings.is_empty() {
-        true => String::new(),
-        false => loaded.warnings.to_string(),
-    };
-    for warning in checked.warnings {
-        warnings += &format!("warning: {warning}\n");
-    }
+    // As the start tells them.
+    let odd = (!loaded.warnings.is_empty()).then(|| loaded.warnings.to_string());
+    let warnings = odd.into_iter().chain(checked.warnings).collect();
     match Next::make(service, loaded.config) {
         Ok(next) => Ok((next, warnings)),
         Err(error) => Err(format!("error: {error}\n")),

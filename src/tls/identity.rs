@@ -16,7 +16,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::{Certificates, ServerConfig, expiry, words};
 use crate::escape::Printable;
@@ -59,20 +59,8 @@ pub enum IdentityError {
 impl Identity {
     /// Reads a PEM chain (the leaf first) and a PEM key, and checks that they belong together.
     pub fn load(cert_file: &Path, key_file: &Path) -> Result<Self, IdentityError> {
-        let problem = |file: &Path, problem: String| IdentityError::File {
-            file: file.to_owned(),
-            problem,
-        };
         let chain = certificates(cert_file, regular(cert_file))?;
-        let key = read_file(regular(key_file))
-            .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
-            .map_err(|error| problem(key_file, read_problem(&error)))?;
-        let provider = aws_lc_rs::default_provider();
-        let key = provider
-            .key_provider
-            .load_private_key(key)
-            .map_err(|error| problem(key_file, format!("this key cannot be used: {error}")))?;
-        let certified = CertifiedKey::new(chain, key);
+        let certified = CertifiedKey::new(chain, signing_key(key_file)?);
         match certified.keys_match() {
             Ok(()) => Ok(Self(Arc::new(certified))),
             Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
@@ -81,11 +69,16 @@ impl Identity {
                     key: key_file.to_owned(),
                 })
             }
-            Err(error) => Err(problem(
-                cert_file,
-                format!("this certificate cannot be used: {}", words::of(&error)),
-            )),
+            Err(error) => Err(IdentityError::File {
+                file: cert_file.to_owned(),
+                problem: format!("this certificate cannot be used: {}", words::of(&error)),
+            }),
         }
+    }
+
+    /// What is wrong with a key, whatever there is of its certificate.
+    pub fn key_problem(key_file: &Path) -> Option<IdentityError> {
+        signing_key(key_file).err()
     }
 
     /// When the leaf's validity ends.
@@ -160,6 +153,21 @@ fn no_authority(file: &Path, error: &dyn std::fmt::Display) -> IdentityError {
         file: file.to_owned(),
         problem: format!("this certificate cannot be an authority's: {error}"),
     }
+}
+
+/// The key in a PEM file.
+fn signing_key(file: &Path) -> Result<Arc<dyn SigningKey>, IdentityError> {
+    let problem = |problem| IdentityError::File {
+        file: file.to_owned(),
+        problem,
+    };
+    let key = read_file(regular(file))
+        .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
+        .map_err(|error| problem(read_problem(&error)))?;
+    aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(|error| problem(format!("this key cannot be used: {error}")))
 }
 
 /// The certificates of a PEM file that was opened so; at least one.

@@ -90,12 +90,15 @@ async fn health_and_readiness_follow_the_process() {
 
 #[tokio::test]
 async fn only_requests_for_a_host_of_ours_are_answered() {
-    let hosts = format!("{ADMIN}hosts = [\"sealock.internal\"]\n");
+    let hosts = format!("{ADMIN}hosts = [\"sealock.internal\", \"192.0.2.2\", \"[2001:db8::1]\"]\n");
     let scene = Scene::start_with(&hosts, "framing = \"u32be\"").await;
     for (headers, status) in [
         ("Host: localhost:9901\r\n", 200),
         ("Host: 127.0.0.1\r\n", 200),
         ("Host: SEALOCK.internal:80\r\n", 200),
+        // As a balancer forwards them.
+        ("Host: 192.0.2.2:9901\r\n", 200),
+        ("Host: [2001:db8::1]\r\n", 200),
         ("Host: rebound.example\r\n", 421),
         ("Host: localhost.rebound.example\r\n", 421),
         ("Host: 192.0.2.1\r\n", 421),
@@ -346,6 +349,23 @@ async fn closing_one_session_ends_that_session_only() {
     for bad in ["0", "none", "-1", "99999999999999999999"] {
         json(&scene.program, &format!("POST /api/v1/sessions/{bad}/close"), 404).await;
     }
+    // Another process has given the same ids.
+    let close = format!("POST /api/v1/sessions/{id}/close");
+    json(&scene.program, &format!("{close}?start=x"), 400).await;
+    for other in ["", "2026-01-01T00:00:00Z"] {
+        json(&scene.program, &format!("{close}?started={other}"), 409).await;
+    }
+    let third = scene.open().await;
+    let listed = sessions(&scene.program, "?route=test", 3).await;
+    let status = json(&scene.program, "GET /api/v1/status", 200).await;
+    let (newest, started) = (&listed["sessions"][2]["id"], status["started"].as_str().unwrap());
+    let close = format!("POST /api/v1/sessions/{newest}/close?started={started}");
+    json(&scene.program, &close, 202).await;
+    let (mut third, _third) = third;
+    third.expect_close(1001, "ended by an operator").await;
+    scene
+        .ended("operator", serde_json::json!({ "route": "test" }))
+        .await;
     // As people do it.
     let url = format!(
         "http://{}/api/v1/sessions/{id}/close",
@@ -393,6 +413,15 @@ async fn a_drained_route_sends_its_sessions_away_and_the_others_go_on() {
         .await;
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.body.contains("behind the ? of the target"), "{answer:?}");
+    }
+    text(&scene.program, "GET /-/drain?route=test", 405).await;
+    // What was asked in vain is in the log as well.
+    let drain = "\"admin: asked for a change\"";
+    scene.program.logged_times(drain, 5).await;
+    let log = scene.program.log();
+    for (route, status, times) in [("", 400, 3), ("\"route\":\"test\",", 405, 1)] {
+        let told = format!("\"path\":\"/-/drain\",{route}\"status\":{status}");
+        assert_eq!(log.matches(&told).count(), times, "{told} in {log}");
     }
     assert_eq!(text(&scene.program, "GET /readyz", 200).await, "ready\n");
     let empty = "Host: localhost\r\nContent-Length: 0\r\n";
@@ -820,6 +849,12 @@ async fn the_metrics_are_well_formed_and_count_what_happens() {
     assert_eq!(promtool(&check, &metrics).await, "");
 
     let accept = "Host: localhost\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let less = accept.replace("version=1.0.0", "q=0.4");
+    let older = ask(&scene.program, "GET /metrics", &less).await;
+    assert_eq!(
+        older.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
     let openmetrics = ask(&scene.program, "GET /metrics", accept).await;
     assert_eq!(
         openmetrics.header("content-type"),

@@ -268,6 +268,13 @@ async fn files_are_checked_before_anything_starts() {
     let missing = check("ca_file = \"missing.pem\"".to_owned()).await;
     assert_eq!(missing.code, Some(78));
     assert!(missing.stderr.contains("missing.pem"), "{missing:?}");
+    // Each file that is, at once.
+    let files = ["ca_file", "cert_file", "key_file"];
+    let all = check(files.map(|name| format!("{name} = \"no-{name}\"")).join(", ")).await;
+    for name in files {
+        let told = all.stderr.matches(&format!("no-{name}: No such file")).count();
+        assert_eq!(told, 1, "{name}: {all:?}");
+    }
     let key = authority.file("client.key");
     let mismatch = check(format!("{}, cert_file = {stranger:?}, key_file = {key:?}", ca())).await;
     assert_eq!(mismatch.code, Some(78));

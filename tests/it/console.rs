@@ -543,6 +543,51 @@ async fn another_process_has_no_rates_yet() {
     }
 }
 
+/// As if sealock were started anew now.
+const RESTART: &str = r##"(() => {
+    const real = globalThis.fetch;
+    globalThis.looks = 0;
+    globalThis.fetch = async (url, options) => {
+      if (url.startsWith("/api/v1/status")) globalThis.looks += 1;
+      const answer = await real(url, options);
+      if (!url.startsWith("/api/v1/status")) return answer;
+      return new Response(JSON.stringify({ ...(await answer.json()), started: "2026-01-01T00:00:00Z" }));
+    };
+})()"##;
+
+#[tokio::test]
+async fn what_is_asked_about_a_session_ends_with_its_process() {
+    let browser = Chromium::start().await;
+    let scene = Scene::start_with(ADMIN, ROUTE).await;
+    let console = Console::open(browser, &scene).await;
+    console.live().await;
+    let tab = &console.tab;
+    console.row("sessions-table", "neighbour").await;
+    let ask_to_close = async || {
+        console.focus("#sessions-table tbody button").await;
+        tab.press("Enter").await;
+        tab.until("document.querySelector('#confirm').open").await;
+    };
+    let says = async |text: &str| {
+        let says = format!("document.querySelector('#notice-text').textContent.includes({text:?})");
+        tab.until(&says).await;
+    };
+    ask_to_close().await;
+    tab.evaluate(RESTART).await;
+    tab.until("!document.querySelector('#confirm').open").await;
+    says("nothing was done").await;
+    // Whoever is faster than the page's next look closes nothing either: the page says which process it means.
+    tab.until("looks > 1").await;
+    ask_to_close().await;
+    tab.click("#confirm-yes").await;
+    says("not that of the same session").await;
+    let listed = get(&scene, "/api/v1/sessions", 200).await;
+    assert_eq!(listed["sessions"][0]["ending"], false);
+    // The answer to that, 409, is no defect of the page.
+    assert_eq!(tab.evaluate(CHECK).await, json!([]));
+    scene.done().await;
+}
+
 #[tokio::test]
 async fn routes_are_drained_and_a_reload_is_answered() {
     let browser = Chromium::start().await;

@@ -237,6 +237,13 @@ async fn exit_codes_tell_a_bad_configuration_from_a_failure() {
         (file(&taken, &cert, &key), 0, 1, "cannot listen on 127.0.0.1"),
         (file(&free, &missing, &key), 78, 78, "missing.pem"),
         (file(&free, &cert, &missing), 78, 78, "missing.pem"),
+        // Not only the first of two.
+        (
+            file(&free, &missing, &dir.path().join("no.key")),
+            78,
+            78,
+            "no.key",
+        ),
         (
             file(&free, &cert, &other_key),
             78,

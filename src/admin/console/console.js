@@ -67,6 +67,11 @@ async function look() {
 async function refresh() {
   const status = await api.get("status");
   const restarted = state.started !== status.started;
+  // Another process gives the ids of sessions to others.
+  if (restarted && $("confirm").open) {
+    decide(false);
+    notice("sealock was restarted, and what was about to be confirmed meant the process before: nothing was done.", true);
+  }
   const newest = (list) => (restarted ? 0 : (list[0]?.number ?? 0));
   const after = { sessions_after: newest(state.sessionEnds), refusals_after: newest(state.refusals) };
   const old = performance.now() - state.historyAt > HISTORY_PERIOD || restarted;
@@ -317,9 +322,10 @@ async function change(path, parameters, say) {
 }
 
 async function askToClose(session) {
+  const { started } = state;
   const text = `Of ${session.client}, on route ${session.route}, open for ${words.duration(session.age_seconds)}. It ends now, wherever it is: its client is told 1001.`;
   if (!(await confirmed(`Close session ${session.id}?`, text, "Close session"))) return;
-  await change(`/api/v1/sessions/${session.id}/close`, {}, () => `Session ${session.id} was told to end.`);
+  await change(`/api/v1/sessions/${session.id}/close`, { started }, () => `Session ${session.id} was told to end.`);
 }
 
 async function askToDrain(route, draining, removed = false) {
