@@ -216,7 +216,7 @@ pub struct Admin {
     pub bind: SocketAddr,
     /// What every request has to show. None: whoever can connect may do everything.
     pub token: Option<Token>,
-    /// Names that it is reached by, besides those of loopback and its address; as [`crate::addr::normalize_host`] gives them.
+    /// Names and addresses that it is reached by, besides those of loopback and its address; as [`crate::addr::normalize_host`] gives them.
     pub hosts: Vec<String>,
 }
 
