@@ -21,6 +21,8 @@ pub(super) struct Drain {
     pub(super) since: Instant,
     /// The client's last message since then.
     pub(super) heard: Instant,
+    /// Messages less records then.
+    pub(super) balance: i32,
     /// The client has waited for a record behind each message since then.
     pub(super) in_turn: bool,
     /// The client's messages are read no more, but to the end of one that has begun.
@@ -45,6 +47,7 @@ impl Lifecycle {
                 reason,
                 since: now,
                 heard: now,
+                balance: self.talk.balance(),
                 in_turn: self.talk.is_in_turn(),
                 holding: false,
                 held: false,
@@ -129,13 +132,17 @@ impl Lifecycle {
         longest.max(self.settings.timeouts.drain / 3)
     }
 
-    /// True when the messages of this session seem to have answers: each had its own; or the client waits for them, and has got one; or the
-    /// backend has had the last word, and has nothing more to say since no others are read any more.
+    /// True when the messages of this session seem to have answers: each had its own; or the backend has had the last word and has nothing
+    /// more to say, and the client waits for that, or no more of it is read and as many records have come as messages.
     pub(super) fn gets_answers(&self, drain: &Drain, now: Instant) -> bool {
         match self.talk.state() {
             State::Answered | State::Owed => true,
             State::Asked => drain.in_turn && drain.holding,
-            State::Unclear => drain.in_turn || (drain.holding && self.last_message + LONG_QUIET <= now),
+            // A backend that never falls silent says other things than answers.
+            State::Unclear => {
+                let all = drain.holding && self.talk.balance() <= drain.balance;
+                (drain.in_turn || all) && self.last_message + LONG_QUIET <= now
+            }
             State::Unasked => self.talk.is_answered(),
         }
     }
