@@ -466,15 +466,21 @@ mod tests {
         (socket, queued)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn that_a_target_does_not_answer_is_learnt_from_those_who_leave_before() {
+    /// A pool of one such target, what runs for it, and what keeps it silent.
+    async fn silent_pool() -> (Pool, TaskTracker, impl Sized) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
-        let _silent = silent(&path).await;
+        let silent = silent(&path).await;
         let plan = plan(&[&format!("unix:{}", path.display())]);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         tasks.close();
         let pool = Pool::new("test", plan, None, &tasks, &stop);
+        (pool, tasks, (dir, silent))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_target_does_not_answer_is_learnt_from_those_who_leave_before() {
+        let (pool, tasks, _silent) = silent_pool().await;
         for _ in 0..3 {
             assert!(futures_util::poll!(Box::pin(pool.open(caller(), || ()))).is_pending());
             assert_eq!(tasks.len(), 1, "one dial is enough");
@@ -488,13 +494,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_dial_that_was_left_alone_ends_with_its_pool() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("socket");
-        let _silent = silent(&path).await;
-        let plan = plan(&[&format!("unix:{}", path.display())]);
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.close();
-        let pool = Pool::new("test", plan, None, &tasks, &stop);
+        let (pool, tasks, _silent) = silent_pool().await;
         assert!(futures_util::poll!(Box::pin(pool.open(caller(), || ()))).is_pending());
         assert_eq!(tasks.len(), 1);
         drop(pool);

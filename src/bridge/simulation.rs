@@ -641,6 +641,19 @@ async fn sessions_end_in_order_whatever_the_peers_do() {
     assert!(only.is_some() || exact > 100, "{exact}");
 }
 
+/// A session that nobody looks at from outside.
+fn alone(client: Wire, backend: Wire, settings: Settings) -> impl Future<Output = Ended> {
+    let settings = Arc::new(settings);
+    run(
+        client,
+        Vec::new(),
+        backend,
+        settings,
+        Arc::default(),
+        Arc::default(),
+    )
+}
+
 /// On a virtual clock that stands still while anything moves: whoever waits for a timer here has missed a wake-up.
 #[tokio::test(start_paused = true)]
 async fn bulk_in_both_directions_waits_for_no_timer() {
@@ -665,14 +678,7 @@ async fn bulk_in_both_directions_waits_for_no_timer() {
         let client_wire = Wire::new(client_wire, &reset, held);
         let backend_wire = Wire::new(backend_wire, &reset, 0);
         // A task of its own, so that nothing but its own wake-ups runs it.
-        let session = tokio::spawn(run(
-            client_wire,
-            Vec::new(),
-            backend_wire,
-            Arc::new(settings),
-            Arc::default(),
-            Arc::default(),
-        ));
+        let session = tokio::spawn(alone(client_wire, backend_wire, settings));
 
         let (mut client_read, mut client_write) = tokio::io::split(client_io);
         let (mut backend_read, mut backend_write) = tokio::io::split(backend_io);
@@ -742,14 +748,7 @@ async fn an_end_of_stream_that_has_to_wait_is_not_forgotten() {
     let mut client_wire = Wire::new(client_wire, &reset, 100);
     client_wire.farewell = b"bye".to_vec();
     let backend_wire = Wire::new(backend_wire, &Arc::default(), 0);
-    let session = tokio::spawn(run(
-        client_wire,
-        Vec::new(),
-        backend_wire,
-        Arc::new(settings),
-        Arc::default(),
-        Arc::default(),
-    ));
+    let session = tokio::spawn(alone(client_wire, backend_wire, settings));
     let peers = async {
         client.write_all(&close).await.unwrap();
         assert_eq!(backend.read(&mut [0; 1]).await.unwrap(), 0);
@@ -782,14 +781,7 @@ async fn a_backend_that_does_not_take_the_end_of_stream_is_given_up() {
     let client_wire = Wire::new(client_wire, &Arc::default(), 0);
     let mut backend_wire = Wire::new(backend_wire, &reset, 0);
     backend_wire.farewell = b"bye".to_vec();
-    let session = run(
-        client_wire,
-        Vec::new(),
-        backend_wire,
-        Arc::new(settings),
-        Arc::default(),
-        Arc::default(),
-    );
+    let session = alone(client_wire, backend_wire, settings);
     client.write_all(&frame(true, 8, &[0x03, 0xE8])).await.unwrap();
     let ended = timeout(write + Duration::from_secs(1), session)
         .await
